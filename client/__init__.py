@@ -1,0 +1,1 @@
+"""Clients: the streaming library, the microphone, captions, the command line."""

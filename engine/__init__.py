@@ -1,0 +1,1 @@
+"""The recognition engine: audio in, text out; no sockets, no sound devices."""

@@ -1,0 +1,71 @@
+"""Units of the whole system: samples at 16 kHz, and frames, which are what an encoder makes of them.
+
+Inside, positions are absolute integers counted from the start of a stream; seconds exist only in events.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+SAMPLE_RATE = 16_000
+"""Samples a second, everywhere behind the audio source."""
+
+Pcm: TypeAlias = npt.NDArray[np.int16]
+"""Mono samples at 16 kHz, shape (S,)."""
+LogProbs: TypeAlias = npt.NDArray[np.float32]
+"""Log-probabilities of symbols, shape (T, V)."""
+Seconds: TypeAlias = float
+
+
+def exact_div(a: int, b: int) -> int:
+    """a / b, asserting that nothing remains."""
+    assert a % b == 0, (a, b)
+    return a // b
+
+
+def to_float(pcm: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """int16 samples -> float32 in [-1, 1)."""
+    return np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+
+
+def to_pcm(samples: npt.NDArray[np.float32]) -> Pcm:
+    """float32 samples -> int16, rounded to nearest, clipped at full scale."""
+    scaled = np.rint(samples * np.float32(32768))
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
+
+
+def seconds(samples: int) -> Seconds:
+    """Sample number -> seconds, to the millisecond: what events carry."""
+    return round(samples / SAMPLE_RATE, 3)
+
+
+def from_ms(ms: float) -> int:
+    """Milliseconds -> samples, rounded to nearest."""
+    return round(ms * SAMPLE_RATE / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameGrid:
+    """Where an encoder's frames lie: frame k is made of the samples [hop k, hop k + field).
+
+    Both are read from the checkpoint: 320 and 400 for wav2vec 2.0's convolutions, 320 and 560 for Wav2Vec2-BERT.
+    """
+
+    hop: int
+    field: int
+
+    def frames(self, samples: int) -> int:
+        """Number of frames that are complete when `samples` samples are there."""
+        return max(0, (samples - self.field) // self.hop + 1)
+
+    def span(self, start: int, frames: int) -> tuple[int, int]:
+        """First sample, and the one past the last, of `frames` > 0 frames from frame `start` on."""
+        assert frames > 0, frames
+        first = start * self.hop
+        return first, first + (frames - 1) * self.hop + self.field
+
+    def from_ms(self, ms: float) -> int:
+        """Milliseconds -> frames, rounded to nearest."""
+        return round(from_ms(ms) / self.hop)

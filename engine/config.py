@@ -1,0 +1,122 @@
+"""Settings, checked when they are made; milliseconds outside, frames inside."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from engine.audio import FrameGrid, from_ms
+from engine.errors import ConfigError
+
+Commit = Literal["utterance", "hop"]
+"""What is committed: the utterance's own window at its end, or each hop as it comes."""
+Latency = Literal["low", "balanced", "accurate"]
+
+RING_MS = 30_000
+"""How much audio of a stream is kept. It holds an utterance of the longest kind, its context, and a few seconds more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConfig:
+    """How one stream is cut into windows and utterances.
+
+    hop_ms                how often a partial comes while somebody speaks
+    left_ms, right_ms     context of a hop window; a hop is settled once it has its right context
+    margin_ms             left context of an utterance's final window
+    silence_ms            silence that ends an utterance
+    preroll_ms, tail_ms   audio kept before the first and after the last voiced block of an utterance
+    longest_ms            an utterance without a pause is cut at this length
+    commit, partials      see `design`: with `commit: utterance` and no partials, hop windows are not run at all
+    """
+
+    hop_ms: int = 480
+    left_ms: int = 3200
+    right_ms: int = 320
+    margin_ms: int = 640
+    silence_ms: int = 640
+    preroll_ms: int = 320
+    tail_ms: int = 320
+    longest_ms: int = 20_000
+    commit: Commit = "utterance"
+    partials: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("hop_ms", 80, 5000),
+            ("left_ms", 0, 5000),
+            ("right_ms", 0, 5000),
+            ("margin_ms", 0, 5000),
+            ("silence_ms", 100, 5000),
+            ("preroll_ms", 0, 1000),
+            ("tail_ms", 0, 1000),
+            ("longest_ms", 1000, 20_000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value}; it must be between {low} and {high}")
+        if self.tail_ms > self.silence_ms:
+            raise ConfigError(f"tail_ms is {self.tail_ms}; it must be at most silence_ms, {self.silence_ms}")
+        if self.commit not in ("utterance", "hop"):
+            raise ConfigError(f"commit is {self.commit!r}; it must be 'utterance' or 'hop'")
+
+    @classmethod
+    def preset(cls, latency: str, *, commit: Commit = "utterance", partials: bool = True) -> Self:
+        """The settings that go by a name: low, balanced or accurate.
+
+        Raises ConfigError for any other name.
+        """
+        if latency not in PRESETS:
+            raise ConfigError(f"latency is {latency!r}; it must be one of {', '.join(PRESETS)}")
+        return replace(cls(**PRESETS[latency]), commit=commit, partials=partials)
+
+
+PRESETS: dict[str, dict[str, int]] = {
+    "low": dict(hop_ms=240, left_ms=2400, right_ms=160, silence_ms=480, tail_ms=240),
+    "balanced": dict(),
+    "accurate": dict(hop_ms=640, left_ms=4800, right_ms=640, silence_ms=800),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A StreamConfig on a model's frame grid: all lengths in frames, but `context`, which is in samples.
+
+    hops           whether hop windows are run
+    provisional    whether their frames are replaced by those of the final window (`commit: utterance`)
+    context        samples before a cut that a session needs to start there
+    """
+
+    grid: FrameGrid
+    hop: int
+    left: int
+    right: int
+    margin: int
+    silence: int
+    preroll: int
+    tail: int
+    longest: int
+    hops: bool
+    provisional: bool
+    context: int
+
+    @classmethod
+    def of(cls, config: StreamConfig, grid: FrameGrid, detector_blocks: int) -> Self:
+        """`detector_blocks`: how many frame hops of audio the voice detector looks back."""
+        left, margin = grid.from_ms(config.left_ms), grid.from_ms(config.margin_ms)
+        return cls(
+            grid=grid,
+            hop=max(1, grid.from_ms(config.hop_ms)),
+            left=left,
+            right=grid.from_ms(config.right_ms),
+            margin=margin,
+            silence=grid.from_ms(config.silence_ms),
+            preroll=grid.from_ms(config.preroll_ms),
+            tail=grid.from_ms(config.tail_ms),
+            longest=grid.from_ms(config.longest_ms),
+            hops=config.partials or config.commit == "hop",
+            provisional=config.commit == "utterance",
+            context=max(left, margin, detector_blocks) * grid.hop,
+        )
+
+    @property
+    def ring(self) -> int:
+        """Capacity of the ring in samples."""
+        return from_ms(RING_MS)

@@ -1,0 +1,70 @@
+"""Which frames are encoded together, and when: whole numbers only.
+
+    [ left | hop | right ]      a hop window: the hop is stitched onto the last one, the right context is peeked at
+    [ margin | utterance ]      the final window of an utterance
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.config import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`frames` frames from frame `start` on are encoded; those in [emit_from, emit_to) count for good.
+
+    All four are absolute or a count of frames. `final`: ends an utterance. `droppable`: a newer one may take over.
+    """
+
+    start: int
+    frames: int
+    emit_from: int
+    emit_to: int
+    final: bool
+    droppable: bool
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.start <= self.emit_from < self.emit_to <= self.end, self
+
+    @property
+    def end(self) -> int:
+        """The frame past the last."""
+        return self.start + self.frames
+
+
+def merge(older: Window, newer: Window) -> Window:
+    """The newer hop window of a stream takes over: its new part reaches back to where the older one's began."""
+    assert older.droppable and newer.droppable and older.emit_to == newer.emit_from, (older, newer)
+    return Window(older.start, newer.end - older.start, older.emit_from, newer.emit_to, False, True)
+
+
+class WindowPlanner:
+    """Plans the windows of one utterance, whose first frame is `start`, on the sample clock."""
+
+    def __init__(self, timing: Timing, start: int) -> None:
+        self.timing = timing
+        self.start = start
+        self._emitted = start
+
+    def due(self, frames: int) -> Iterator[Window]:
+        """Hop windows that fell due by the time that `frames` frames of the stream are complete."""
+        t = self.timing
+        while t.hops and self._emitted + t.hop + t.right <= frames:
+            first = max(0, self._emitted - t.left)
+            end = self._emitted + t.hop + t.right
+            window = Window(first, end - first, self._emitted, self._emitted + t.hop, False, t.provisional)
+            self._emitted += t.hop
+            yield window
+
+    def last(self, end: int) -> Window | None:
+        """The final window of an utterance that ends before frame `end`; None if there is nothing left to emit.
+
+        With `commit: utterance` it covers the whole utterance anew, else what no hop window has emitted.
+        """
+        t = self.timing
+        emit_from, context = (self.start, t.margin) if t.provisional else (self._emitted, t.left)
+        if end <= emit_from:
+            return None
+        first = max(0, emit_from - context)
+        return Window(first, end - first, emit_from, end, True, False)

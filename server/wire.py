@@ -1,0 +1,167 @@
+"""The messages of the native protocol, and the one place where they turn into JSON and back.
+
+Text messages are JSON objects with a `type`; binary messages are audio. Shared by server and client, so it loads neither
+torch nor the engine's models. The protocol is described in PROTOCOL.md beside this file.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from engine.errors import ProtocolError
+
+PATH = "/v1/stream"
+MESSAGE_BYTES = 64 * 1024
+"""Longest message a client may send, text or binary."""
+
+Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+Samples: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Hotword(Struct, frozen=True, forbid_unknown_fields=True):
+    """A word or phrase to listen for."""
+
+    text: str
+    weight: float = 1.0
+
+
+class Resume(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a broken stream goes on."""
+
+    cut: Samples
+    from_sample: Samples
+    fingerprint: str
+
+
+# ---- from the client
+
+
+class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The first message of a stream. Every field is optional."""
+
+    encoding: Encoding = "pcm_s16le"
+    sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] = 16_000
+    channels: Annotated[int, Meta(ge=1, le=8)] = 1
+    language: str | None = None
+    hotwords: list[str | Hotword] = []
+    partials: bool = True
+    words: bool = True
+    commit: Literal["utterance", "hop"] = "utterance"
+    resume: Resume | None = None
+
+
+class Flush(Struct, tag_field="type", tag="flush", frozen=True, forbid_unknown_fields=True):
+    """Finalize now, and go on."""
+
+
+class Keepalive(Struct, tag_field="type", tag="keepalive", frozen=True, forbid_unknown_fields=True):
+    """Nothing to say, still here."""
+
+
+class Stop(Struct, tag_field="type", tag="stop", frozen=True, forbid_unknown_fields=True):
+    """Finalize, send `done`, close."""
+
+
+# ---- from the server
+
+
+class Ready(Struct, tag_field="type", tag="ready", frozen=True):
+    """The stream is admitted."""
+
+    session: str
+    model: str
+    fingerprint: str
+    resumable: bool
+    context: int
+    sample_rate: int
+    window_ms: int
+    hop_ms: int
+    lookahead_ms: int
+
+
+class WireWord(Struct, frozen=True):
+    """A word of a final; times in seconds."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+class Partial(Struct, tag_field="type", tag="partial", frozen=True):
+    """The open utterance so far; the first `stable` characters are stable."""
+
+    segment: int
+    start: float
+    end: float
+    text: str
+    stable: int
+
+
+class Final(Struct, tag_field="type", tag="final", frozen=True, omit_defaults=True):
+    """An utterance, for good. `words` is left out where `start` said so."""
+
+    segment: int
+    start: float
+    end: float
+    text: str
+    confidence: float
+    cut: int
+    words: list[WireWord] | None = None
+
+
+class Ack(Struct, tag_field="type", tag="ack", frozen=True):
+    """How far the stream has come, in samples at 16 kHz."""
+
+    received: int
+    committed: int
+    cut: int
+
+
+class Error(Struct, tag_field="type", tag="error", frozen=True):
+    """Why the connection is about to be closed."""
+
+    code: str
+    message: str
+
+
+class Done(Struct, tag_field="type", tag="done", frozen=True):
+    """The last message of a stream that was stopped."""
+
+    received: int
+    duration: float
+
+
+ClientMessage: TypeAlias = Start | Flush | Keepalive | Stop
+ServerMessage: TypeAlias = Ready | Partial | Final | Ack | Error | Done
+
+_encoder = msgspec.json.Encoder()
+_from_client = msgspec.json.Decoder(ClientMessage)
+_from_server = msgspec.json.Decoder(ServerMessage)
+
+
+def encode(message: ClientMessage | ServerMessage) -> str:
+    """Message -> JSON text."""
+    return _encoder.encode(message).decode()
+
+
+def _decode(decoder: "msgspec.json.Decoder[Any]", text: str | bytes) -> Any:
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError as e:  # ValidationError is one, too
+        raise ProtocolError(str(e)) from None
+    except RecursionError:
+        raise ProtocolError("JSON is nested too deeply") from None
+
+
+def decode_client(text: str | bytes) -> ClientMessage:
+    """JSON text of a client -> message. Raises ProtocolError, which names the field that was wrong."""
+    message: ClientMessage = _decode(_from_client, text)
+    return message
+
+
+def decode_server(text: str | bytes) -> ServerMessage:
+    """JSON text of a server -> message. Raises ProtocolError."""
+    message: ServerMessage = _decode(_from_server, text)
+    return message
