@@ -47,10 +47,18 @@ class WindowPlanner:
         self.start = start
         self._emitted = start
 
-    def due(self, frames: int) -> Iterator[Window]:
-        """Hop windows that fell due by the time that `frames` frames of the stream are complete."""
+    @property
+    def committed(self) -> int:
+        """The frame past the last one that a hop window has committed, or will; the utterance can't end before."""
+        return self.start if self.timing.provisional else self._emitted
+
+    def due(self, frames: int, until: int) -> Iterator[Window]:
+        """Hop windows that fell due by the time that `frames` frames of the stream are complete.
+
+        None that begins at frame `until` or later: there is silence.
+        """
         t = self.timing
-        while t.hops and self._emitted + t.hop + t.right <= frames:
+        while t.hops and self._emitted < until and self._emitted + t.hop + t.right <= frames:
             first = max(0, self._emitted - t.left)
             end = self._emitted + t.hop + t.right
             window = Window(first, end - first, self._emitted, self._emitted + t.hop, False, t.provisional)

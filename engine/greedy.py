@@ -1,0 +1,98 @@
+"""Greedy CTC decoding, frame by frame: the best symbol of each frame, repeats and blanks left out.
+
+Graves et al. 2006, section 3.2 ("best path decoding"). A decoder is fed frames once, in order, and can be asked at any time for its
+words, also for what they would be if some more frames followed.
+"""
+
+import math
+from copy import copy
+from dataclasses import dataclass
+
+from engine.audio import LogProbs
+from engine.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedWord:
+    """A word made of the frames [start, end), counted from the decoder's first.
+
+    confidence: the geometric mean of its symbols' posteriors, over the frames that are not blank.
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(slots=True)
+class _OpenWord:
+    text: str = ""
+    start: int = 0
+    end: int = 0
+    log_prob: float = 0.0
+    frames: int = 0
+
+    def closed(self) -> DecodedWord:
+        return DecodedWord(self.text, self.start, self.end, math.exp(self.log_prob / self.frames))
+
+
+class GreedyDecoder:
+    """feed(log_probs) what is certain, peek(log_probs) at what is not.
+
+    boundary    the frame of the last word boundary: words before it are settled
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.boundary = 0
+        self._frame = 0
+        self._last = vocabulary.blank
+        self._done: list[DecodedWord] = []
+        self._open = _OpenWord()
+
+    def feed(self, log_probs: LogProbs) -> None:
+        """Appends frames (T, V)."""
+        vocabulary = self.vocabulary
+        ids = log_probs.argmax(-1)
+        best = log_probs.max(-1)
+        for symbol, log_prob in zip(ids.tolist(), best.tolist(), strict=True):
+            if symbol == vocabulary.delimiter:
+                self._close()
+            elif symbol != vocabulary.blank:
+                self._spell(symbol, log_prob)
+            self._last = symbol
+            self._frame += 1
+
+    def _spell(self, symbol: int, log_prob: float) -> None:
+        if symbol != self._last:
+            if self.vocabulary.delimiter is None:  # a script without words: every symbol stands alone
+                self._close()
+            if not self._open.frames:
+                self._open.start = self._frame
+            self._open.text += self.vocabulary.piece(symbol)
+        self._open.end = self._frame + 1
+        self._open.log_prob += log_prob
+        self._open.frames += 1
+
+    def _close(self) -> None:
+        if self._open.text:
+            self._done.append(self._open.closed())
+        self._open = _OpenWord()
+        self.boundary = self._frame
+
+    def peek(self, log_probs: LogProbs) -> "GreedyDecoder":
+        """A decoder that was also fed `log_probs`; this one stays as it is."""
+        ahead = copy(self)
+        ahead._done = self._done.copy()
+        ahead._open = copy(self._open)
+        ahead.feed(log_probs)
+        return ahead
+
+    def words(self) -> list[DecodedWord]:
+        """All words so far, the open one too."""
+        return self._done + ([self._open.closed()] if self._open.text else [])
+
+    def settled(self) -> list[DecodedWord]:
+        """The words that no later frame can change: those that a delimiter has ended."""
+        return self._done.copy()

@@ -1,0 +1,45 @@
+"""What the engine needs to know of a model, and what it asks of whoever computes it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engine.audio import FrameGrid, LogProbs, Pcm
+from engine.vocabulary import Vocabulary
+
+BUNDLED = Path(__file__).parent / "models" / "tiny-en"
+"""The small English model that comes with the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as sessions see it.
+
+    fingerprint       the same for the same weights and settings, and only then
+    emission_delay    frames by which symbols come after their sound
+    """
+
+    name: str
+    fingerprint: str
+    grid: FrameGrid
+    vocabulary: Vocabulary
+    emission_delay: int = 0
+
+
+class Runner(Protocol):
+    """Computes windows. Pure: the same samples give the same log-probabilities, in any company, in any order."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model it runs."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What it runs on: cpu, cuda."""
+        ...
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        """Windows of int16 samples (S,), of any lengths -> log-probabilities (T, V) each, T = grid.frames(S)."""
+        ...

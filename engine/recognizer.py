@@ -1,0 +1,152 @@
+"""The loop that joins what decides, the scheduler, and what computes, the runner, for any number of streams.
+
+In one thread: stream.feed(pcm), recognizer.step() while it is true, stream.events(). A server calls take() and accept() itself, and
+has the runner in a thread of its own.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
+from engine.config import StreamConfig, Timing
+from engine.events import Event
+from engine.model import Runner
+from engine.scheduler import FINAL_SECONDS, Job, Ladder, Scheduler
+from engine.session import Session
+
+BATCH_SECONDS = {"cpu": 20, "cuda": 320}
+"""How much audio goes into one batch; more gains nothing on the device, and what is urgent waits behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows to run together, and their samples."""
+
+    jobs: list[Job]
+    samples: list[Pcm]
+
+
+class Stream:
+    """A session that is served by a recognizer. Made by Recognizer.open()."""
+
+    def __init__(self, recognizer: "Recognizer", number: int, session: Session) -> None:
+        self._recognizer = recognizer
+        self._session = session
+        self._began: Seconds | None = None
+        self.number = number
+
+    def feed(self, pcm: Pcm) -> int:
+        """Takes samples (S,), 16 kHz, and says how many: fewer than S where the ring is full; offer the rest after accept()."""
+        taken = self._session.feed(pcm)
+        if self._began is None and taken:
+            self._began = self._recognizer.clock() - taken / SAMPLE_RATE
+        self._queue()
+        return taken
+
+    def flush(self) -> None:
+        """Finalizes what was said so far. Answered by a Flushed event."""
+        self._session.flush()
+        self._queue()
+
+    def finish(self) -> None:
+        """The end of the audio: finalizes the rest."""
+        self._session.finish()
+        self._queue()
+
+    def events(self) -> list[Event]:
+        """What was said since the last call."""
+        return self._session.events()
+
+    def close(self) -> None:
+        """Forgets the stream."""
+        self._recognizer.forget(self)
+
+    @property
+    def timing(self) -> Timing:
+        """Windows and utterances of this stream, in frames."""
+        return self._session.timing
+
+    @property
+    def room(self) -> int:
+        """How many samples may be fed now."""
+        return self._session.room
+
+    @property
+    def received(self) -> int:
+        """Samples of the stream so far."""
+        return self._session.received
+
+    @property
+    def committed(self) -> int:
+        """Samples whose text is final, or is promised."""
+        return self._session.committed
+
+    @property
+    def cut(self) -> int:
+        """The newest sample at which the stream could start anew."""
+        return self._session.cut
+
+    @property
+    def done(self) -> bool:
+        """Finished, and all has been said; events may still have to be fetched."""
+        return self._session.done
+
+    def _queue(self) -> None:
+        """Hands the windows that fell due to the scheduler, each with a deadline."""
+        now, timing = self._recognizer.clock(), self._session.timing
+        while (window := self._session.next_window()) is not None:
+            _, end = timing.grid.span(window.start, window.frames)
+            due = max(now, (self._began or now) + end / SAMPLE_RATE)
+            patience = FINAL_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
+            self._recognizer.scheduler.add(Job(self.number, window, due + patience))
+
+
+class Recognizer:
+    """Streams in, batches out, results in."""
+
+    def __init__(self, runner: Runner, clock: Callable[[], Seconds] = time.monotonic) -> None:
+        grid = runner.info.grid
+        device = "cpu" if runner.device.startswith("cpu") else "cuda"
+        self.runner = runner
+        self.clock = clock
+        self.scheduler = Scheduler(BATCH_SECONDS[device] * SAMPLE_RATE // grid.hop, Ladder())
+        self._streams: dict[int, Stream] = {}
+        self._numbers = itertools.count(1)
+
+    def open(self, config: StreamConfig) -> Stream:
+        """A new stream."""
+        stream = Stream(self, next(self._numbers), Session(self.runner.info, config))
+        self._streams[stream.number] = stream
+        return stream
+
+    def forget(self, stream: Stream) -> None:
+        """Drops a stream and its queued windows."""
+        self._streams.pop(stream.number, None)
+        self.scheduler.drop(stream.number)
+
+    def take(self) -> Batch | None:
+        """The next batch, earliest deadline first; None if there is nothing to do."""
+        while jobs := self.scheduler.take(self.clock()):
+            wanted = [job for job in jobs if self._streams[job.stream]._session.wants(job.window)]
+            if wanted:
+                return Batch(wanted, [self._streams[job.stream]._session.samples(job.window) for job in wanted])
+        return None
+
+    def accept(self, batch: Batch, outputs: list[LogProbs]) -> list[Stream]:
+        """Hands results (T, V) to their streams, and says which those are. Closed streams are passed over."""
+        touched: dict[int, Stream] = {}
+        for job, log_probs in zip(batch.jobs, outputs, strict=True):
+            if (stream := self._streams.get(job.stream)) is not None:
+                stream._session.accept(job.window, log_probs)
+                stream._queue()
+                touched[job.stream] = stream
+        return list(touched.values())
+
+    def step(self) -> bool:
+        """Runs one batch in this thread; False if there was none."""
+        if (batch := self.take()) is None:
+            return False
+        self.accept(batch, self.runner.run(batch.samples))
+        return True

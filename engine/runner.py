@@ -1,0 +1,87 @@
+"""Computes windows on a device: the one file that touches it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.audio import LogProbs, Pcm
+from engine.checkpoint import Checkpoint, load_checkpoint
+from engine.errors import DeviceError
+from engine.model import BUNDLED, ModelInfo
+from engine.scheduler import Ladder
+
+
+def resolve_device(name: str) -> torch.device:
+    """auto, cpu, cuda or cuda:N -> a device that is there. Raises DeviceError if it is not."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"there is no device {name!r}; it must be auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device {name!r} is not supported; it must be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"there is no {name}: {torch.cuda.device_count()} CUDA devices found; use --device cpu")
+    return device
+
+
+class TorchRunner:
+    """A checkpoint's encoder on a device, single precision on a CPU, half on a GPU."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        self.info = ModelInfo(
+            checkpoint.name,
+            checkpoint.fingerprint,
+            checkpoint.encoder.grid,
+            checkpoint.vocabulary,
+            checkpoint.emission_delay,
+        )
+        self._device = device
+        self._encoder = checkpoint.encoder.eval()
+        self._ladder = Ladder()
+
+    @property
+    def device(self) -> str:
+        """What it runs on: cpu, cuda, cuda:1."""
+        return str(self._device)
+
+    @torch.inference_mode()
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        """Windows of int16 samples (S,), of any lengths -> log-probabilities (T, V) each, T = grid.frames(S).
+
+        Windows of one length run as they are. Others are padded on the right to a length of the ladder, and masked.
+        """
+        grid = self.info.grid
+        frames = [grid.frames(len(pcm)) for pcm in windows]
+        lengths = [len(pcm) for pcm in windows]
+        same = len(set(lengths)) == 1
+        width = lengths[0] if same else grid.span(0, self._ladder.rung(max(frames)))[1]
+        rows = np.zeros((len(windows), max(width, *lengths)), np.int16)
+        for row, pcm in zip(rows, windows, strict=True):
+            row[: len(pcm)] = pcm
+        samples = self._to_device(torch.from_numpy(rows)).float() / 32768
+        valid = None if same else self._to_device(torch.tensor(lengths))
+        log_probs = self._encoder(samples, valid).float().cpu().numpy()
+        return [log_probs[i, :n] for i, n in enumerate(frames)]
+
+    def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor
+
+
+def load_runner(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> TorchRunner:
+    """Loads a checkpoint, a folder or a hub id (None: the bundled model), onto a device and warms it up.
+
+    Raises CheckpointError and DeviceError.
+    """
+    chosen = resolve_device(device)
+    dtype = torch.float16 if chosen.type == "cuda" else torch.float32
+    checkpoint = load_checkpoint(model or BUNDLED, revision=revision, device=chosen, dtype=dtype)
+    runner = TorchRunner(checkpoint, chosen)
+    for frames in (50, 150):
+        runner.run([np.zeros(runner.info.grid.span(0, frames)[1], np.int16)])
+    return runner

@@ -1,0 +1,112 @@
+"""Which windows run next: plain data, no tensors, no clock of its own.
+
+Earliest deadline first. A final is to be there 300 ms after it fell due, a hop window one hop after. Nothing falls due earlier than its
+audio would have come in real time, so a stream that sends ahead is served from what is left over.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from engine.audio import Seconds
+from engine.windows import Window, merge
+
+FINAL_SECONDS = 0.3
+"""A final's deadline, after it fell due."""
+MERGED_HOPS = 4
+"""So many hop windows of a stream, at most, are run as one when they are late: the hop is doubled twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A window of a stream, and when it should be done, in seconds of the caller's clock. `hops`: of how many it is made."""
+
+    stream: int
+    window: Window
+    deadline: Seconds
+    hops: int = 1
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The jobs of one stream, in order."""
+
+    jobs: deque[Job] = field(default_factory=deque)
+
+    @property
+    def deadline(self) -> Seconds:
+        """That of its most urgent job: the ones before it have to be done first."""
+        return min(job.deadline for job in self.jobs)
+
+
+class Scheduler:
+    """add() jobs, take() batches of them.
+
+    batch_frames    most frames in a batch, padding counted; a longer window runs alone
+    """
+
+    def __init__(self, batch_frames: int, ladder: "Ladder") -> None:
+        self.batch_frames = batch_frames
+        self.ladder = ladder
+        self._queues: dict[int, _Queue] = {}
+        self.superseded = 0
+
+    def __len__(self) -> int:
+        return sum(len(queue.jobs) for queue in self._queues.values())
+
+    def add(self, job: Job) -> None:
+        """Queues a job behind those of its stream."""
+        self._queues.setdefault(job.stream, _Queue()).jobs.append(job)
+
+    def drop(self, stream: int) -> None:
+        """Forgets a stream."""
+        self._queues.pop(stream, None)
+
+    def take(self, now: Seconds) -> list[Job]:
+        """The most urgent job, and others of about its length to go with it. Empty if there is none."""
+        batch: list[Job] = []
+        rung = 0
+        for stream in sorted(self._queues, key=lambda s: self._queues[s].deadline):
+            queue = self._queues[stream]
+            while queue.jobs:
+                job = self._head(queue, now)
+                if not batch:
+                    rung = self.ladder.rung(job.window.frames)
+                elif self.ladder.rung(job.window.frames) != rung or (len(batch) + 1) * rung > self.batch_frames:
+                    break
+                batch.append(job)
+                queue.jobs.popleft()
+            if (len(batch) + 1) * rung > self.batch_frames:
+                break
+        for job in batch:
+            if job.stream in self._queues and not self._queues[job.stream].jobs:
+                del self._queues[job.stream]
+        return batch
+
+    def _head(self, queue: _Queue, now: Seconds) -> Job:
+        """A stream's next job. A hop window that is late is superseded by the one behind it."""
+        jobs = queue.jobs
+        while len(jobs) > 1 and jobs[0].deadline < now and jobs[0].window.droppable:
+            older, newer = jobs[0], jobs[1]
+            if newer.window.final:  # it says all that the older one would, and better
+                jobs.popleft()
+            elif older.window.emit_to == newer.window.emit_from and older.hops + newer.hops <= MERGED_HOPS:
+                jobs.popleft()
+                jobs[0] = replace(newer, window=merge(older.window, newer.window), hops=older.hops + newer.hops)
+            else:
+                break
+            self.superseded += 1
+        return jobs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Lengths, in frames, to which the windows of a batch are padded: multiples of `step`, then of coarser ones."""
+
+    step: int = 16
+
+    def rung(self, frames: int) -> int:
+        """The least length of the ladder that is at least `frames`."""
+        step = self.step
+        while frames > 8 * step:
+            step *= 2
+        return -(-frames // step) * step

@@ -1,0 +1,165 @@
+"""One utterance: window frames stitched into one timeline, and what has been understood of it.
+
+Frames older than a window's right context are fed to the decoder, once and in order; the newest are only peeked at.
+"""
+
+import math
+
+import numpy as np
+
+from engine.audio import SAMPLE_RATE, LogProbs, seconds
+from engine.config import Timing
+from engine.events import Final, Partial, Word
+from engine.greedy import DecodedWord, GreedyDecoder
+from engine.model import ModelInfo
+from engine.windows import Window
+
+SPLIT_SECONDS = 5
+"""An utterance without a pause is split within its last seconds."""
+
+
+class Segment:
+    """Takes windows with their log-probabilities, in any order, once or twice; gives partials, and one final or none.
+
+    start      its first frame
+    end        the frame past its last, once that is known
+    split      it was cut in mid-speech: its last window says where it ends
+    settled    the frame past the last one that was fed to the decoder
+    complete   nothing more to come; `end` is the cut
+    """
+
+    def __init__(self, info: ModelInfo, timing: Timing, start: int) -> None:
+        self.info = info
+        self.timing = timing
+        self.start = self.settled = start
+        self.end: int | None = None
+        self.split = False
+        self.complete = False
+        self._decoder = GreedyDecoder(info.vocabulary)
+        self._waiting: dict[int, tuple[Window, LogProbs]] = {}
+        self._partials: list[Partial] = []
+        self._shown = ""
+        self._words: list[DecodedWord] = []
+
+    # ---- in
+
+    def close(self, end: int, *, split: bool = False) -> None:
+        """Its end is known from the audio."""
+        self.end = end
+        self.split = split
+        self._complete_if_settled()
+
+    def accept(self, window: Window, log_probs: LogProbs) -> None:
+        """Takes a window (T, V). One that came before, or that is out of date, changes nothing."""
+        assert len(log_probs) == window.frames, (window, log_probs.shape)
+        if window.final and self.timing.provisional:
+            self._replace(window, log_probs)
+            return
+        self._waiting[window.emit_from] = window, log_probs
+        while (next_one := self._waiting.pop(self.settled, None)) is not None:
+            self._stitch(*next_one)
+        self._complete_if_settled()
+
+    def _stitch(self, window: Window, log_probs: LogProbs) -> None:
+        emitted = window.emit_to - window.start
+        self._decoder.feed(log_probs[window.emit_from - window.start : emitted])
+        self.settled = window.emit_to
+        if not window.final:
+            self._show(self._decoder.peek(log_probs[emitted:]).words(), window.end)
+
+    def _replace(self, window: Window, log_probs: LogProbs) -> None:
+        """The window of the whole utterance: a fresh decoder, and what the hops said is forgotten."""
+        emitted = log_probs[window.emit_from - window.start : window.emit_to - window.start]
+        if self.split:
+            emitted = emitted[: split_frame(emitted, self.info)]
+        self._decoder = GreedyDecoder(self.info.vocabulary)
+        self._decoder.feed(emitted)
+        self._finish(self._decoder.words(), self.start + len(emitted))
+
+    def _complete_if_settled(self) -> None:
+        if self.complete or self.timing.provisional or self.end is None or self.settled < self.end:
+            return
+        boundary = self.start + self._decoder.boundary
+        if self.split and self.settled - boundary <= SPLIT_SECONDS * SAMPLE_RATE // self.timing.grid.hop:
+            self._finish(self._decoder.settled(), boundary)  # nothing behind the last word boundary was promised
+        else:
+            self._finish(self._decoder.words(), self.settled)
+
+    def _finish(self, words: list[DecodedWord], end: int) -> None:
+        self._words = words
+        self.end = self.settled = end
+        self.complete = True
+        self._waiting.clear()
+
+    # ---- out
+
+    def partials(self) -> list[Partial]:
+        """What was shown since the last call."""
+        partials, self._partials = self._partials, []
+        return partials
+
+    def final(self) -> Final | None:
+        """The utterance, for good; None if nothing was said."""
+        assert self.complete and self.end is not None
+        if not self._words:
+            return None
+        words = tuple(self._timed(word) for word in self._words)
+        log_probs = [math.log(max(w.confidence, 1e-30)) for w in self._words]
+        return Final(
+            segment=self.start * self.timing.grid.hop,
+            start=words[0].start,
+            end=words[-1].end,
+            text=self._text(self._words),
+            confidence=round(math.exp(sum(log_probs) / len(log_probs)), 4),
+            words=words,
+            cut=self.end * self.timing.grid.hop,
+        )
+
+    def withdraw(self) -> None:
+        """Nothing was said after all: what was shown goes away."""
+        if self._shown:
+            self._show([], self.settled)
+
+    def _show(self, words: list[DecodedWord], end: int) -> None:
+        """A partial, after a window that reached to frame `end`; nothing shown need not be shown again."""
+        text = self._text(words)
+        if not text and not self._shown:
+            return
+        hop = self.timing.grid.hop
+        reach = (end - 1) * hop + self.timing.grid.field
+        stable = len(self._text(self._decoder.settled())) if words else 0
+        self._partials.append(Partial(self.start * hop, seconds(self.start * hop), seconds(reach), text, stable))
+        self._shown = text
+
+    def _text(self, words: list[DecodedWord]) -> str:
+        return self.info.vocabulary.joiner.join(word.text for word in words)
+
+    def _timed(self, word: DecodedWord) -> Word:
+        """Frame k stands for the hop in the middle of its field, of the sound `emission_delay` frames before."""
+        grid = self.timing.grid
+        middle = (grid.field - grid.hop) // 2
+        start, end = (
+            max(0, (self.start + frame - self.info.emission_delay) * grid.hop + middle)
+            for frame in (word.start, word.end)
+        )
+        return Word(word.text, seconds(start), seconds(end), round(word.confidence, 4))
+
+
+def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
+    """Where to split an utterance (T, V) that has no pause, in its last seconds: how many frames to keep, at least 1.
+
+    In the longest run of blanks and word delimiters that holds a delimiter, behind it; else in the middle of the longest run of
+    blanks; else behind the frame with the most blank.
+    """
+    vocabulary = info.vocabulary
+    first = max(0, len(log_probs) - SPLIT_SECONDS * SAMPLE_RATE // info.grid.hop)
+    ids = log_probs[first:].argmax(-1)
+    delimiter = ids == (-1 if vocabulary.delimiter is None else vocabulary.delimiter)
+    quiet = delimiter | (ids == vocabulary.blank)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
+    runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    if not runs:
+        return first + int(log_probs[first:, vocabulary.blank].argmax()) + 1
+    begin, end = max(runs, key=lambda run: (bool(delimiter[run[0] : run[1]].any()), run[1] - run[0], run[0]))
+    inside = np.flatnonzero(delimiter[begin:end])
+    return first + (begin + int(inside[0]) + 1 if len(inside) else max(1, (begin + end) // 2))

@@ -1,0 +1,248 @@
+"""One stream, without I/O: samples go in, windows wanted and events come out.
+
+    session.feed(pcm)
+    while (window := session.next_window()) is not None:
+        session.accept(window, encode(session.samples(window)))
+    for event in session.events(): ...
+
+No thread, no socket, no clock, no torch. What comes out is a function of the samples, of where `flush` stands among them, and of
+the configuration; not of how the samples were cut into feeds, nor of when and in which order windows are accepted.
+
+A cut is a sample at which everything is forgotten but the audio before it. Between cuts a session is a function of the samples
+since the cut and of `timing.context` samples before it, so one that is started at a cut is the same session.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from engine.audio import LogProbs, Pcm
+from engine.config import StreamConfig, Timing
+from engine.endpoint import Endpointer, EnergyGate
+from engine.events import Event, Flushed
+from engine.model import ModelInfo
+from engine.ring import RingBuffer
+from engine.segment import Segment
+from engine.windows import Window, WindowPlanner
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A cut at which no utterance ends: in silence, or by a flush. In frames."""
+
+    end: int
+    flushed: bool
+
+
+class Session:
+    """One stream's ring, voice detector, endpointer, planner and segments.
+
+    `cut`: the sample to start at, on the frame grid; `from_sample`: the first sample that will be fed, `timing.context` before
+    the cut, or 0. Both are 0 for a new stream.
+    """
+
+    def __init__(self, info: ModelInfo, config: StreamConfig, *, cut: int = 0, from_sample: int = 0) -> None:
+        self.info = info
+        self.timing = Timing.of(config, info.grid, EnergyGate.lookback)
+        self._hop = info.grid.hop
+        assert cut % self._hop == 0 and from_sample == max(0, cut - self.timing.context), (cut, from_sample)
+        self.cut = cut
+        self.finished = False
+        self._ring = RingBuffer(self.timing.ring, from_sample)
+        self._detector = EnergyGate(stream_start=from_sample == 0)
+        self._heard = from_sample // self._hop  # blocks that the detector has judged
+        self._voiced: deque[bool] = deque()  # its judgement of the blocks since the open cut
+        self._flushes: deque[int] = deque()
+        self._line: deque[Segment | _Mark] = deque()  # oldest first: the committed part of the stream grows at its head
+        self._wanted: deque[Window] = deque()
+        self._events: list[Event] = []
+        self._restart(cut // self._hop)
+
+    # ---- in
+
+    def feed(self, pcm: Pcm) -> int:
+        """Takes samples (S,) while there is room, and says how many; the rest when windows have been accepted."""
+        assert not self.finished
+        taken = min(len(pcm), self._ring.room)
+        self._ring.feed(pcm[:taken])
+        self._advance()
+        return taken
+
+    def flush(self) -> None:
+        """Ends the open utterance, if any, with the samples fed so far. Answered by a Flushed event."""
+        assert not self.finished
+        self._flushes.append(self._ring.end)
+        self._advance()
+
+    def finish(self) -> None:
+        """The end of the stream: a flush, and nothing after it."""
+        self.flush()
+        self.finished = True
+
+    def accept(self, window: Window, log_probs: LogProbs) -> None:
+        """Takes a window's log-probabilities (T, V), in any order; a second time does no harm."""
+        segment = self._segment_of(window)
+        if segment is None:
+            return
+        segment.accept(window, log_probs)
+        self._after_split()
+        self._advance()
+        self._publish()
+
+    # ---- out
+
+    def next_window(self) -> Window | None:
+        """The next window to be encoded; None if none is due."""
+        return self._wanted.popleft() if self._wanted else None
+
+    def wants(self, window: Window) -> bool:
+        """Whether a window's result would still be of use."""
+        return self._segment_of(window) is not None
+
+    def samples(self, window: Window) -> Pcm:
+        """The samples that a wanted window is made of."""
+        return self._ring.view(*self.info.grid.span(window.start, window.frames))
+
+    def events(self) -> list[Event]:
+        """What was said since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def room(self) -> int:
+        """How many samples may be fed now."""
+        return self._ring.room
+
+    @property
+    def received(self) -> int:
+        """Samples of the stream so far."""
+        return self._ring.end
+
+    @property
+    def committed(self) -> int:
+        """Samples whose text is final, or is promised (`commit: hop`)."""
+        head = self._line[0] if self._line else self._segment
+        if isinstance(head, Segment) and not self.timing.provisional:
+            return max(self.cut, head.settled * self._hop)
+        return self.cut
+
+    @property
+    def done(self) -> bool:
+        """Finished, and all has been said; events may still have to be fetched."""
+        return self.finished and not self._flushes and not self._line
+
+    # ---- the sample clock
+
+    def _restart(self, frame: int) -> None:
+        """At a cut: a new endpointer, which hears again what has come since. Nobody is speaking."""
+        while self._heard - len(self._voiced) < frame and self._voiced:
+            self._voiced.popleft()
+        self._endpointer = Endpointer(self.timing, frame)
+        self._planner: WindowPlanner | None = None
+        self._segment: Segment | None = None
+
+    def _advance(self) -> None:
+        """Goes on block by block as far as samples and flushes go, unless it takes a window to know where the cut is."""
+        while not (self._segment and self._segment.split):
+            limit = self._flushes[0] if self._flushes else self._ring.end
+            if (self._endpointer.block + 1) * self._hop <= limit:
+                self._block()
+            elif self._flushes:
+                self._flush(self._flushes.popleft())
+            else:
+                break
+
+    def _block(self) -> None:
+        """One block further: an utterance may begin, end, or be too long; else hop windows may fall due."""
+        endpointer = self._endpointer
+        endpointer.feed(self._judgement(endpointer.block))
+        frames = self.info.grid.frames(endpointer.block * self._hop)
+        if endpointer.start is not None and self._segment is None:
+            assert endpointer.start < frames, (endpointer.start, frames)
+            self._open(endpointer.start)
+        if self._segment is None:
+            if (cut := endpointer.silent_cut) is not None:
+                self._mark(cut, flushed=False)
+        elif endpointer.end is not None:
+            self._close(endpointer.end)
+        elif frames >= self._segment.start + self.timing.longest:
+            self._close(self._segment.start + self.timing.longest, split=True)
+        elif self._planner:
+            self._wanted.extend(self._planner.due(frames, endpointer.until))
+
+    def _judgement(self, block: int) -> bool:
+        """Whether a block is voiced. The detector hears every block once, however often an endpointer asks."""
+        while self._heard <= block:
+            first = self._heard * self._hop
+            voiced = self._detector.feed(self._ring.view(first, first + self._hop))
+            self._heard += 1
+            if self._heard > self._endpointer.cut:
+                self._voiced.append(voiced)
+        return self._voiced[block - self._heard]
+
+    def _flush(self, sample: int) -> None:
+        """Ends what is open with the last frame that is complete at `sample`."""
+        end = max(self._endpointer.cut, self.info.grid.frames(sample))
+        self._endpointer.finish()
+        if self._segment is None and self._endpointer.start is not None and self._endpointer.start < end:
+            self._open(self._endpointer.start)
+        if self._segment:
+            self._close(min(end, self._endpointer.until))
+        self._mark(end, flushed=True)
+
+    def _open(self, start: int) -> None:
+        self._segment = Segment(self.info, self.timing, start)
+        self._planner = WindowPlanner(self.timing, start)
+        self._line.append(self._segment)
+
+    def _close(self, end: int, *, split: bool = False) -> None:
+        """Ends the open utterance before frame `end`, or a little later, where hops have committed more."""
+        assert self._segment and self._planner
+        end = max(end, self._planner.committed)
+        if (window := self._planner.last(end)) is not None:
+            self._wanted.append(window)
+        self._segment.close(end, split=split)
+        if split:
+            self._after_split()
+        else:
+            self._restart(end)
+        self._publish()
+
+    def _after_split(self) -> None:
+        """An utterance that was too long is cut once its last window has said where."""
+        if self._segment and self._segment.split and self._segment.complete:
+            assert self._segment.end is not None
+            self._restart(self._segment.end)
+
+    def _mark(self, end: int, *, flushed: bool) -> None:
+        self._line.append(_Mark(end, flushed))
+        self._restart(end)
+        self._publish()
+
+    # ---- what is committed
+
+    def _segment_of(self, window: Window) -> Segment | None:
+        for item in self._line:
+            if isinstance(item, Segment) and item.start <= window.emit_from and not item.complete:
+                if item.end is None or window.emit_from < item.end:
+                    return item
+        return None
+
+    def _publish(self) -> None:
+        """Says what is at the head of the line, as far as it is known."""
+        while self._line:
+            head = self._line[0]
+            if isinstance(head, Segment):
+                self._events += head.partials()
+                if not head.complete:
+                    break
+                if (final := head.final()) is not None:
+                    self._events.append(final)
+                else:
+                    head.withdraw()
+                    self._events += head.partials()
+            self._line.popleft()
+            assert head.end is not None
+            self.cut = head.end * self._hop
+            if isinstance(head, _Mark) and head.flushed:
+                self._events.append(Flushed(self.cut))
+        self._ring.release(self.cut - self.timing.context)

@@ -1,0 +1,269 @@
+"""The invariants of a session, each under a test of its name. tests/README.md says which deliberate breakage each one catches."""
+
+import random
+from itertools import groupby
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.audio import Pcm
+from engine.config import StreamConfig
+from engine.events import Event, Final, Flushed
+from engine.model import ModelInfo
+from engine.segment import split_frame
+from engine.session import Session
+from engine.windows import Window
+from tests.helpers import (
+    GRID,
+    INFO,
+    VOCABULARY,
+    configs,
+    drain,
+    fake_log_probs,
+    finals,
+    plain_text,
+    positions,
+    run_session,
+    silence,
+    speak,
+    utterances,
+)
+
+HOP = GRID.hop
+
+
+# ---- 1. one clock
+
+
+@given(pcm=utterances(), config=configs(), seconds=st.integers(1, 5))
+def test_one_clock(pcm: Pcm, config: StreamConfig, seconds: int) -> None:
+    """Segment numbers, cuts and times are those of the stream: silence before it moves them all by its length."""
+    late = np.concatenate([silence(seconds * 4), pcm])
+    shift = len(late) - len(pcm)
+    for event in run_session(late, config):
+        if isinstance(event, Final):
+            assert shift - config.preroll_ms * 16 - HOP <= event.segment < event.cut <= len(late)
+            assert event.segment % HOP == event.cut % HOP == 0
+            assert event.start >= shift / 16000 - 0.001 and event.end <= len(late) / 16000
+
+
+# ---- 2. every frame is committed exactly once
+
+
+@given(pcm=utterances(), config=configs(), data=st.data())
+def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
+    """Segments follow each other without overlap, and cover all that is said; nothing comes after a segment's final."""
+    flushes = data.draw(positions(pcm, 3))
+    session = Session(INFO, config)
+    events = run_session(pcm, config, flushes=flushes, session=session)
+    ends = [0]
+    for event in events:
+        if isinstance(event, Flushed):
+            assert event.cut >= ends[-1]
+        elif isinstance(event, Final):
+            assert event.segment >= ends[-1]
+            assert event.text and event.words
+            ends.append(event.cut)
+        else:
+            assert event.segment >= ends[-1], "a partial of a segment that has its final"
+    assert session.cut == session.committed <= len(pcm)
+    if len(pcm) >= GRID.field:
+        assert session.cut == GRID.frames(len(pcm)) * HOP
+    said = committed_frames(events)
+    loud = np.flatnonzero(np.abs(pcm[: GRID.frames(len(pcm)) * HOP]).reshape(-1, HOP).min(axis=1) > 900)
+    assert set(loud.tolist()) <= said or config.tail_ms < 100 or config.preroll_ms < 100
+
+
+def committed_frames(events: list[Event]) -> set[int]:
+    """The frames that belong to a final."""
+    return {k for final in finals(events) for k in range(final.segment // HOP, final.cut // HOP)}
+
+
+# ---- 3. the transcript is a pure function of the audio
+
+
+@given(pcm=utterances(), config=configs(), data=st.data())
+def test_transcript_is_a_pure_function_of_the_audio(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
+    """However the audio is cut into messages, every event is the same: partials, too."""
+    flushes = data.draw(positions(pcm, 2))
+    whole = run_session(pcm, config, flushes=flushes)
+    assert run_session(pcm, config, flushes=flushes, cuts=data.draw(positions(pcm, 30))) == whole
+    assert run_session(pcm, config, flushes=flushes, cuts=range(0, len(pcm), 160)) == whole
+
+
+def test_one_sample_at_a_time() -> None:
+    pcm = np.concatenate([silence(0.3), speak("AB CD"), silence(0.4)])
+    config = StreamConfig(silence_ms=200, tail_ms=100, hop_ms=160)
+    events = run_session(pcm, config)
+    assert finals(events)
+    assert run_session(pcm, config, cuts=range(1, len(pcm))) == events
+
+
+# ---- 4. identity
+
+
+@given(pcm=utterances(), config=configs(), data=st.data())
+def test_identity_with_one_plain_pass(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
+    """With commit: utterance a final's text is that of one plain pass over its window, without any code of the engine's stream."""
+    config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance"})
+    flushes = data.draw(positions(pcm, 2))
+    for final in finals(run_session(pcm, config, flushes=flushes)):
+        start, end = final.segment // HOP, final.cut // HOP
+        margin = min(start, round(config.margin_ms / 20))
+        texts = set()
+        longest = start + round(config.longest_ms / 20)
+        for last in {end, min(longest, GRID.frames(len(pcm)))}:  # a split utterance's window is longer than its text
+            window = pcm[(start - margin) * HOP : (last - 1) * HOP + GRID.field]
+            texts.add(plain_text(fake_log_probs(window)[margin : margin + end - start]))
+        assert final.text in texts
+
+
+# ---- 6. bounded
+
+
+@given(pcm=utterances(), config=configs())
+@settings(max_examples=25)
+def test_bounded_memory(pcm: Pcm, config: StreamConfig) -> None:
+    """However long a stream, what is held of it is its context, the open utterance and what waits to be computed."""
+    session = Session(INFO, config)
+    most = session.timing.context + (session.timing.longest + 2 * session.timing.silence + 100) * HOP
+    for _ in range(6):
+        run_session(np.concatenate([pcm, silence(1.5)]), config, session=session, finish=False)
+        assert session._ring.end - session._ring.start <= most
+        assert len(session._voiced) * HOP <= most
+        assert len(session._line) <= 1
+        assert not session._wanted and not session._flushes
+    assert session._ring._pcm.nbytes == 960_000
+
+
+@given(config=configs(), text=st.text("AB C", min_size=1, max_size=8).filter(lambda s: s.split()))
+def test_no_last_word_is_lost(config: StreamConfig, text: str) -> None:
+    """The end of a stream is the end of its last utterance: no silence has to be sent."""
+    pcm = np.concatenate([silence(0.5), speak(" ".join(text.split()), 3)])
+    events = run_session(pcm, config)
+    assert finals(events)
+    assert GRID.frames(len(pcm)) - finals(events)[-1].cut // HOP <= 1
+
+
+# ---- 7. windows are stateless
+
+
+@given(pcm=utterances(), config=configs(), seed=st.integers(0, 1000))
+def test_windows_are_stateless(pcm: Pcm, config: StreamConfig, seed: int) -> None:
+    """Windows computed late, in any order, some of them twice, give the same finals, and the same events per segment."""
+    rng = random.Random(seed)
+    session = Session(INFO, config)
+    queue: list[tuple[Window, Pcm]] = []
+    events: list[Event] = []
+
+    def take() -> None:
+        while (window := session.next_window()) is not None:
+            if session.wants(window):
+                queue.append((window, session.samples(window)))
+
+    for piece in np.array_split(pcm, 7):
+        while len(piece):
+            piece = piece[session.feed(piece) :]
+            take()
+            if len(piece) or rng.random() < 0.5:
+                rng.shuffle(queue)
+                for window, samples in queue[: rng.randint(0, len(queue))] + queue[:2]:
+                    session.accept(window, fake_log_probs(samples))
+    session.finish()
+    while not session.done:
+        take()
+        rng.shuffle(queue)
+        for window, samples in queue:
+            session.accept(window, fake_log_probs(samples))
+    events += session.events()
+    assert finals(events) == finals(run_session(pcm, config))
+
+
+# ---- resuming at a cut
+
+
+@given(pcm=utterances(), config=configs(), data=st.data())
+def test_a_session_started_at_a_cut_is_the_same_session(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
+    """run(audio) = run(audio up to a later point) + run from any cut there was."""
+    flushes = data.draw(positions(pcm, 2))
+    whole = run_session(pcm, config, flushes=flushes)
+    later = data.draw(st.integers(0, len(pcm)))
+    first = Session(INFO, config)
+    said = run_session(pcm[:later], config, flushes=[f for f in flushes if f <= later], session=first, finish=False)
+    cuts = {0, first.cut} | {event.cut for event in said if isinstance(event, Final | Flushed)}
+    cut = data.draw(st.sampled_from(sorted(cuts)))
+    begin = max(0, cut - first.timing.context)
+    second = Session(INFO, config, cut=cut, from_sample=begin)
+    rest = run_session(pcm[begin:], config, flushes=[f - begin for f in flushes if f > cut], session=second)
+    kept = [event for event in said if isinstance(event, Final) and event.cut <= cut]
+    assert kept + finals(rest) == finals(whole)
+
+
+# ---- hop policy
+
+
+@given(pcm=utterances(), config=configs())
+def test_stable_is_a_promise_with_commit_hop(pcm: Pcm, config: StreamConfig) -> None:
+    """With commit: hop the first `stable` characters of a partial begin the final, and end at a word's end."""
+    config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "hop"})
+    events = run_session(pcm, config)
+    texts = {final.segment: final.text for final in finals(events)}
+    for event in events:
+        if not isinstance(event, Final | Flushed) and event.stable:
+            assert texts[event.segment].startswith(event.text[: event.stable])
+            assert (texts[event.segment] + " ")[event.stable] == " "
+
+
+@given(pcm=utterances(), config=configs())
+def test_superseded_hops_change_no_final(pcm: Pcm, config: StreamConfig) -> None:
+    """With commit: utterance, partials may thin out, and finals stay the same to the letter."""
+    config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance"})
+    session = Session(INFO, config)
+    at = 0
+    while at < len(pcm):
+        at += session.feed(pcm[at:])
+        while (window := session.next_window()) is not None:
+            if not window.droppable:
+                session.accept(window, fake_log_probs(session.samples(window)))
+    session.finish()
+    events = session.events() + drain(session)
+    assert finals(events) == finals(run_session(pcm, config))
+
+
+# ---- splitting speech without a pause
+
+
+def test_an_utterance_without_a_pause_is_split_at_a_word() -> None:
+    text = " ".join(["ABC", "DEF", "GHI"] * 12)
+    pcm = np.concatenate([silence(0.5), speak(text)])
+    for commit in ("utterance", "hop"):
+        config = StreamConfig(longest_ms=3000, silence_ms=400, commit=commit)  # type: ignore[arg-type]
+        events = run_session(pcm, config)
+        assert len(finals(events)) > 2
+        heard = " ".join(final.text for final in finals(events)).split()
+        wrong = [word for word in heard if word not in ("ABC", "DEF", "GHI")]
+        assert len(wrong) <= 2, heard
+        assert abs(len(heard) - 36) <= 2
+
+
+def test_split_frame_prefers_a_delimiter_then_a_pause_then_the_most_blank() -> None:
+    def rows(symbols: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        out = np.full((len(symbols), VOCABULARY.size), 0.01, np.float32)
+        for k, char in enumerate(symbols):
+            out[k, VOCABULARY.symbols.index({"_": "<pad>"}.get(char, char))] = 0.5
+        return np.log(out)
+
+    info = ModelInfo("fake", "", GRID, VOCABULARY)
+    assert split_frame(rows("AB___CD_|_EF"), info) == 9
+    assert split_frame(rows("AB___CDEF"), info) == 3
+    most = rows("ABCD")
+    most[2, VOCABULARY.blank] = np.log(0.3)
+    assert split_frame(most, info) == 3
+
+
+def test_the_tests_own_decoder() -> None:
+    """The oracle merges repeats and drops blanks."""
+    ids = [2, 2, 0, 2, 1, 1, 3, 0, 0]
+    assert plain_text(np.eye(VOCABULARY.size, dtype=np.float32)[ids]) == "AA B"
+    assert [i for i, _ in groupby(ids)] == [2, 0, 2, 1, 3, 0]
