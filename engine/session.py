@@ -221,10 +221,10 @@ class Session:
     # ---- what is committed
 
     def _segment_of(self, window: Window) -> Segment | None:
+        """The utterance that a window is for, if it still wants it."""
         for item in self._line:
-            if isinstance(item, Segment) and item.start <= window.emit_from and not item.complete:
-                if item.end is None or window.emit_from < item.end:
-                    return item
+            if isinstance(item, Segment) and item.start == window.segment and not item.complete:
+                return item
         return None
 
     def _publish(self) -> None:

@@ -14,7 +14,9 @@ from engine.config import Timing
 class Window:
     """`frames` frames from frame `start` on are encoded; those in [emit_from, emit_to) count for good.
 
-    All four are absolute or a count of frames. `final`: ends an utterance. `droppable`: a newer one may take over.
+    final        ends an utterance
+    droppable    a newer one may take over
+    segment      the first frame of the utterance it is for; behind a split, two utterances may want the same frames
     """
 
     start: int
@@ -23,9 +25,10 @@ class Window:
     emit_to: int
     final: bool
     droppable: bool
+    segment: int
 
     def __post_init__(self) -> None:
-        assert 0 <= self.start <= self.emit_from < self.emit_to <= self.end, self
+        assert 0 <= self.start <= self.emit_from < self.emit_to <= self.end and self.segment <= self.emit_from, self
 
     @property
     def end(self) -> int:
@@ -35,8 +38,9 @@ class Window:
 
 def merge(older: Window, newer: Window) -> Window:
     """The newer hop window of a stream takes over: its new part reaches back to where the older one's began."""
-    assert older.droppable and newer.droppable and older.emit_to == newer.emit_from, (older, newer)
-    return Window(older.start, newer.end - older.start, older.emit_from, newer.emit_to, False, True)
+    assert older.droppable and newer.droppable, (older, newer)
+    assert (older.segment, older.emit_to) == (newer.segment, newer.emit_from), (older, newer)
+    return Window(older.start, newer.end - older.start, older.emit_from, newer.emit_to, False, True, older.segment)
 
 
 class WindowPlanner:
@@ -61,7 +65,7 @@ class WindowPlanner:
         while t.hops and self._emitted < until and self._emitted + t.hop + t.right <= frames:
             first = max(0, self._emitted - t.left)
             end = self._emitted + t.hop + t.right
-            window = Window(first, end - first, self._emitted, self._emitted + t.hop, False, t.provisional)
+            window = Window(first, end - first, self._emitted, self._emitted + t.hop, False, t.provisional, self.start)
             self._emitted += t.hop
             yield window
 
@@ -75,4 +79,4 @@ class WindowPlanner:
         if end <= emit_from:
             return None
         first = max(0, emit_from - context)
-        return Window(first, end - first, emit_from, end, True, False)
+        return Window(first, end - first, emit_from, end, True, False, self.start)
