@@ -19,6 +19,9 @@ from engine.session import Session
 BATCH_SECONDS = {"cpu": 20, "cuda": 320}
 """How much audio goes into one batch; more gains nothing on the device, and what is urgent waits behind it."""
 
+MESSAGE_SECONDS = 0.1
+"""A live stream's first message was spoken about this long before it came; one that brings more was sent ahead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -41,7 +44,7 @@ class Stream:
         """Takes samples (S,), 16 kHz, and says how many: fewer than S where the ring is full; offer the rest after accept()."""
         taken = self._session.feed(pcm)
         if self._began is None and taken:
-            self._began = self._recognizer.clock() - taken / SAMPLE_RATE
+            self._began = self._recognizer.clock() - min(taken / SAMPLE_RATE, MESSAGE_SECONDS)
         self._queue()
         return taken
 

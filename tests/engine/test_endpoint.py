@@ -1,0 +1,107 @@
+"""The voice detector and the endpointer, block by block."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.audio import Pcm
+from engine.config import StreamConfig, Timing
+from engine.endpoint import ATTACK_BLOCKS, SILENT_CUT_BLOCKS, Endpointer, EnergyGate
+from tests.helpers import GRID, noise
+
+HOP = GRID.hop
+
+
+def blocks(pcm: Pcm) -> list[Pcm]:
+    return list(pcm[: len(pcm) // HOP * HOP].reshape(-1, HOP))
+
+
+def endpointer(cut: int = 0, **settings: int) -> Endpointer:
+    return Endpointer(Timing.of(StreamConfig(**settings), GRID, 0), cut)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.integers(20, 120), st.sampled_from([0, 3, 30, 300, 3000])), min_size=1, max_size=12), st.data())
+def test_the_gate_looks_back_no_further_than_it_says(parts: list[tuple[int, int]], data: st.DataObject) -> None:
+    """A gate that has heard only the newest `lookback` blocks judges as one that has heard all."""
+    rng = np.random.default_rng(0)
+    heard = blocks(np.concatenate([noise(n * HOP, rng, loud) for n, loud in parts]))
+    whole = EnergyGate()
+    judged = [whole.feed(block) for block in heard]
+    start = data.draw(st.integers(0, len(heard) - 1))
+    begin = max(0, start - EnergyGate.lookback)
+    late = EnergyGate(stream_start=begin == 0)
+    again = [late.feed(block) for block in heard[begin:]]
+    assert again[start - begin :] == judged[start:]
+
+
+def test_steady_noise_becomes_silence_and_what_rises_above_it_is_voice() -> None:
+    rng = np.random.default_rng(0)
+    gate = EnergyGate()
+    room = [gate.feed(block) for block in blocks(noise(16000 * 8, rng, 100))]
+    assert not any(room[EnergyGate.lookback :])
+    voice = [gate.feed(block) for block in blocks(noise(8000, rng, 400))]
+    assert all(voice)
+
+
+def test_digital_silence_rumble_and_offset_are_silence() -> None:
+    gate = EnergyGate()
+    rumble = (3000 * np.sin(2 * np.pi * 8 * np.arange(16000) / 16000)).astype(np.int16)
+    assert not any(gate.feed(block) for block in blocks(np.concatenate([np.zeros(16000, np.int16), rumble])))
+    assert not any(gate.feed(block) for block in blocks(np.full(16000, 1234, np.int16)))
+
+
+def test_what_is_said_at_once_is_heard() -> None:
+    rng = np.random.default_rng(0)
+    gate = EnergyGate()
+    assert all(gate.feed(block) for block in blocks(noise(3200, rng, 200)))
+
+
+def test_an_utterance_has_preroll_and_tail() -> None:
+    e = endpointer(preroll_ms=100, tail_ms=60, silence_ms=200)
+    for voiced in [False] * 20 + [True] * 10 + [False] * 9:
+        e.feed(voiced)
+    assert (e.start, e.end) == (15, None)
+    e.feed(False)
+    assert e.end == 33
+
+
+def test_a_pause_shorter_than_silence_is_bridged() -> None:
+    e = endpointer(silence_ms=200, tail_ms=100)
+    for voiced in [True] * 5 + [False] * 9 + [True] + [False] * 9:
+        e.feed(voiced)
+    assert e.end is None
+
+
+def test_clicks_open_nothing_but_a_flush_makes_them_an_utterance() -> None:
+    e = endpointer(preroll_ms=0)
+    for _ in range(5):
+        for voiced in [False] * 3 + [True] * (ATTACK_BLOCKS - 1):
+            e.feed(voiced)
+    assert e.start is None
+    e.finish()
+    assert e.start == 25 - (ATTACK_BLOCKS - 1)
+
+
+def test_in_silence_cuts_follow_a_preroll_behind() -> None:
+    e = endpointer(cut=100, preroll_ms=200)
+    for _ in range(SILENT_CUT_BLOCKS + 9):
+        e.feed(False)
+    assert e.silent_cut is None
+    e.feed(False)
+    assert e.silent_cut == 100 + SILENT_CUT_BLOCKS
+    assert SILENT_CUT_BLOCKS * HOP < 16000, "at least every second"
+
+
+@given(st.lists(st.booleans(), max_size=200), st.integers(0, 400), st.integers(100, 600))
+def test_no_utterance_reaches_before_its_cut_or_beyond_what_was_heard(
+    voiced: list[bool], preroll_ms: int, silence_ms: int
+) -> None:
+    e = endpointer(cut=7, preroll_ms=preroll_ms, silence_ms=silence_ms, tail_ms=100)
+    for v in voiced:
+        e.feed(v)
+        if e.start is not None:
+            assert e.start >= 7
+        if e.end is not None:
+            assert e.start is not None
+            assert e.start < e.end <= GRID.frames(e.block * HOP)
+            break

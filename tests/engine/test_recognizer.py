@@ -1,0 +1,109 @@
+"""The loop: many streams through one runner."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.audio import Pcm
+from engine.config import StreamConfig
+from engine.events import Event
+from engine.recognizer import Recognizer, Stream
+from tests.helpers import FakeRunner, configs, finals, partials, run_session, silence, speak, transcript, utterances
+
+
+class ManualClock:
+    """Time stands still unless it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(recognizer: Recognizer, stream: Stream) -> list[Event]:
+    while recognizer.step():
+        pass
+    return stream.events()
+
+
+@given(st.lists(st.tuples(utterances(), configs()), min_size=1, max_size=4), st.integers(1, 9))
+@settings(max_examples=25)
+def test_company_makes_no_difference(streams: list[tuple[Pcm, StreamConfig]], chunks: int) -> None:
+    """Streams that share a recognizer say what each says alone, to the last partial."""
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(), clock)
+    opened = [recognizer.open(config) for _, config in streams]
+    said: list[list[Event]] = [[] for _ in streams]
+    for n in range(chunks):
+        for stream, (pcm, _) in zip(opened, streams, strict=True):
+            piece = np.array_split(pcm, chunks)[n]
+            while len(piece):
+                piece = piece[stream.feed(piece) :]
+                if len(piece):
+                    recognizer.step()
+        recognizer.step()
+    for stream in opened:
+        stream.finish()
+    while recognizer.step():
+        pass
+    for events, stream in zip(said, opened, strict=True):
+        events += stream.events()
+        assert stream.done
+    for events, (pcm, config) in zip(said, streams, strict=True):
+        assert events == run_session(pcm, config)
+
+
+def test_under_load_partials_thin_out_and_finals_stay() -> None:
+    pcm = np.concatenate([speak("ONE TWO THREE FOUR FIVE SIX", 5), silence(1)])
+    said = []
+    for late in (0.0, 2.5):
+        clock = ManualClock()
+        recognizer = Recognizer(FakeRunner(), clock)
+        stream = recognizer.open(StreamConfig(hop_ms=240))
+        events: list[Event] = []
+        for n, chunk in enumerate(np.array_split(pcm, 20)):
+            stream.feed(chunk)
+            clock.now += len(chunk) / 16000 + (late if n == 10 else 0)
+            if not (late and n < 10):
+                events += run(recognizer, stream)
+        stream.finish()
+        events += run(recognizer, stream)
+        said.append(events)
+        assert bool(recognizer.scheduler.superseded) == bool(late)
+    assert finals(said[0]) == finals(said[1])
+    assert 0 < len(partials(said[1])) < len(partials(said[0]))
+
+
+def test_a_live_stream_goes_before_one_that_was_sent_ahead() -> None:
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(), clock)
+    recognizer.scheduler.batch_frames = 1
+    ahead, live = recognizer.open(StreamConfig()), recognizer.open(StreamConfig())
+    pcm = np.concatenate([speak("ONE TWO THREE", 5), silence(1)])
+    ahead.feed(np.concatenate([pcm] * 4))
+    for chunk in np.array_split(pcm, 20):
+        live.feed(chunk)
+        clock.now += len(chunk) / 16000
+    order = []
+    while (batch := recognizer.take()) is not None:
+        order += [job.stream for job in batch.jobs]
+        recognizer.accept(batch, recognizer.runner.run(batch.samples))
+    live_last = max(n for n, stream in enumerate(order) if stream == live.number)
+    assert sum(stream == ahead.number for stream in order[:live_last]) <= len(order) / 3
+    assert order[-1] == ahead.number
+
+
+def test_a_closed_stream_is_passed_over() -> None:
+    recognizer = Recognizer(FakeRunner())
+    gone, stays = recognizer.open(StreamConfig(partials=False)), recognizer.open(StreamConfig(partials=False))
+    for stream in (gone, stays):
+        stream.feed(np.concatenate([silence(0.3), speak("ABC DEF"), silence(1)]))
+    batch = recognizer.take()
+    assert batch is not None
+    assert len(batch.jobs) == 2
+    gone.close()
+    gone.close()
+    assert recognizer.accept(batch, recognizer.runner.run(batch.samples)) == [stays]
+    assert transcript(stays.events()) == "ABC DEF"
+    assert not recognizer.step()

@@ -1,0 +1,69 @@
+"""The bundled model on a device: windows in any company, bad names."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.audio import Pcm
+from engine.errors import CheckpointError, DeviceError
+from engine.model import BUNDLED
+from engine.runner import TorchRunner, load_runner, resolve_device
+from tests.helpers import noise
+
+
+@pytest.fixture(scope="module")
+def runner() -> TorchRunner:
+    return load_runner(device="cpu")
+
+
+def window(frames: int, seed: int, runner: TorchRunner) -> Pcm:
+    return noise(runner.info.grid.span(0, frames)[1], np.random.default_rng(seed), 1000)
+
+
+def test_the_bundled_model(runner: TorchRunner) -> None:
+    assert runner.info.name == BUNDLED.name == "tiny-en"
+    assert (runner.info.grid.hop, runner.info.grid.field, runner.info.emission_delay) == (320, 560, 3)
+    assert len(runner.info.fingerprint) == 16
+    assert runner.device == "cpu"
+
+
+def test_company_makes_no_difference(runner: TorchRunner) -> None:
+    """Windows of many lengths in one batch, and each alone: the same to 1e-5."""
+    windows = [window(frames, seed, runner) for seed, frames in enumerate((7, 50, 50, 64, 201, 1))]
+    together = runner.run(windows)
+    for pcm, log_probs in zip(windows, together, strict=True):
+        alone = runner.run([pcm])[0]
+        assert log_probs.shape == alone.shape == (runner.info.grid.frames(len(pcm)), runner.info.vocabulary.size)
+        assert np.abs(np.exp(log_probs) - np.exp(alone)).max() < 1e-5
+        assert np.abs(log_probs - alone).max() < 1e-4
+        assert np.allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
+
+
+def test_windows_of_one_length_are_not_padded(runner: TorchRunner) -> None:
+    windows = [window(37, seed, runner) for seed in range(3)]
+    for pcm, log_probs in zip(windows, runner.run(windows), strict=True):
+        assert np.abs(np.exp(log_probs) - np.exp(runner.run([pcm])[0])).max() < 1e-5
+
+
+def test_devices_have_names() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    for name in ("tpu", "mps", "gpu 1"):
+        with pytest.raises(DeviceError, match="it must be auto, cpu, cuda or cuda:N"):
+            resolve_device(name)
+    if not torch.cuda.is_available():
+        assert resolve_device("auto").type == "cpu"
+        with pytest.raises(DeviceError, match="there is no cuda: 0 CUDA devices found; use --device cpu"):
+            resolve_device("cuda")
+
+
+def test_a_model_that_is_not_there() -> None:
+    with pytest.raises(CheckpointError, match="no-such-folder"):
+        load_runner("./no-such-folder", device="cpu")
+
+
+@pytest.mark.gpu
+def test_half_precision_on_a_gpu_says_nearly_the_same(runner: TorchRunner) -> None:
+    on_gpu = load_runner(device="cuda")
+    windows = [window(frames, seed, runner) for seed, frames in enumerate((50, 50, 64))]
+    for cpu, gpu in zip(runner.run(windows), on_gpu.run(windows), strict=True):
+        assert np.abs(np.exp(cpu) - np.exp(gpu)).max() < 0.05

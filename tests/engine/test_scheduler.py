@@ -1,0 +1,129 @@
+"""Earliest deadline first, batches of about one length, late hops merged."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.scheduler import MERGED_HOPS, Job, Ladder, Scheduler
+from engine.windows import Window
+
+
+def hop(number: int, *, droppable: bool = True, length: int = 40) -> Window:
+    """The number-th hop window of ten frames of an utterance that begins at 0."""
+    first = max(0, 10 * number + 10 - length)
+    return Window(first, 10 * number + 10 - first, 10 * number, 10 * number + 10, False, droppable, 0)
+
+
+def final(end: int = 100) -> Window:
+    return Window(0, end, 0, end, True, False, 0)
+
+
+def scheduler(batch_frames: int = 1000) -> Scheduler:
+    return Scheduler(batch_frames, Ladder(step=16))
+
+
+def test_the_earliest_deadline_goes_first() -> None:
+    s = scheduler(batch_frames=1)
+    for stream, deadline in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        s.add(Job(stream, hop(0), deadline))
+    assert [s.take(0)[0].stream for _ in range(3)] == [2, 3, 1]
+    assert s.take(0) == []
+    assert len(s) == 0
+
+
+def test_windows_of_about_one_length_share_a_batch() -> None:
+    s = scheduler()
+    s.add(Job(1, final(100), 1.0))
+    s.add(Job(2, final(40), 2.0))
+    s.add(Job(3, final(99), 3.0))
+    assert [job.stream for job in s.take(0)] == [1, 3]
+    assert [job.stream for job in s.take(0)] == [2]
+
+
+def test_a_batch_has_a_bound_and_one_long_window_still_runs() -> None:
+    s = scheduler(batch_frames=250)
+    for stream in range(5):
+        s.add(Job(stream, final(100), float(stream)))
+    s.add(Job(9, final(900), 9.0))
+    assert [[job.stream for job in s.take(0)] for _ in range(4)] == [[0, 1], [2, 3], [4], [9]]
+
+
+def test_the_jobs_of_a_stream_stay_in_order_and_hurry_for_the_most_urgent() -> None:
+    s = scheduler(batch_frames=1)
+    s.add(Job(1, hop(0), 5.0))
+    s.add(Job(1, final(20), 1.0))
+    s.add(Job(2, hop(0), 2.0))
+    assert [(job.stream, job.window.final) for job in (s.take(0)[0], s.take(0)[0], s.take(0)[0])] == [
+        (1, False),
+        (1, True),
+        (2, False),
+    ]
+
+
+def test_nothing_is_superseded_in_time() -> None:
+    s = scheduler(batch_frames=1)
+    for n in range(3):
+        s.add(Job(1, hop(n), 10.0 + n))
+    assert [s.take(0)[0].window for _ in range(3)] == [hop(0), hop(1), hop(2)]
+    assert s.superseded == 0
+
+
+def test_late_hops_are_merged_up_to_a_limit() -> None:
+    s = scheduler(batch_frames=1)
+    for n in range(6):
+        s.add(Job(1, hop(n), n / 10))
+    merged = s.take(now=100)[0]
+    assert merged.hops == MERGED_HOPS == 4
+    assert (merged.window.start, merged.window.emit_from, merged.window.emit_to) == (0, 0, 40)
+    assert s.take(100)[0].window.emit_to == 60
+    assert s.superseded == 4
+
+
+def test_a_late_hop_gives_way_to_its_final() -> None:
+    s = scheduler(batch_frames=1)
+    s.add(Job(1, hop(0), 1.0))
+    s.add(Job(1, final(20), 2.0))
+    assert s.take(now=100)[0].window == final(20)
+    assert len(s) == 0
+
+
+def test_commit_hop_is_never_thinned() -> None:
+    s = scheduler(batch_frames=1)
+    for n in range(3):
+        s.add(Job(1, hop(n, droppable=False), 0.0))
+    assert [s.take(now=100)[0].window.emit_from for _ in range(3)] == [0, 10, 20]
+
+
+def test_a_dropped_stream_is_forgotten() -> None:
+    s = scheduler()
+    s.add(Job(1, hop(0), 1.0))
+    s.add(Job(2, hop(0), 2.0))
+    s.drop(1)
+    s.drop(7)
+    assert [job.stream for job in s.take(0)] == [2]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.floats(0, 10), st.integers(1, 300)), max_size=40),
+    st.integers(1, 600),
+    st.floats(0, 10),
+)
+def test_every_job_is_taken_once(jobs: list[tuple[int, float, int]], batch_frames: int, now: float) -> None:
+    s = scheduler(batch_frames)
+    added = [Job(stream, final(frames), deadline) for stream, deadline, frames in jobs]
+    for job in added:
+        s.add(job)
+    taken = []
+    while batch := s.take(now):
+        assert len({s.ladder.rung(job.window.frames) for job in batch}) == 1
+        assert len(batch) == 1 or sum(s.ladder.rung(job.window.frames) for job in batch) <= batch_frames
+        taken += batch
+    assert sorted(map(repr, taken)) == sorted(map(repr, added))
+    for stream in range(5):
+        assert [job for job in taken if job.stream == stream] == [job for job in added if job.stream == stream]
+
+
+@given(st.integers(1, 3000))
+def test_the_ladder_pads_little(frames: int) -> None:
+    rung = Ladder().rung(frames)
+    assert 0 <= rung - frames < max(16, frames / 4)
+    assert Ladder().rung(rung) == rung

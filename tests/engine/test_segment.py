@@ -1,0 +1,103 @@
+"""Stitching: what is settled, what is peeked at, what a final says."""
+
+import numpy as np
+import pytest
+
+from engine.audio import LogProbs
+from engine.config import StreamConfig, Timing
+from engine.events import Final, Partial
+from engine.model import ModelInfo
+from engine.segment import Segment
+from engine.windows import Window
+from tests.helpers import GRID, VOCABULARY
+
+INFO = ModelInfo("fake", "", GRID, VOCABULARY, emission_delay=3)
+
+
+def segment(start: int = 0, **settings: str) -> Segment:
+    return Segment(INFO, Timing.of(StreamConfig(**settings), GRID, 0), start)  # type: ignore[arg-type]
+
+
+def rows(text: str) -> LogProbs:
+    ids = [VOCABULARY.symbols.index({"_": "<pad>"}.get(char, char)) for char in text]
+    probs = np.full((len(text), VOCABULARY.size), 0.001, np.float32)
+    probs[np.arange(len(text)), ids] = 0.9
+    return np.log(probs)
+
+
+def hop(start: int, emit_from: int, emit_to: int, end: int, segment: int = 0) -> Window:
+    return Window(start, end - start, emit_from, emit_to, False, True, segment)
+
+
+def test_the_newest_frames_are_only_peeked_at() -> None:
+    s = segment()
+    s.accept(hop(0, 0, 4, 8), rows("AB|CXXXX"))
+    s.accept(hop(2, 4, 8, 10), rows("__D|_EYY"))
+    texts = [(p.text, p.stable) for p in s.partials()]
+    assert texts == [("AB CX", 2), ("AB CD EY", 5)]
+    assert s.settled == 8
+
+
+def test_windows_come_out_of_order_twice_and_late() -> None:
+    first, second = hop(0, 0, 4, 6), hop(0, 4, 8, 10)
+    a, b = rows("AAA|__"), rows("AAA|BB|_CC")
+    in_order, mixed = segment(), segment()
+    for window, log_probs in ((first, a), (second, b)):
+        in_order.accept(window, log_probs)
+    for window, log_probs in ((second, b), (second, b), (first, a), (first, a), (second, b)):
+        mixed.accept(window, log_probs)
+    assert mixed.partials() == in_order.partials()
+    assert mixed.settled == 8
+
+
+def test_the_final_window_replaces_the_hops() -> None:
+    s = segment(10)
+    s.accept(hop(5, 10, 14, 16, 10), rows("_____XX|_YY"))
+    s.close(20)
+    s.accept(Window(8, 12, 10, 20, True, False, 10), rows("__AAB|_CD_|_"))
+    final = s.final()
+    assert isinstance(final, Final)
+    assert (final.text, final.segment, final.cut) == ("AB CD", 3200, 6400)
+    assert [w.text for w in final.words] == ["AB", "CD"]
+    assert 0 < final.confidence <= 1
+    # frame 10 with a field of 400 and a delay of 3 frames: its hop's middle is 3200 + 40 - 960
+    assert final.start == final.words[0].start == pytest.approx((3200 + 40 - 960) / 16000, abs=0.001)
+    assert final.words[0].end == pytest.approx((13 * 320 + 40 - 960) / 16000, abs=0.001)
+
+
+def test_without_words_there_is_no_final_and_what_was_shown_is_withdrawn() -> None:
+    s = segment()
+    s.accept(hop(0, 0, 4, 6), rows("A_____"))
+    s.close(8)
+    s.accept(Window(0, 8, 0, 8, True, False, 0), rows("_" * 8))
+    assert s.complete
+    assert s.final() is None
+    s.withdraw()
+    assert [p.text for p in s.partials()] == ["A", ""]
+
+
+def test_commit_hop_keeps_what_it_settled() -> None:
+    s = segment(commit="hop")
+    s.accept(Window(0, 6, 0, 4, False, False, 0), rows("AB|CXX"))
+    s.close(8)
+    assert not s.complete
+    s.accept(Window(0, 8, 4, 8, True, False, 0), rows("ZZZZD|__"))
+    final = s.final()
+    assert final is not None
+    assert final.text == "AB CD"
+    assert s.partials() == [Partial(0, 0.0, 0.125, "AB CX", 2)]
+
+
+def test_a_split_of_commit_hop_ends_at_the_last_settled_word() -> None:
+    s = segment(commit="hop")
+    s.accept(Window(0, 6, 0, 4, False, False, 0), rows("AB|CXX"))
+    s.close(8, split=True)
+    s.accept(Window(0, 8, 4, 8, True, False, 0), rows("ZZZZD|EF"))
+    final = s.final()
+    assert final is not None
+    assert (final.text, s.end) == ("AB CD", 5)
+
+
+def test_a_window_of_the_wrong_length_is_a_broken_invariant() -> None:
+    with pytest.raises(AssertionError):
+        segment().accept(hop(0, 0, 4, 8), rows("AB"))

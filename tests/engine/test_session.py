@@ -1,0 +1,125 @@
+"""A session as its user drives it; what holds for every stream is in tests/equivalence."""
+
+import numpy as np
+import pytest
+
+from engine.config import StreamConfig
+from engine.events import Final, Flushed, Partial
+from engine.session import Session
+from tests.helpers import INFO, drain, fake_log_probs, finals, partials, run_session, silence, speak, transcript
+
+CONFIG = StreamConfig(hop_ms=240, silence_ms=400, tail_ms=200, preroll_ms=200)
+
+
+def test_two_utterances_are_two_finals() -> None:
+    pcm = np.concatenate([silence(0.5), speak("HELLO YOU"), silence(0.8), speak("GOOD BYE"), silence(0.2)])
+    events = run_session(pcm, CONFIG)
+    assert [final.text for final in finals(events)] == ["HELLO YOU", "GOOD BYE"]
+    assert transcript(events) == "HELLO YOU GOOD BYE"
+    hello, _ = finals(events)
+    assert hello.start == pytest.approx(0.5, abs=0.03)
+    assert [word.text for word in hello.words] == ["HELLO", "YOU"]
+    assert isinstance(events[-1], Flushed)
+
+
+def test_partials_grow_while_somebody_speaks() -> None:
+    session = Session(INFO, CONFIG)
+    said = []
+    for chunk in np.array_split(np.concatenate([silence(0.3), speak("ONE TWO THREE FOUR", 4)]), 40):
+        session.feed(chunk)
+        said += drain(session)
+    texts = [event.text for event in said if isinstance(event, Partial)]
+    assert len(texts) > 4
+    assert not finals(said)
+    stable = [event.text[: event.stable] for event in said if isinstance(event, Partial)]
+    assert stable[-1] == "ONE TWO"
+    assert all("ONE TWO THREE FOUR".startswith(text) for text in stable)
+
+
+def test_silence_says_nothing_and_encodes_nothing() -> None:
+    session = Session(INFO, CONFIG)
+    session.feed(silence(20))
+    assert session.next_window() is None
+    assert session.events() == []
+    assert session.received - session.cut < 16000
+    session.finish()
+    assert session.done
+    assert session.events() == [Flushed(session.cut)]
+
+
+def test_a_flush_in_mid_word_ends_the_utterance_there() -> None:
+    pcm = speak("ABC DEF", 4)
+    at = len(pcm) // 2
+    events = run_session(pcm, CONFIG, flushes=[at])
+    kinds = [type(event) for event in events if not isinstance(event, Partial)]
+    assert kinds == [Final, Flushed, Final, Flushed]
+    first, second = finals(events)
+    assert first.cut == second.segment == (at - 400) // 320 * 320 + 320
+
+
+def test_without_partials_only_the_utterance_is_encoded() -> None:
+    pcm = np.concatenate([silence(0.3), speak("ONE TWO THREE FOUR"), silence(1)])
+    session = Session(INFO, StreamConfig(partials=False))
+    session.feed(pcm)
+    window = session.next_window()
+    assert window is not None
+    assert window.final
+    assert session.next_window() is None
+    session.accept(window, fake_log_probs(session.samples(window)))
+    assert transcript(session.events()) == "ONE TWO THREE FOUR"
+
+
+def test_finals_come_in_order_whichever_is_computed_first() -> None:
+    session = Session(INFO, StreamConfig(partials=False, silence_ms=300, tail_ms=100))
+    session.feed(np.concatenate([silence(0.2), speak("FIRST"), silence(0.5), speak("SECOND"), silence(0.5)]))
+    first, second = session.next_window(), session.next_window()
+    assert first is not None
+    assert second is not None
+    samples = session.samples(first), session.samples(second)
+    session.accept(second, fake_log_probs(samples[1]))
+    assert session.events() == []
+    cut = session.cut
+    session.accept(first, fake_log_probs(samples[0]))
+    assert transcript(session.events()) == "FIRST SECOND"
+    assert session.cut > cut
+    assert not session.wants(first)
+    session.accept(first, fake_log_probs(samples[0]))
+    assert session.events() == []
+
+
+def test_a_full_ring_takes_no_more_until_windows_are_accepted() -> None:
+    session = Session(INFO, StreamConfig(partials=False, longest_ms=3000))
+    pcm = speak("ABC DEF " * 100)
+    assert len(pcm) > 480_000
+    taken = session.feed(pcm)
+    assert taken == 480_000
+    assert session.room == 0
+    assert session.feed(pcm[taken:]) == 0
+    drain(session)
+    assert session.room > 100_000
+    assert session.feed(pcm[taken:]) == len(pcm) - taken
+
+
+def test_nothing_is_fed_after_the_end() -> None:
+    session = Session(INFO, CONFIG)
+    session.finish()
+    with pytest.raises(AssertionError):
+        session.feed(silence(1))
+
+
+def test_partials_of_the_next_utterance_wait_for_the_final() -> None:
+    pcm = np.concatenate([silence(0.2), speak("FIRST"), silence(0.5), speak("SECOND ONE", 4)])
+    session = Session(INFO, CONFIG)
+    session.feed(pcm)
+    held = []
+    while (window := session.next_window()) is not None:
+        if window.final:
+            held.append((window, session.samples(window)))
+        else:
+            session.accept(window, fake_log_probs(session.samples(window)))
+    assert len({event.segment for event in partials(session.events())}) == 1
+    for window, samples in held:
+        session.accept(window, fake_log_probs(samples))
+    events = session.events()
+    assert isinstance(events[0], Final)
+    assert partials(events)

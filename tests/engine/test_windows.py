@@ -1,0 +1,67 @@
+"""Windows fall due at fixed frames, follow each other without a gap, and merge."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config import StreamConfig, Timing
+from engine.windows import Window, WindowPlanner, merge
+from tests.helpers import GRID, configs
+
+
+def timing(config: StreamConfig) -> Timing:
+    return Timing.of(config, GRID, 0)
+
+
+def test_hop_windows_of_an_utterance() -> None:
+    planner = WindowPlanner(timing(StreamConfig(hop_ms=400, left_ms=1000, right_ms=200)), 30)
+    assert list(planner.due(59, until=999)) == []
+    assert list(planner.due(60, until=999)) == [Window(0, 60, 30, 50, False, True, 30)]
+    assert list(planner.due(100, until=999)) == [
+        Window(0, 80, 50, 70, False, True, 30),
+        Window(20, 80, 70, 90, False, True, 30),
+    ]
+    assert planner.last(95) == Window(0, 95, 30, 95, True, False, 30)
+
+
+def test_the_last_window_of_commit_hop_is_what_is_left() -> None:
+    planner = WindowPlanner(timing(StreamConfig(hop_ms=400, left_ms=1000, right_ms=200, commit="hop")), 30)
+    assert [w.droppable for w in planner.due(80, until=999)] == [False, False]
+    assert planner.committed == 70
+    assert planner.last(95) == Window(20, 75, 70, 95, True, False, 30)
+    assert planner.last(70) is None
+
+
+def test_silence_is_not_encoded() -> None:
+    planner = WindowPlanner(timing(StreamConfig(hop_ms=400, right_ms=0)), 0)
+    assert [w.emit_to for w in planner.due(200, until=41)] == [20, 40, 60]
+
+
+@given(configs(), st.integers(0, 500), st.lists(st.integers(0, 500), max_size=20).map(sorted))
+def test_due_windows_tile_the_timeline_however_often_one_asks(config: StreamConfig, start: int, asked: list[int]) -> None:
+    planner = WindowPlanner(timing(config), start)
+    windows = [window for frames in asked for window in planner.due(start + frames, until=10**6)]
+    emitted = start
+    for window in windows:
+        assert (window.emit_from, window.segment) == (emitted, start)
+        assert window.emit_to == emitted + planner.timing.hop
+        assert window.end == window.emit_to + planner.timing.right
+        assert window.start == max(0, emitted - planner.timing.left)
+        emitted = window.emit_to
+    if asked:
+        once = WindowPlanner(timing(config), start)
+        assert list(once.due(start + asked[-1], until=10**6)) == windows
+
+
+def test_a_newer_window_takes_over() -> None:
+    older, newer = Window(0, 60, 30, 50, False, True, 30), Window(10, 70, 50, 70, False, True, 30)
+    assert merge(older, newer) == Window(0, 80, 30, 70, False, True, 30)
+    with pytest.raises(AssertionError):
+        merge(newer, older)
+    with pytest.raises(AssertionError):
+        merge(older, Window(10, 70, 50, 70, True, False, 30))
+
+
+def test_a_window_emits_only_what_it_holds() -> None:
+    with pytest.raises(AssertionError):
+        Window(10, 5, 10, 16, False, True, 10)

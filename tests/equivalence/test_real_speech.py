@@ -1,0 +1,64 @@
+"""What the invariants say, on real speech with the bundled model."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine.audio import Pcm, to_pcm
+from engine.config import StreamConfig
+from engine.events import Event
+from engine.greedy import GreedyDecoder
+from engine.recognizer import Recognizer
+from engine.runner import TorchRunner, load_runner
+from tests.helpers import clips, finals
+
+
+@pytest.fixture(scope="module")
+def runner() -> TorchRunner:
+    return load_runner(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def speech() -> list[Pcm]:
+    rows = [clip for corpus in ("kathleen-arctic", "commonvoice-en") for clip in clips("dev.jsonl", 3, corpus)]
+    return [to_pcm(soundfile.read(row["audio"], dtype="float32")[0]) for row in rows]
+
+
+def stream(runner: TorchRunner, pcm: Pcm, config: StreamConfig, message: int) -> list[Event]:
+    """The clip and a second of silence, in messages of so many samples."""
+    recognizer = Recognizer(runner)
+    open_stream = recognizer.open(config)
+    pcm = np.concatenate([pcm, np.zeros(16000, np.int16)])
+    for start in range(0, len(pcm), message):
+        assert open_stream.feed(pcm[start : start + message]) == len(pcm[start : start + message])
+        while recognizer.step():
+            pass
+    open_stream.finish()
+    while recognizer.step():
+        pass
+    return open_stream.events()
+
+
+def test_a_final_is_one_plain_pass_over_its_window(runner: TorchRunner, speech: list[Pcm]) -> None:
+    config, grid, words = StreamConfig(partials=False), runner.info.grid, 0
+    for pcm in speech:
+        for final in finals(stream(runner, pcm, config, 4000)):
+            padded = np.concatenate([pcm, np.zeros(16000, np.int16)])
+            start, end = final.segment // grid.hop, final.cut // grid.hop
+            margin = min(start, grid.from_ms(config.margin_ms))
+            window = padded[(start - margin) * grid.hop : (end - 1) * grid.hop + grid.field]
+            decoder = GreedyDecoder(runner.info.vocabulary)
+            decoder.feed(runner.run([window])[0][margin:])
+            assert final.text == " ".join(word.text for word in decoder.words())
+            words += len(final.words)
+    assert words > 20
+
+
+def test_messages_of_any_size_say_the_same(runner: TorchRunner, speech: list[Pcm]) -> None:
+    for pcm in speech[:2]:
+        events = stream(runner, pcm, StreamConfig(), 320)
+        assert finals(events)
+        texts = [(type(e), getattr(e, "text", None), getattr(e, "stable", None)) for e in events]
+        for message in (5000, 100_000):
+            again = stream(runner, pcm, StreamConfig(), message)
+            assert [(type(e), getattr(e, "text", None), getattr(e, "stable", None)) for e in again] == texts
