@@ -27,13 +27,14 @@ def exact_div(a: int, b: int) -> int:
 
 def to_float(pcm: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """int16 samples -> float32 in [-1, 1)."""
-    return np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+    samples: npt.NDArray[np.float32] = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+    return samples
 
 
 def to_pcm(samples: npt.NDArray[np.float32]) -> Pcm:
     """float32 samples -> int16, rounded to nearest, clipped at full scale."""
-    scaled = np.rint(samples * np.float32(32768))
-    return np.clip(scaled, -32768, 32767).astype(np.int16)
+    pcm: Pcm = np.rint(samples * np.float32(32768)).clip(-32768, 32767).astype(np.int16)
+    return pcm
 
 
 def seconds(samples: int) -> Seconds:

@@ -1,7 +1,7 @@
 """Settings, checked when they are made; milliseconds outside, frames inside."""
 
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 from engine.audio import FrameGrid, from_ms
 from engine.errors import ConfigError
@@ -11,7 +11,7 @@ Commit = Literal["utterance", "hop"]
 Latency = Literal["low", "balanced", "accurate"]
 
 RING_MS = 30_000
-"""How much audio of a stream is kept. It holds an utterance of the longest kind, its context, and a few seconds more."""
+"""How much audio of a stream is kept: an utterance of the longest kind, its context, and a few seconds more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,12 @@ class StreamConfig:
         """
         if latency not in PRESETS:
             raise ConfigError(f"latency is {latency!r}; it must be one of {', '.join(PRESETS)}")
-        return replace(cls(**PRESETS[latency]), commit=commit, partials=partials)
+        return cls(**PRESETS[latency], commit=commit, partials=partials)
 
 
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "low": dict(hop_ms=240, left_ms=2400, right_ms=160, silence_ms=480, tail_ms=240),
-    "balanced": dict(),
+    "balanced": {},
     "accurate": dict(hop_ms=640, left_ms=4800, right_ms=640, silence_ms=800),
 }
 

@@ -20,8 +20,8 @@ SILENT_CUT_BLOCKS = 25
 class VoiceDetector(Protocol):
     """Says block by block whether somebody speaks.
 
-    Its answer is a function of the newest `lookback` blocks and of whether the stream began within them; hence it needs no
-    starting anew at a cut.
+    Its answer is a function of the newest `lookback` blocks and of whether the stream began within them; hence it
+    needs no starting anew at a cut.
     """
 
     lookback: int
@@ -34,9 +34,9 @@ class VoiceDetector(Protocol):
 class EnergyGate:
     """Voiced is what rises above the noise floor: the least smoothed energy of the last four seconds.
 
-    Energies are those of the difference signal, which leaves rumble and offset out (Rabiner and Sambur 1975 for the idea;
-    Martin 2001, "minimum statistics", for the floor). While a stream is younger than four seconds its floor is taken for
-    low: what is said at once must not be taken for noise.
+    Energies are those of the difference signal, which leaves rumble and offset out (Rabiner and Sambur 1975 for the
+    idea; Martin 2001, "minimum statistics", for the floor). While a stream is younger than four seconds its floor is
+    taken for low: what is said at once must not be taken for noise.
     """
 
     WINDOW = 200

@@ -1,7 +1,7 @@
 """Greedy CTC decoding, frame by frame: the best symbol of each frame, repeats and blanks left out.
 
-Graves et al. 2006, section 3.2 ("best path decoding"). A decoder is fed frames once, in order, and can be asked at any time for its
-words, also for what they would be if some more frames followed.
+Graves et al. 2006, section 3.2 ("best path decoding"). A decoder is fed frames once, in order, and can be asked at
+any time for its words, also for what they would be if some more frames followed.
 """
 
 import math

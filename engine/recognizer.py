@@ -1,7 +1,7 @@
 """The loop that joins what decides, the scheduler, and what computes, the runner, for any number of streams.
 
-In one thread: stream.feed(pcm), recognizer.step() while it is true, stream.events(). A server calls take() and accept() itself, and
-has the runner in a thread of its own.
+In one thread: stream.feed(pcm), recognizer.step() while it is true, stream.events(). A server calls take() and
+accept() itself, and has the runner in a thread of its own.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from engine.model import Runner
 from engine.scheduler import FINAL_SECONDS, Job, Ladder, Scheduler
 from engine.session import Session
 
-BATCH_SECONDS = {"cpu": 20, "cuda": 320}
+BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 """How much audio goes into one batch; more gains nothing on the device, and what is urgent waits behind it."""
 
 MESSAGE_SECONDS = 0.1
@@ -41,7 +41,9 @@ class Stream:
         self.number = number
 
     def feed(self, pcm: Pcm) -> int:
-        """Takes samples (S,), 16 kHz, and says how many: fewer than S where the ring is full; offer the rest after accept()."""
+        """Takes samples (S,), 16 kHz, and says how many: fewer than S where the ring is full; offer the rest after
+        accept().
+        """
         taken = self._session.feed(pcm)
         if self._began is None and taken:
             self._began = self._recognizer.clock() - min(taken / SAMPLE_RATE, MESSAGE_SECONDS)

@@ -1,7 +1,7 @@
 """Which windows run next: plain data, no tensors, no clock of its own.
 
-Earliest deadline first. A final is to be there 300 ms after it fell due, a hop window one hop after. Nothing falls due earlier than its
-audio would have come in real time, so a stream that sends ahead is served from what is left over.
+Earliest deadline first. A final is to be there 300 ms after it fell due, a hop window one hop after. Nothing falls
+due earlier than its audio would have come in real time, so a stream that sends ahead is served from what is left over.
 """
 
 from collections import deque
@@ -18,7 +18,9 @@ MERGED_HOPS = 4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A window of a stream, and when it should be done, in seconds of the caller's clock. `hops`: of how many it is made."""
+    """A window of a stream, and when it should be done, in seconds of the caller's clock. `hops`: of how many it is
+    made.
+    """
 
     stream: int
     window: Window

@@ -148,8 +148,8 @@ class Segment:
 def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
     """Where to split an utterance (T, V) that has no pause, in its last seconds: how many frames to keep, at least 1.
 
-    In the longest run of blanks and word delimiters that holds a delimiter, behind it; else in the middle of the longest run of
-    blanks; else behind the frame with the most blank.
+    In the longest run of blanks and word delimiters that holds a delimiter, behind it; else in the middle of the
+    longest run of blanks; else behind the frame with the most blank.
     """
     vocabulary = info.vocabulary
     first = max(0, len(log_probs) - SPLIT_SECONDS * SAMPLE_RATE // info.grid.hop)
@@ -161,5 +161,6 @@ def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
     if not runs:
         return first + int(log_probs[first:, vocabulary.blank].argmax()) + 1
     begin, end = max(runs, key=lambda run: (bool(delimiter[run[0] : run[1]].any()), run[1] - run[0], run[0]))
-    inside = np.flatnonzero(delimiter[begin:end])
-    return first + (begin + int(inside[0]) + 1 if len(inside) else max(1, (begin + end) // 2))
+    if delimiter[begin:end].any():
+        return first + int(begin + delimiter[begin:end].argmax()) + 1
+    return first + max(1, int(begin + end) // 2)

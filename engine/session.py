@@ -5,11 +5,13 @@
         session.accept(window, encode(session.samples(window)))
     for event in session.events(): ...
 
-No thread, no socket, no clock, no torch. What comes out is a function of the samples, of where `flush` stands among them, and of
-the configuration; not of how the samples were cut into feeds, nor of when and in which order windows are accepted.
+No thread, no socket, no clock, no torch. What comes out is a function of the samples, of where `flush` stands among
+them, and of the configuration; not of how the samples were cut into feeds, nor of when and in which order windows are
+accepted.
 
-A cut is a sample at which everything is forgotten but the audio before it. Between cuts a session is a function of the samples
-since the cut and of `timing.context` samples before it, so one that is started at a cut is the same session.
+A cut is a sample at which everything is forgotten but the audio before it. Between cuts a session is a function of
+the samples since the cut and of `timing.context` samples before it, so one that is started at a cut is the same
+session.
 """
 
 from collections import deque
@@ -36,8 +38,8 @@ class _Mark:
 class Session:
     """One stream's ring, voice detector, endpointer, planner and segments.
 
-    `cut`: the sample to start at, on the frame grid; `from_sample`: the first sample that will be fed, `timing.context` before
-    the cut, or 0. Both are 0 for a new stream.
+    `cut`: the sample to start at, on the frame grid; `from_sample`: the first sample that will be fed,
+    `timing.context` before the cut, or 0. Both are 0 for a new stream.
     """
 
     def __init__(self, info: ModelInfo, config: StreamConfig, *, cut: int = 0, from_sample: int = 0) -> None:
@@ -141,7 +143,9 @@ class Session:
         self._segment: Segment | None = None
 
     def _advance(self) -> None:
-        """Goes on block by block as far as samples and flushes go, unless it takes a window to know where the cut is."""
+        """Goes on block by block as far as samples and flushes go, unless it takes a window to know where the cut
+        is.
+        """
         while not (self._segment and self._segment.split):
             limit = self._flushes[0] if self._flushes else self._ring.end
             if (self._endpointer.block + 1) * self._hop <= limit:

@@ -1,7 +1,7 @@
 """Which frames are encoded together, and when: whole numbers only.
 
-    [ left | hop | right ]      a hop window: the hop is stitched onto the last one, the right context is peeked at
-    [ margin | utterance ]      the final window of an utterance
+[ left | hop | right ]      a hop window: the hop is stitched onto the last one, the right context is peeked at
+[ margin | utterance ]      the final window of an utterance
 """
 
 from collections.abc import Iterator

@@ -1,10 +1,10 @@
 """The messages of the native protocol, and the one place where they turn into JSON and back.
 
-Text messages are JSON objects with a `type`; binary messages are audio. Shared by server and client, so it loads neither
-torch nor the engine's models. The protocol is described in PROTOCOL.md beside this file.
+Text messages are JSON objects with a `type`; binary messages are audio. Shared by server and client, so it loads
+neither torch nor the engine's models. The protocol is described in PROTOCOL.md beside this file.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,6 +16,7 @@ MESSAGE_BYTES = 64 * 1024
 """Longest message a client may send, text or binary."""
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+Commit: TypeAlias = Literal["utterance", "hop"]
 Samples: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -47,7 +48,7 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     hotwords: list[str | Hotword] = []
     partials: bool = True
     words: bool = True
-    commit: Literal["utterance", "hop"] = "utterance"
+    commit: Commit = "utterance"
     resume: Resume | None = None
 
 
@@ -146,17 +147,43 @@ def encode(message: ClientMessage | ServerMessage) -> str:
     return _encoder.encode(message).decode()
 
 
+_LONGEST_COMPLAINT = 300
+_ALLOWED = {
+    "type": ("start", "flush", "keepalive", "stop"),
+    "encoding": get_args(Encoding),
+    "commit": get_args(Commit),
+}
+
+
+class NotJson(ProtocolError):
+    """A text message that isn't JSON."""
+
+
+def _complaint(text: str, from_client: bool) -> str:
+    """msgspec's words, with the field in front and, where the choice is short, what would be right behind."""
+    complaint, _, path = text.rpartition(" - at `$.")
+    if not complaint:
+        return text[:_LONGEST_COMPLAINT]
+    field = path.removesuffix("`")
+    allowed = _ALLOWED.get(field, ()) if from_client else ()
+    return f"{field}: {complaint[:_LONGEST_COMPLAINT]}" + (
+        f"; it must be one of {', '.join(allowed)}" if allowed else ""
+    )
+
+
 def _decode(decoder: "msgspec.json.Decoder[Any]", text: str | bytes) -> Any:
     try:
         return decoder.decode(text)
-    except msgspec.DecodeError as e:  # ValidationError is one, too
-        raise ProtocolError(str(e)) from None
+    except msgspec.ValidationError as e:
+        raise ProtocolError(_complaint(str(e), decoder is _from_client)) from None
+    except (msgspec.DecodeError, UnicodeError) as e:
+        raise NotJson(f"not a JSON object: {e}") from None
     except RecursionError:
-        raise ProtocolError("JSON is nested too deeply") from None
+        raise NotJson("JSON is nested too deeply") from None
 
 
 def decode_client(text: str | bytes) -> ClientMessage:
-    """JSON text of a client -> message. Raises ProtocolError, which names the field that was wrong."""
+    """JSON text of a client -> message. Raises ProtocolError, which names the field that was wrong, or NotJson."""
     message: ClientMessage = _decode(_from_client, text)
     return message
 

@@ -1,6 +1,10 @@
-"""Settings of all tests: no deadlines, time is measured in benchmarks only."""
+"""Settings of all tests: no deadlines, time is measured in benchmarks only; one thread, so that tests share cores."""
 
-from hypothesis import HealthCheck, settings
+import os
 
+from hypothesis import HealthCheck, Phase, settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("earshot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("broken on purpose", settings.get_profile("earshot"), phases=[Phase.generate], database=None)
 settings.load_profile("earshot")

@@ -1,10 +1,12 @@
-"""What tests share: a fake encoder, speech for it, ways to cut audio, a driver of sessions, real speech where it is there."""
+"""What tests share: a fake encoder, speech for it, ways to cut audio, a driver of sessions, real speech where it is
+there.
+"""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +79,18 @@ def silence(seconds: float) -> Pcm:
 # ---- the fake encoder
 
 
-def fake_log_probs(pcm: Pcm) -> LogProbs:
+def fake_log_probs(pcm: Pcm, edge: int = EDGE) -> LogProbs:
     """A window of samples (S,) -> (T, V): the symbol whose loudness each frame's first hop has.
 
-    Every frame's certainty, and the symbols of the outermost frames with sound in them, depend on every sample of the window,
-    as they do in a model with attention.
+    Every frame's certainty, and the symbols of the outermost frames with sound in them, depend on every sample of the
+    window, as they do in a model with attention.
     """
     n = GRID.frames(len(pcm))
     digest = hashlib.blake2b(pcm.tobytes(), digest_size=8).digest()
     color = int.from_bytes(digest, "little")
     loud = np.median(np.abs(pcm[: n * GRID.hop].reshape(n, GRID.hop).astype(np.int32)), axis=1)
     ids = np.clip(np.rint((loud - 1000) / 500), 0, VOCABULARY.size - 1).astype(int)
-    for k in range(min(EDGE, n)):
+    for k in range(min(edge, n)):
         if ids[k]:
             ids[k] = (color + k) % VOCABULARY.size
         if ids[-1 - k]:
@@ -136,7 +138,7 @@ def drain(session: Session, encode: Callable[[Pcm], LogProbs] = fake_log_probs) 
 def pieces(pcm: Pcm, at: Sequence[int]) -> Iterator[Pcm]:
     """`pcm` cut at sorted positions."""
     edges = [0, *at, len(pcm)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         yield pcm[start:end]
 
 
@@ -148,24 +150,25 @@ def run_session(
     flushes: Sequence[int] = (),
     session: Session | None = None,
     finish: bool = True,
+    encode: Callable[[Pcm], LogProbs] = fake_log_probs,
 ) -> list[Event]:
-    """Feeds `pcm`, cut into messages at `cuts` and flushed at `flushes` (positions in `pcm`), and returns all events."""
+    """Feeds `pcm`, cut at `cuts` and flushed at `flushes` (positions in `pcm`), and returns all events."""
     session = session or Session(INFO, config)
     events: list[Event] = []
     first = session.received
     for piece in pieces(pcm, sorted({*cuts, *flushes})):
         while True:
             taken = session.feed(piece)
-            events += drain(session)
+            events += drain(session, encode)
             piece = piece[taken:]
             if not len(piece):
                 break
         if session.received - first in flushes:
             session.flush()
-            events += drain(session)
+            events += drain(session, encode)
     if finish:
         session.finish()
-        events += drain(session)
+        events += drain(session, encode)
         assert session.done
     return events
 

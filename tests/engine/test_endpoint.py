@@ -20,7 +20,10 @@ def endpointer(cut: int = 0, **settings: int) -> Endpointer:
     return Endpointer(Timing.of(StreamConfig(**settings), GRID, 0), cut)  # type: ignore[arg-type]
 
 
-@given(st.lists(st.tuples(st.integers(20, 120), st.sampled_from([0, 3, 30, 300, 3000])), min_size=1, max_size=12), st.data())
+@given(
+    st.lists(st.tuples(st.integers(20, 120), st.sampled_from([0, 3, 30, 300, 3000])), min_size=1, max_size=12),
+    st.data(),
+)
 def test_the_gate_looks_back_no_further_than_it_says(parts: list[tuple[int, int]], data: st.DataObject) -> None:
     """A gate that has heard only the newest `lookback` blocks judges as one that has heard all."""
     rng = np.random.default_rng(0)

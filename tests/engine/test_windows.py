@@ -38,7 +38,9 @@ def test_silence_is_not_encoded() -> None:
 
 
 @given(configs(), st.integers(0, 500), st.lists(st.integers(0, 500), max_size=20).map(sorted))
-def test_due_windows_tile_the_timeline_however_often_one_asks(config: StreamConfig, start: int, asked: list[int]) -> None:
+def test_due_windows_tile_the_timeline_however_often_one_asks(
+    config: StreamConfig, start: int, asked: list[int]
+) -> None:
     planner = WindowPlanner(timing(config), start)
     windows = [window for frames in asked for window in planner.due(start + frames, until=10**6)]
     emitted = start

@@ -1,4 +1,6 @@
-"""The invariants of a session, each under a test of its name. tests/README.md says which deliberate breakage each one catches."""
+"""The invariants of a session, each under a test of its name. tests/README.md says which deliberate breakage each one
+catches.
+"""
 
 import random
 from collections.abc import Iterator
@@ -11,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine.session
-from engine.audio import Pcm
-from engine.config import StreamConfig, Timing
+from engine.audio import LogProbs, Pcm
+from engine.config import Commit, StreamConfig, Timing
 from engine.endpoint import EnergyGate
 from engine.events import Event, Final, Flushed
 from engine.model import ModelInfo
@@ -36,6 +38,7 @@ from tests.helpers import (
 )
 
 HOP = GRID.hop
+COMMITS: tuple[Commit, ...] = ("utterance", "hop")
 
 
 # ---- 1. one clock
@@ -96,6 +99,19 @@ def recorded_segments() -> Iterator[list[Segment]]:
         yield segments
 
 
+@given(pcm=utterances(), config=configs(), data=st.data())
+def test_seams_lose_and_double_nothing(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
+    """With an encoder that looks at nothing but the frame itself, the words are those of the frames in a row."""
+    frames = fake_log_probs(pcm, edge=0)
+    for final in finals(run_session(pcm, config, flushes=data.draw(positions(pcm, 2)), encode=frame_by_frame)):
+        assert final.text == plain_text(frames[final.segment // HOP : final.cut // HOP])
+
+
+def frame_by_frame(pcm: Pcm) -> LogProbs:
+    """The fake encoder without its edges."""
+    return fake_log_probs(pcm, edge=0)
+
+
 # ---- 3. the transcript is a pure function of the audio
 
 
@@ -121,7 +137,9 @@ def test_one_sample_at_a_time() -> None:
 
 @given(pcm=utterances(), config=configs(), data=st.data())
 def test_identity_with_one_plain_pass(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
-    """With commit: utterance a final's text is that of one plain pass over its window, without any code of the engine's stream."""
+    """With commit: utterance a final's text is that of one plain pass over its window, without any code of the
+    engine's stream.
+    """
     config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance"})
     flushes = data.draw(positions(pcm, 2))
     for final in finals(run_session(pcm, config, flushes=flushes)):
@@ -167,7 +185,9 @@ def test_no_last_word_is_lost(config: StreamConfig, text: str) -> None:
 
 @given(pcm=utterances(), config=configs(), seed=st.integers(0, 1000))
 def test_windows_are_stateless(pcm: Pcm, config: StreamConfig, seed: int) -> None:
-    """Windows computed late, in any order, some of them twice, give the same finals, and the same events per segment."""
+    """Windows computed late, in any order, some of them twice, give the same finals, and the same events per
+    segment.
+    """
     rng = random.Random(seed)
     session = Session(INFO, config)
     queue: list[tuple[Window, Pcm]] = []
@@ -254,8 +274,8 @@ def test_superseded_hops_change_no_final(pcm: Pcm, config: StreamConfig) -> None
 def test_an_utterance_without_a_pause_is_split_at_a_word() -> None:
     text = " ".join(["ABC", "DEF", "GHI"] * 12)
     pcm = np.concatenate([silence(0.5), speak(text)])
-    for commit in ("utterance", "hop"):
-        config = StreamConfig(longest_ms=3000, silence_ms=400, commit=commit)  # type: ignore[arg-type]
+    for commit in COMMITS:
+        config = StreamConfig(longest_ms=3000, silence_ms=400, commit=commit)
         events = run_session(pcm, config)
         assert len(finals(events)) > 2
         heard = " ".join(final.text for final in finals(events)).split()

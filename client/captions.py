@@ -1,0 +1,311 @@
+"""Utterances -> text, JSON, SRT or WebVTT, as they become final: feed(utterance) and finish(duration).
+
+Writers know nothing of files and sockets. They take the engine's finals and the wire's alike.
+"""
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+from engine import events
+from engine.audio import SAMPLE_RATE, Seconds
+from engine.errors import ConfigError
+
+LINE_CHARACTERS = 42
+CUE_LINES = 2
+CUE_CHARACTERS = CUE_LINES * LINE_CHARACTERS
+LONGEST_CUE_MS = 7000
+SHORTEST_CUE_MS = 1000
+"""A shorter cue stays up as long as this where nothing follows."""
+PAUSE_MS = 1000
+"""No cue lasts through a longer pause."""
+
+
+class Word(Protocol):
+    """A word of an utterance; times in seconds."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def start(self) -> Seconds: ...
+    @property
+    def end(self) -> Seconds: ...
+    @property
+    def confidence(self) -> float: ...
+
+
+class Utterance(Protocol):
+    """A final. All words of later ones come after sample `cut`."""
+
+    @property
+    def start(self) -> Seconds: ...
+    @property
+    def end(self) -> Seconds: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def cut(self) -> int: ...
+    @property
+    def words(self) -> Sequence[Word] | None: ...
+
+
+class CaptionWriter(Protocol):
+    """Both return what is to be written next, which may be nothing."""
+
+    def feed(self, utterance: Utterance) -> str:
+        """The next utterance of a recording."""
+        ...
+
+    def finish(self, duration: Seconds) -> str:
+        """The recording ended, after so many seconds."""
+        ...
+
+
+def writer(format: str, file: str = "") -> CaptionWriter:
+    """The writer of a format, for one recording, whose name is `file`. Raises ConfigError for a format there isn't."""
+    match format:
+        case "text":
+            return TextWriter()
+        case "json":
+            return JsonWriter(file)
+        case "srt":
+            return SrtWriter()
+        case "vtt":
+            return VttWriter()
+    raise ConfigError(f"format is {format!r}; it must be text, json, srt or vtt")
+
+
+class TextWriter:
+    """An utterance a line."""
+
+    def feed(self, utterance: Utterance) -> str:
+        """Its text."""
+        return f"{utterance.text}\n" if utterance.text else ""
+
+    def finish(self, duration: Seconds) -> str:
+        """Nothing."""
+        return ""
+
+
+class JsonWriter:
+    """One object a recording, on a line of its own, when it has ended."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._segments: list[dict[str, Any]] = []
+
+    def feed(self, utterance: Utterance) -> str:
+        """Nothing yet."""
+        self._segments.append(
+            {
+                **_fields(utterance, "start", "end", "text", "confidence"),
+                "words": [_fields(word, "text", "start", "end", "confidence") for word in utterance.words or ()],
+            }
+        )
+        return ""
+
+    def finish(self, duration: Seconds) -> str:
+        """All of it."""
+        text = " ".join(segment["text"] for segment in self._segments)
+        whole = {"file": self._file, "duration": round(duration, 3), "text": text, "segments": self._segments}
+        return json.dumps(whole, ensure_ascii=False) + "\n"
+
+
+def _fields(of: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names}
+
+
+class SrtWriter:
+    """SubRip."""
+
+    def __init__(self) -> None:
+        self._timer = CueTimer()
+        self._number = 0
+
+    def feed(self, utterance: Utterance) -> str:
+        """Its cues."""
+        return "".join(map(self._cue, self._timer.feed(utterance)))
+
+    def finish(self, duration: Seconds) -> str:
+        """Nothing."""
+        return ""
+
+    def _cue(self, cue: "Cue") -> str:
+        self._number += 1
+        lines = re.sub("--+>", "->", "\n".join(cue.lines))  # there is no escaping in SubRip
+        return f"{self._number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{lines}\n\n"
+
+
+class VttWriter:
+    """WebVTT (W3C, 4 April 2019)."""
+
+    def __init__(self) -> None:
+        self._timer = CueTimer()
+        self._header = "WEBVTT\n\n"
+
+    def feed(self, utterance: Utterance) -> str:
+        """Its cues."""
+        return self._take_header() + "".join(map(self._cue, self._timer.feed(utterance)))
+
+    def finish(self, duration: Seconds) -> str:
+        """The header, if nothing was said."""
+        return self._take_header()
+
+    def _take_header(self) -> str:
+        header, self._header = self._header, ""
+        return header
+
+    def _cue(self, cue: "Cue") -> str:
+        lines = "\n".join(cue.lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{lines}\n\n"
+
+
+def _clock(ms: int, point: str) -> str:
+    """Milliseconds -> hh:mm:ss,mmm."""
+    seconds, ms = divmod(ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{point}{ms:03}"
+
+
+# ---- cues
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A word, or as much of one as fits on a line. It stands at character `at` of its utterance's text."""
+
+    text: str
+    at: int
+    start_ms: int
+    end_ms: int
+
+    @property
+    def to(self) -> int:
+        """The character past its last."""
+        return self.at + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """What is shown from `start_ms` until `end_ms`."""
+
+    lines: tuple[str, ...]
+    start_ms: int
+    end_ms: int
+
+
+class CueTimer:
+    """Utterances -> cues of at most two lines, in order, each with some duration and none overlapping the next."""
+
+    def __init__(self) -> None:
+        self._end_ms = 0
+
+    def feed(self, utterance: Utterance) -> Iterator[Cue]:
+        """Its cues. A short one stays up for a while, but neither into the next nor past the utterance's cut."""
+        pieces = list(_pieces(utterance))
+        spans = _cues(pieces)
+        nexts = [pieces[begin].start_ms for begin, _ in spans[1:]] + [round(utterance.cut / SAMPLE_RATE * 1000)]
+        for (begin, end), next_ms in zip(spans, nexts, strict=True):
+            start_ms = max(pieces[begin].start_ms, self._end_ms)
+            end_ms = max(pieces[end - 1].end_ms, min(start_ms + SHORTEST_CUE_MS, next_ms), start_ms + 1)
+            self._end_ms = end_ms
+            yield Cue(_lines(pieces, begin, end), start_ms, end_ms)
+
+
+def _pieces(utterance: Utterance) -> Iterator[Piece]:
+    """Its words, spaced as in its text; if they were left out, those of its text, spread over its time."""
+    at = position = 0
+    for word in utterance.words or _spread(utterance):
+        found = utterance.text.find(word.text, position)
+        at += not found == position > 0 and at > 0
+        position = max(found, position) + len(word.text)
+        start_ms, end_ms = round(word.start * 1000), round(word.end * 1000)
+        text = " ".join(word.text.split())
+        for first in range(0, len(text), LINE_CHARACTERS):
+            part = text[first : first + LINE_CHARACTERS]
+            times = [start_ms + (end_ms - start_ms) * n // len(text) for n in (first, first + len(part))]
+            yield Piece(part, at, *times)
+            at += len(part)
+
+
+def _spread(utterance: Utterance) -> Iterator[Word]:
+    """The words of its text, each given time by its length."""
+    texts = utterance.text.split()
+    a_letter = (utterance.end - utterance.start) / max(1, sum(map(len, texts)))
+    start = utterance.start
+    for text in texts:
+        end = start + a_letter * len(text)
+        yield events.Word(text, start, end, utterance.confidence)
+        start = end
+
+
+def _cues(pieces: list[Piece]) -> list[tuple[int, int]]:
+    """The best way to group pieces into cues [begin, end): few of them, evenly filled, ending where the speaker pauses.
+
+    Least total cost by dynamic programming, as in Knuth and Plass 1981.
+    """
+    costs = [0.0]  # of the best way to group the first n pieces, and where its last cue begins
+    begins = [0]
+    for end in range(1, len(pieces) + 1):
+        cost, begin = min((costs[begin] + _cost(pieces, begin, end), begin) for begin in _beginnings(pieces, end))
+        costs.append(cost)
+        begins.append(begin)
+    spans = []
+    end = len(pieces)
+    while end:
+        spans.append((begins[end], end))
+        end = begins[end]
+    return spans[::-1]
+
+
+def _beginnings(pieces: list[Piece], end: int) -> Iterator[int]:
+    """Where a cue that ends before piece `end` may begin, the last one first. It may always be one piece long."""
+    yield end - 1
+    for begin in range(end - 2, -1, -1):
+        pause = pieces[begin + 1].start_ms - pieces[begin].end_ms
+        duration = pieces[end - 1].end_ms - pieces[begin].start_ms
+        if pause > PAUSE_MS or duration > LONGEST_CUE_MS or not _lines(pieces, begin, end):
+            return
+        yield begin
+
+
+def _cost(pieces: list[Piece], begin: int, end: int) -> float:
+    slack = 1 - _width(pieces, begin, end) / CUE_CHARACTERS
+    pause = pieces[end].start_ms - pieces[end - 1].end_ms if end < len(pieces) else 0
+    return slack**2 - 0.5 * min(max(pause, 0), PAUSE_MS) / PAUSE_MS
+
+
+def _width(pieces: list[Piece], begin: int, end: int) -> int:
+    return pieces[end - 1].to - pieces[begin].at
+
+
+def _lines(pieces: list[Piece], begin: int, end: int) -> tuple[str, ...]:
+    """One line, or two of about the same length, the second rather the longer; none if they would be too long."""
+    if _width(pieces, begin, end) <= LINE_CHARACTERS:
+        return (_line(pieces, begin, end),)
+    middle = (pieces[begin].at + pieces[end - 1].to) // 2
+    near = bisect_left(pieces, middle, begin + 1, end, key=lambda piece: piece.at)
+    splits = [
+        (abs(below - above - 1), i)
+        for i in range(max(begin + 1, near - 1), min(near + 2, end))
+        if max(above := _width(pieces, begin, i), below := _width(pieces, i, end)) <= LINE_CHARACTERS
+    ]
+    if not splits:
+        return ()
+    _, i = min(splits)
+    return _line(pieces, begin, i), _line(pieces, i, end)
+
+
+def _line(pieces: list[Piece], begin: int, end: int) -> str:
+    """Pieces, with the spaces between them."""
+    line = pieces[begin].text
+    for before, piece in pairwise(pieces[begin:end]):
+        line += " " * (piece.at - before.to) + piece.text
+    return line

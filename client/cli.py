@@ -1,0 +1,270 @@
+"""The command `earshot`. What is heavy is imported by the commands that need it, so that `--help` comes at once."""
+
+import asyncio
+import sys
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from engine.errors import EarshotError
+
+app = typer.Typer(
+    name="earshot",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Try it: [bold]earshot demo[/]. Every command explains itself: [bold]earshot stream --help[/].",
+)
+
+INTERRUPTED = 130
+"""Exit status of a shell's command that Ctrl-C has ended."""
+DEFAULT_URL = "ws://127.0.0.1:8765"
+
+
+class Latency(StrEnum):
+    """Presets of engine.config.StreamConfig."""
+
+    low = "low"
+    balanced = "balanced"
+    accurate = "accurate"
+
+
+class Commit(StrEnum):
+    """What is committed."""
+
+    utterance = "utterance"
+    hop = "hop"
+
+
+class Device(StrEnum):
+    """What computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Format(StrEnum):
+    """Those of client.captions.writer."""
+
+    text = "text"
+    json = "json"
+    srt = "srt"
+    vtt = "vtt"
+
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR|HUB_ID",
+        help="A checkpoint's folder, or its name on the hub.",
+        show_default="the bundled one",
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="What computes; auto: a GPU if there is one.")]
+LatencyOption = Annotated[Latency, typer.Option("--latency", help="How soon words come, against how right they are.")]
+CommitOption = Annotated[
+    Commit,
+    typer.Option("--commit", help="utterance: finals as good as offline; hop: what is stable is never taken back."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="What is written to standard output.")]
+UrlOption = Annotated[str, typer.Option("--url", metavar="URL", help="A server, as started by `earshot serve`.")]
+
+
+def main() -> None:
+    """Runs the command. What a user can mend is one line on standard error, and exit status 1; 2 for wrong usage."""
+    try:
+        app()
+    except EarshotError as e:
+        print(f"earshot: {e}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"earshot {version('earshot')}")
+        raise typer.Exit
+
+
+@app.callback()
+def earshot(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Live captions: streaming speech recognition on wav2vec 2.0 models.
+
+    Text comes while the sentence is still being said, and is final a moment after it ends.
+    """
+
+
+@app.command(epilog="Example: earshot demo")
+def demo(device: DeviceOption = Device.auto) -> None:
+    """Hear it work: a bundled recording, spoken in real time to a server of its own.
+
+    Shows live captions, then the transcript with its latency figures. Exit status 1 if these are not what they must be.
+    """
+    from client.demo import demo
+
+    if asyncio.run(demo(Console(), device)):
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(
+    epilog="""Examples:
+
+  earshot serve
+
+  earshot serve --model facebook/wav2vec2-base-960h --device cuda --latency low
+
+  earshot serve --host 0.0.0.0 --port 80
+"""
+)
+def serve(
+    model: ModelOption = None,
+    device: DeviceOption = Device.auto,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 127.0.0.1: this machine alone, 0.0.0.0: all its networks.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free one.")] = 8765,
+    latency: LatencyOption = Latency.balanced,
+) -> None:
+    """Serve streams over websockets until Ctrl-C or SIGTERM."""
+    import logging
+
+    from server.app import ServerConfig, build
+    from server.app import serve as run
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    chosen = {} if model is None else {"model": model}
+    asyncio.run(run(build(ServerConfig(device=device, host=host, port=port, latency=latency, **chosen))))
+
+
+@app.command(
+    epilog="""Examples:
+
+  earshot mic
+
+  earshot mic --list-devices
+
+  earshot mic --device "USB" --latency low
+
+  earshot mic --url ws://captions.example:8765 > notes.txt
+"""
+)
+def mic(
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="URL", help="A server that hears it.", show_default="an engine of its own"),
+    ] = None,
+    microphone: Annotated[
+        str | None,
+        typer.Option("--device", metavar="INDEX|NAME", help="The microphone.", show_default="the system's"),
+    ] = None,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="Show the microphones and exit.")] = False,
+    commit: CommitOption = Commit.utterance,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="DIR|HUB_ID", help="Without --url: the model.", show_default="the bundled one"),
+    ] = None,
+    compute: Annotated[Device, typer.Option("--compute", help="Without --url: what computes.")] = Device.auto,
+    latency: Annotated[
+        Latency, typer.Option("--latency", help="Without --url: how soon words come.")
+    ] = Latency.balanced,
+) -> None:
+    """Caption what the microphone hears, live, until Ctrl-C: the last words still come.
+
+    Finals alone go to standard output where that is no terminal.
+    """
+    from client.live import caption, local_server
+    from client.microphone import Microphone, describe_devices
+    from client.terminal import screen
+
+    if list_devices:
+        print(describe_devices())
+        return
+    if url is not None and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
+        raise typer.BadParameter("--model, --compute and --latency are for the server to choose, with --url")
+
+    async def run() -> None:
+        audio, console = Microphone(microphone), Console()
+        own = local_server(console, model=model, device=compute, latency=latency)
+        async with own if url is None else nullcontext(url) as server:
+            Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
+            with screen(console, meter=True) as shown:
+                await caption(server, audio, [shown], commit=commit.value, partials=console.is_terminal)
+
+    asyncio.run(run())
+
+
+@app.command(
+    epilog="""Examples:
+
+  earshot stream talk.opus
+
+  earshot stream --speed 0 --format srt talk.mp4 > talk.srt
+"""
+)
+def stream(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Audio, or a video with some.")],
+    url: UrlOption = DEFAULT_URL,
+    speed: Annotated[
+        float, typer.Option(min=0, help="1: in real time; 4: four times as fast; 0: as fast as it goes.")
+    ] = 1.0,
+    format: FormatOption = Format.text,
+    commit: CommitOption = Commit.utterance,
+) -> None:
+    """Stream a file to a server as if it were spoken now, and show what comes back.
+
+    Ctrl-C ends the audio there; the last words still come.
+    """
+    from client.files import FileAudio
+    from client.live import caption
+    from client.terminal import screen
+
+    async def run() -> bool:
+        audio, console = FileAudio(file, speed), Console()
+        partials = console.is_terminal and format is Format.text
+        with screen(console, format=format, file=str(file), live=audio.live) as shown:
+            return await caption(url, audio, [shown], commit=commit.value, partials=partials)
+
+    if asyncio.run(run()):
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(
+    epilog="""Examples:
+
+  earshot transcribe talk.opus
+
+  earshot transcribe --format json *.flac > transcripts.jsonl
+
+  earshot transcribe --model ./my-model --device cuda --offline talk.wav
+"""
+)
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio, or videos with some.")],
+    model: ModelOption = None,
+    device: DeviceOption = Device.auto,
+    latency: LatencyOption = Latency.balanced,
+    commit: CommitOption = Commit.utterance,
+    format: FormatOption = Format.text,
+    offline: Annotated[bool, typer.Option("--offline", help="One plain forward pass a file, no streaming.")] = False,
+) -> None:
+    """Transcribe files in this process, with the same streaming engine and no server."""
+    from client.transcribe import transcribe as run
+
+    status = run(
+        files, model=model, device=device, latency=latency, commit=commit.value, format=format, offline=offline
+    )
+    raise typer.Exit(status)

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Makes demo.flac from demo.txt: flite's voice `rms` reads each line, over the noise floor of a quiet room.
+
+    apt-get install flite                     # 2.2, of Debian 12
+    .venv/bin/python client/data/make_demo.py
+
+The samples are the same each time: flite draws no random numbers, and the noise has a fixed seed.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+Audio: TypeAlias = npt.NDArray[np.float64]
+"""Mono samples in [-1, 1), shape (S,)."""
+
+HERE = Path(__file__).parent
+RATE = 16_000
+VOICE = "rms"
+LEAD_S, PAUSE_S, TAIL_S = 0.5, 0.9, 1.2  # the pause ends an utterance, so each line is one final
+SPEECH_DB, FLOOR_DB = -20.0, -70.0  # RMS, relative to full scale
+EDGE_DB, MARGIN_S = -46.0, 0.03  # a line begins and ends where it rises above this part of its peak
+
+
+def gain(db: float) -> float:
+    """Decibels -> factor."""
+    return float(10 ** (db / 20))
+
+
+def silence(duration: float) -> Audio:
+    """Zeros for `duration` seconds."""
+    return np.zeros(round(duration * RATE))
+
+
+def speak(line: str) -> Audio:
+    """What flite says, without the silence that it puts around."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "line.wav"
+        subprocess.run(["flite", "-voice", VOICE, "-t", line, "-o", str(wav)], check=True)
+        samples, rate = soundfile.read(wav)
+    assert (rate, samples.ndim) == (RATE, 1), (rate, samples.shape)
+    loud = np.flatnonzero(np.abs(samples) > gain(EDGE_DB) * np.abs(samples).max())
+    margin = round(MARGIN_S * RATE)
+    return np.asarray(samples[max(0, loud[0] - margin) : loud[-1] + margin])
+
+
+def recording(lines: list[str]) -> npt.NDArray[np.int16]:
+    """All lines, in one level, over one noise floor; int16, shape (S,)."""
+    spoken = [speak(line) for line in lines]
+    level = gain(SPEECH_DB) / np.sqrt(np.mean(np.concatenate(spoken) ** 2))
+    parts = [silence(LEAD_S)]
+    for part in spoken:
+        parts += [part * level, silence(PAUSE_S)]
+    parts[-1] = silence(TAIL_S)
+    audio = np.concatenate(parts)
+    audio += np.random.RandomState(0).normal(0, gain(FLOOR_DB), len(audio))  # the one generator numpy promises to keep
+    assert np.abs(audio).max() < 1, "clipped: lower SPEECH_DB"
+    return np.rint(audio * 32767).astype(np.int16)
+
+
+def main() -> None:
+    """Write demo.flac beside demo.txt."""
+    try:
+        pcm = recording((HERE / "demo.txt").read_text().splitlines())
+    except FileNotFoundError as error:
+        sys.exit(f"{error.filename} is missing; flite comes with: apt-get install flite")
+    soundfile.write(HERE / "demo.flac", pcm, RATE, subtype="PCM_16")
+
+
+if __name__ == "__main__":
+    main()

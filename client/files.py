@@ -1,0 +1,97 @@
+"""A recording as if it were spoken now, or as fast as it can be read."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from engine.audio import SAMPLE_RATE, Pcm, Seconds
+from engine.errors import ConfigError
+from engine.sources import open_file
+
+BLOCK = SAMPLE_RATE // 10
+"""Samples that are sent together, as a microphone does: 100 ms."""
+
+
+class FileAudio:
+    """Iterates over a file's audio, 16 kHz mono int16 in blocks of 100 ms, each when its last sample was said.
+
+    speed   1: in real time; 4: four times as fast; 0: as fast as it goes
+
+    To be iterated over once. Raises ConfigError for a negative speed, AudioError for a file that can't be read, or,
+    while iterating, for one that turns out to be damaged.
+    """
+
+    dropped: Seconds = 0.0
+
+    def __init__(self, path: str | Path, speed: float = 1.0) -> None:
+        if not (isfinite(speed) and speed >= 0):
+            raise ConfigError(f"speed is {speed}; it must be 0 (as fast as it goes) or more, 1 being real time")
+        self.speed = speed
+        self._source = open_file(path)
+        self._decoding = threading.Lock()
+        self._stopped = asyncio.Event()
+
+    @property
+    def live(self) -> bool:
+        """Whether it comes as fast as it is said."""
+        return self.speed == 1
+
+    def stop(self) -> None:
+        """Ends the audio here."""
+        self._stopped.set()
+
+    async def __aiter__(self) -> AsyncGenerator[Pcm, None]:
+        async with aclosing(self._decoded()) as decoded:
+            if not self.speed:
+                async for pcm in decoded:
+                    yield pcm
+                return
+            async with aclosing(blocks(decoded, BLOCK)) as even:
+                async for pcm in self._paced(even):
+                    yield pcm
+
+    async def _decoded(self) -> AsyncGenerator[Pcm, None]:
+        """The file, decoded block by block in a thread."""
+        chunks = iter(self._source)
+
+        def decode() -> Pcm | None:
+            with self._decoding:
+                return next(chunks, None)
+
+        try:
+            while not self._stopped.is_set() and (pcm := await asyncio.to_thread(decode)) is not None:
+                yield pcm
+        finally:
+            with self._decoding, self._source:  # a cancelled chunk is decoded to its end before the file is closed
+                pass
+
+    async def _paced(self, audio: AsyncIterator[Pcm]) -> AsyncGenerator[Pcm, None]:
+        """Holds every block back until it is due on a schedule fixed at the first: being late once does not add up."""
+        clock = asyncio.get_running_loop().time
+        began, samples = None, 0
+        async for pcm in audio:
+            began = clock() if began is None else began
+            samples += len(pcm)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(began + samples / (SAMPLE_RATE * self.speed)):
+                    await self._stopped.wait()
+            if self._stopped.is_set():
+                return
+            yield pcm
+
+
+async def blocks(audio: AsyncIterator[Pcm], size: int) -> AsyncGenerator[Pcm, None]:
+    """Cuts audio anew into blocks of `size` samples; the last one may be shorter."""
+    rest = np.empty(0, np.int16)
+    async for pcm in audio:
+        rest = np.concatenate((rest, pcm))
+        while len(rest) >= size:
+            yield rest[:size]
+            rest = rest[size:]
+    if len(rest):
+        yield rest

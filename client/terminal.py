@@ -1,0 +1,185 @@
+"""Captions in a terminal: finals scroll up as plain text, only the open utterance is drawn anew.
+
+`Captions` is what there is to see, `Terminal` is how long it is on the screen.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import log10
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from client.captions import CaptionWriter, writer
+from client.live import SampleClock, Screen
+from engine.audio import Pcm, Seconds, to_float
+from server.wire import Ack, Done, Final, Partial, ServerMessage
+
+QUIET_DB = -60.0
+METER = 12
+"""Cells of the level meter, from QUIET_DB to full scale."""
+DRAWN_SECONDS = 0.05
+"""The screen is not drawn more often than this."""
+
+
+class Captions:
+    """State of the live region: the open utterance, and a line about the audio. Renders itself with rich.
+
+    live    the audio comes as fast as it is said, so a delay means something
+    meter   show how loud it is
+    """
+
+    def __init__(self, *, live: bool = True, meter: bool = False) -> None:
+        self._live, self._meter = live, meter
+        self._clock = SampleClock()
+        self._open: Partial | None = None
+        self._delay: Seconds | None = None
+        self._level = QUIET_DB
+        self._dropped: Seconds = 0.0
+
+    def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
+        """Audio, the last sample of which was heard at `now`; `dropped` seconds were lost since the beginning."""
+        self._clock.hear(len(pcm), now)
+        self._level = level_db(pcm)
+        self._dropped = dropped
+
+    def show(self, message: ServerMessage, now: Seconds) -> str | None:
+        """A message that came at `now`. Returns text that is final and leaves the live region."""
+        match message:
+            case Partial():
+                self._open = message
+                self._delay = self._clock.age(message.end, now)
+            case Final():
+                self._close(before=message.segment + 1)
+                return printable(message.text)
+            case Ack():  # an utterance that turned out to hold no words has no final
+                self._close(before=message.cut)
+        return None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The open utterance, its newest lines where the screen is small, and the footer."""
+        if self._open is not None:
+            lines = utterance(self._open).wrap(console, options.max_width)
+            yield Text("\n").join(lines[-max(1, console.height - 2) :])
+        yield self.footer("#-" if options.ascii_only else "█░")
+
+    def footer(self, cells: str) -> Text:
+        """Elapsed time, delay, level and what was lost; `cells`: a full and an empty one of the meter."""
+        parts = [elapsed(self._clock.heard)]
+        if self._live and self._delay is not None:
+            parts.append(f"delay {max(0.0, self._delay):.1f} s")
+        if self._meter:
+            full = round(METER * (1 - min(max(self._level / QUIET_DB, 0), 1)))
+            parts.append(cells[0] * full + cells[1] * (METER - full))
+        footer = Text("  ".join(parts), style="dim", no_wrap=True, overflow="crop")
+        if self._dropped:
+            footer.append(f"  {self._dropped:.1f} s of audio lost", style="not dim red")
+        return footer
+
+    def _close(self, before: int) -> None:
+        if self._open is not None and self._open.segment < before:
+            self._open = None
+
+
+class Terminal:
+    """Captions on a terminal, for as long as the `with` lasts. A Screen."""
+
+    def __init__(self, console: Console, *, live: bool = True, meter: bool = False) -> None:
+        self._console = console
+        self._captions = Captions(live=live, meter=meter)
+        self._region = Live(self._captions, console=console, auto_refresh=False, transient=True)
+        self._drawn: Seconds = float("-inf")
+
+    def __enter__(self) -> Self:
+        self._region.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._region.stop()
+
+    def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
+        """See Screen."""
+        self._captions.hear(pcm, dropped, now)
+        self._draw(now)
+
+    def show(self, message: ServerMessage, now: Seconds) -> None:
+        """See Screen."""
+        final = self._captions.show(message, now)
+        if final is None:
+            self._draw(now)
+        else:
+            self._console.print(Text(final))
+
+    def _draw(self, now: Seconds) -> None:
+        if now - self._drawn >= DRAWN_SECONDS:
+            self._drawn = now
+            self._region.refresh()
+
+
+class Written:
+    """Finals in a format of client.captions, as they come, for what is no terminal. A Screen."""
+
+    def __init__(self, captions: CaptionWriter, file: IO[str]) -> None:
+        self._captions, self._file = captions, file
+
+    def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
+        """See Screen."""
+
+    def show(self, message: ServerMessage, now: Seconds) -> None:
+        """See Screen."""
+        match message:
+            case Final():
+                self._write(self._captions.feed(message))
+            case Done():
+                self._write(self._captions.finish(message.duration))
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()
+
+
+@contextmanager
+def screen(
+    console: Console, *, format: str = "text", file: str = "", live: bool = True, meter: bool = False
+) -> Iterator[Screen]:
+    """Live captions where text goes to a terminal, else what is final. Raises ConfigError for a format there isn't.
+
+    file           name of the recording, for a format that wants it
+    live, meter    see Captions
+    """
+    captions = writer(format, file)
+    if format == "text" and console.is_terminal:
+        with Terminal(console, live=live, meter=meter) as terminal:
+            yield terminal
+    else:
+        yield Written(captions, console.file)
+
+
+def utterance(partial: Partial) -> Text:
+    """A partial: its stable part plain, the rest dim."""
+    text = Text(printable(partial.text[: partial.stable]))
+    return text.append(printable(partial.text[partial.stable :]), style="dim")
+
+
+def printable(text: str) -> str:
+    """Text without control characters: what comes from a server can't steer the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def level_db(pcm: Pcm) -> float:
+    """Loudness in dB of full scale, root mean square; QUIET_DB for silence and below."""
+    power = float(np.mean(to_float(pcm) ** 2)) if len(pcm) else 0.0
+    return max(QUIET_DB, 10 * log10(power)) if power else QUIET_DB
+
+
+def elapsed(at: Seconds) -> str:
+    """Seconds as m:ss, or h:mm:ss."""
+    minutes, s = divmod(int(at), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"

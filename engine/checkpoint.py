@@ -1,0 +1,262 @@
+"""From a folder or a hub id to an encoder and its vocabulary. One pure loader: dimensions come from the checkpoint.
+
+A family of models is a file with a `build` function, and a line in FAMILIES.
+"""
+
+import hashlib
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine import wav2vec2, wav2vec2_bert
+from engine.audio import SAMPLE_RATE
+from engine.errors import CheckpointError, UnsupportedModel
+from engine.layers import Encoder
+from engine.vocabulary import Vocabulary, read_json
+
+FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Encoder]] = {
+    "wav2vec2": wav2vec2.build,
+    "wav2vec2-bert": wav2vec2_bert.build,
+}
+"""model_type -> encoder of (config.json, preprocessor_config.json)."""
+
+SETTINGS = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "vocab.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHTS = (*SAFETENSORS, *PICKLED)
+"""In the order of preference."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+LEFTOVER = re.compile(r"(^|\.)(quantizer|project_q|project_hid|masked_spec_embed|embed_positions)(\.|$)")
+"""Of pretraining, and tables that are computed: not needed, and not missed."""
+WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
+"""Names of magnitude and direction: torch.nn.utils.weight_norm's, and those of its successor."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model, ready to run.
+
+    name            the folder's name, or the hub id
+    emission_delay  frames by which letters come after their sound: emission_delay_frames of config.json
+    fingerprint     16 hex digits that differ if any byte of weights or settings does
+    """
+
+    name: str
+    encoder: Encoder
+    vocabulary: Vocabulary
+    emission_delay: int
+    fingerprint: str
+
+
+def load_checkpoint(
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Checkpoint:
+    """Load a checkpoint in Hugging Face format from a folder or, if there is none of that name, from the hub.
+
+    revision: branch, tag or commit on the hub. dtype: that of weights and layers, whatever the file holds.
+    Raises CheckpointError if it can't be loaded, UnsupportedModel if it is of a kind that this engine doesn't run.
+    """
+    folder, name = locate(model, revision)
+    config = read_json(folder / "config.json")
+    encoder = build_encoder(config, _preprocessor(folder))
+    files = weight_files(folder)
+    load_weights(encoder, read_tensors(files), torch.device(device), dtype)
+    delay = config.get("emission_delay_frames", 0)
+    if type(delay) is not int or delay < 0:
+        raise CheckpointError(f"config.json: emission_delay_frames is {delay!r}; it must be a whole number from 0 on")
+    vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size)
+    return Checkpoint(name, encoder, vocabulary, delay, fingerprint(folder, files))
+
+
+def locate(model: str | Path, revision: str | None = None) -> tuple[Path, str]:
+    """Folder and name of a checkpoint; a hub id is downloaded, or found in the cache. Raises CheckpointError."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path, path.resolve().name
+    if path.exists():
+        raise CheckpointError(f"{model} is a file; give the folder that holds config.json and the weights")
+    if not HUB_ID.fullmatch(str(model)):
+        raise CheckpointError(f"there is no folder {model}, and a hub id would look like 'organization/name'")
+    return _download(str(model), revision), str(model)
+
+
+def _download(model: str, revision: str | None) -> Path:
+    """The snapshot of a hub id. Pickled weights are fetched only where there are no others."""
+    from huggingface_hub import snapshot_download
+
+    def snapshot(*patterns: str) -> Path:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=[*SETTINGS, *patterns]))
+
+    try:
+        folder = snapshot(*SAFETENSORS, "model-*.safetensors")
+        if not any((folder / name).exists() for name in SAFETENSORS):
+            folder = snapshot(*PICKLED, "pytorch_model-*.bin")
+    except (OSError, ValueError) as error:  # what huggingface_hub raises derives from these
+        at = "" if revision is None else f" at revision {revision}"
+        reason = str(error).strip().split("\n", 1)[0]
+        raise CheckpointError(
+            f"there is no folder {model}, and {model}{at} can't be had from the hub, nor from its cache here: {reason}"
+        ) from None
+    return folder
+
+
+def _preprocessor(folder: Path) -> dict[str, Any]:
+    """preprocessor_config.json, or what recent versions of transformers write instead: a part of another file."""
+    nested = folder / "processor_config.json"
+    if not (folder / "preprocessor_config.json").exists() and nested.exists():
+        part = read_json(nested).get("feature_extractor")
+        if isinstance(part, dict):
+            return part
+    return read_json(folder / "preprocessor_config.json")
+
+
+def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Encoder:
+    """The encoder that a checkpoint's settings describe, on the meta device: it has no weights yet.
+
+    Raises UnsupportedModel that names what is not supported.
+    """
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise UnsupportedModel(f"model_type {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
+    heads = config.get("architectures") or ()
+    if heads and not any(str(head).endswith("ForCTC") for head in heads):
+        raise UnsupportedModel(
+            f"architecture {heads[0]} has no CTC head; fine-tune it, or take one that ends in ForCTC"
+        )
+    rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
+        raise UnsupportedModel(f"the model wants {rate!r} samples a second; this engine works at {SAMPLE_RATE}")
+    with torch.device("meta"):
+        return FAMILIES[kind](config, preprocessor).eval().requires_grad_(False)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The file or files that hold the weights, an index of shards first. Raises CheckpointError."""
+    for name in WEIGHTS:
+        path = folder / name
+        if not path.exists():
+            continue
+        if not name.endswith(".index.json"):
+            return [path]
+        shards = read_json(path).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
+            raise CheckpointError(f"{path}: weight_map must give a file name beside it for each tensor")
+        paths = [folder / shard for shard in sorted(set(shards.values()))]
+        if missing := [shard.name for shard in paths if not shard.exists()]:
+            raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which {name} lists; download it again")
+        return [path, *paths]
+    raise CheckpointError(f"{folder} has no weights; one of {', '.join(WEIGHTS)} must be there")
+
+
+def read_tensors(files: list[Path]) -> dict[str, Tensor]:
+    """All tensors of the files by name, on the CPU, mapped rather than read. Raises CheckpointError."""
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            if path.suffix == ".safetensors":
+                tensors |= load_file(path)
+            elif path.suffix == ".bin":
+                tensors |= _unpickled(path)
+        except (
+            SafetensorError,
+            pickle.UnpicklingError,
+            RuntimeError,
+            OSError,
+            EOFError,
+            ValueError,
+            TypeError,
+        ) as error:
+            reason = str(error).strip().split("\n", 1)[0]
+            raise CheckpointError(f"{path} is damaged or no file of weights ({reason}); download it again") from None
+    return tensors
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    mapped = zipfile.is_zipfile(path)  # files from before torch 1.6 are not
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError("it does not map names to tensors")
+    return content
+
+
+def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each pair of magnitude and direction (Salimans & Kingma 2016) replaced by the weight that it stands for."""
+    fused = dict(tensors)
+    for magnitude, direction in WEIGHT_NORM:
+        for name in [name for name in fused if name.endswith("." + magnitude)]:
+            stem = name.removesuffix(magnitude)
+            if stem + direction not in fused:
+                continue
+            g, v = fused.pop(name).float(), fused.pop(stem + direction).float()
+            over = [dim for dim, size in enumerate(g.shape) if size == 1]
+            fused[stem + "weight"] = v * (g / torch.linalg.vector_norm(v, dim=over, keepdim=True))
+    return fused
+
+
+def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
+    """Give the encoder its weights, and move it to the device.
+
+    Raises CheckpointError that lists the tensors that are missing, left over, or of another shape than config.json's.
+    """
+    tensors = fuse_weight_norm(tensors)
+    weights: dict[str, Tensor] = {}
+    missing: list[str] = []
+    misshapen: list[str] = []
+    used: set[str] = set()
+    for name, parameter in encoder.state_dict().items():
+        recipe = encoder.recipe(name)
+        used.update(recipe.names)
+        if absent := [part for part in recipe.names if part not in tensors]:
+            missing += absent
+            continue
+        parts = [tensors[part] for part in recipe.names]
+        try:
+            weight = recipe.make(*parts)
+            fits = weight.shape == parameter.shape
+        except (RuntimeError, IndexError):  # shapes that do not even go together
+            fits = False
+        if fits:
+            weights[name] = weight.to(device, dtype)
+        else:
+            misshapen += [f"{part} {tuple(t.shape)}" for part, t in zip(recipe.names, parts, strict=True)]
+    unexpected = [name for name in tensors if name not in used and not LEFTOVER.search(name)]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape than config.json says": misshapen}
+    if any(problems.values()):
+        lists = "; ".join(f"{what}: {', '.join(sorted(names))}" for what, names in problems.items() if names)
+        raise CheckpointError(f"the weights do not fit the model. Tensors {lists}")
+    encoder.load_state_dict(weights, assign=True)
+    encoder.requires_grad_(False).to(device)
+
+
+def fingerprint(folder: Path, files: list[Path]) -> str:
+    """16 hex digits of the SHA-256 over names and bytes of settings and weights."""
+    digest = hashlib.sha256()
+    for path in [*(folder / name for name in SETTINGS), *files]:
+        if path.exists():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(json.dumps([path.name, content]).encode())
+    return digest.hexdigest()[:16]

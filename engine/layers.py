@@ -1,0 +1,169 @@
+"""What the model families share: the interface of an encoder, and the parts that are the same in each of them.
+
+Letters: B batch, S samples, T frames, C channels, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.audio import FrameGrid
+from engine.errors import CheckpointError, UnsupportedModel
+
+Activation = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": F.gelu,
+    "gelu_python": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_fast": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+    "mish": F.mish,
+    "tanh": torch.tanh,
+}
+
+
+def activation(name: str) -> Activation:
+    """The activation function that config.json calls `name`. Raises UnsupportedModel."""
+    if name not in ACTIVATIONS:
+        raise UnsupportedModel(f"activation {name!r} is not supported; supported are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a parameter of ours is made from a checkpoint: `make` of the tensors called `names` there."""
+
+    names: tuple[str, ...]
+    make: Callable[..., Tensor]
+
+
+class Encoder(nn.Module):
+    """Samples in, log-probabilities out: all that the engine knows of a model.
+
+    `grid` says where its frames lie; V is the size of its CTC head.
+    """
+
+    def __init__(self, grid: FrameGrid, channels: int, vocab: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.lm_head = nn.Linear(channels, vocab)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of symbols of the head."""
+        return self.lm_head.out_features
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the layers compute in. Statistics and log-probabilities are float32 whatever it is."""
+        return self.lm_head.weight.dtype
+
+    def forward(self, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Log-probabilities (B, T, V), float32, T = grid.frames(S), of samples (B, S), float32 in [-1, 1).
+
+        lengths: (B,), int64: row b has lengths[b] valid samples, what follows is padding and may hold anything. Its
+            first grid.frames(lengths[b]) frames are what they are when the row comes alone; the others mean nothing.
+            None, or a tensor on the CPU that says S for all: nothing is masked, which is faster.
+        """
+        frames = self.grid.frames(samples.shape[1])
+        if frames == 0:
+            return samples.new_zeros(len(samples), 0, self.vocab_size)
+        if lengths is not None and lengths.device.type == "cpu" and bool((lengths == samples.shape[1]).all()):
+            lengths = None
+        if lengths is not None:
+            lengths = lengths.to(samples.device, non_blocking=True)
+            samples = samples.masked_fill(~valid(lengths, samples.shape[1]), 0.0)
+        hidden = self.encode(samples, lengths)
+        return F.log_softmax(self.lm_head(hidden).float(), dim=-1)
+
+    def encode(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
+        """Hidden states (B, T, C) of samples (B, S), T > 0, which are zero beyond their lengths."""
+        raise NotImplementedError
+
+    def recipe(self, name: str) -> Recipe:
+        """What the parameter `name` of state_dict() is made of."""
+        raise NotImplementedError
+
+    def frames(self, lengths: Tensor) -> Tensor:
+        """grid.frames for a tensor, but at least 1: a row of which nothing is valid must not become NaN."""
+        return (torch.div(lengths - self.grid.field, self.grid.hop, rounding_mode="floor") + 1).clamp_min(1)
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with an activation between."""
+
+    def __init__(self, channels: int, inner: int, act: str) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(channels, inner)
+        self.output_dense = nn.Linear(inner, channels)
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        out: Tensor = self.output_dense(self.act(self.intermediate_dense(x)))
+        return out
+
+
+def valid(counts: Tensor, size: int) -> Tensor:
+    """Which of `size` places lie before counts (B,): bool (B, size)."""
+    return torch.arange(size, device=counts.device) < counts[:, None]
+
+
+def key_mask(counts: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """Attention bias (B, 1, 1, size): 0 for the first counts[b] keys, -inf for the padding behind them."""
+    mask = torch.zeros(len(counts), 1, 1, size, dtype=dtype, device=counts.device)
+    return mask.masked_fill_(~valid(counts, size)[:, None, None], float("-inf"))
+
+
+def heads(x: Tensor, n: int) -> Tensor:
+    """(B, T, n * D) -> (B, n, T, D), a view."""
+    return x.view(*x.shape[:2], n, x.shape[-1] // n).transpose(1, 2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Softmax attention of queries, keys, values (B, n, T, D) -> (B, T, n * D); bias broadcasts to (B, n, T, T)."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+
+
+Dims = TypeVar("Dims")
+
+
+def read_dims(kind: type[Dims], config: Mapping[str, Any]) -> Dims:
+    """The dataclass `kind` from the entries of the same names in config.json; its defaults are transformers'.
+
+    Sizes, here every whole number, are at least 1. Raises CheckpointError that names the entry.
+    """
+    values: dict[str, Any] = {}
+    for f in fields(kind):  # type: ignore[arg-type]
+        value = config.get(f.name, None if f.default is MISSING else f.default)
+        if f.type in (int, "int"):
+            good = type(value) is int and 1 <= value <= 1 << 24
+        elif f.type in (float, "float"):
+            good = type(value) in (int, float)
+        elif f.type in (bool, "bool"):
+            good = isinstance(value, bool)
+        elif f.type in (str, "str"):
+            good = isinstance(value, str)
+        else:  # a tuple of sizes
+            good = isinstance(value, list | tuple) and len(value) > 0 and all(type(v) is int and v >= 1 for v in value)
+            value = tuple(value) if good else value
+        if not good:
+            raise CheckpointError(f"config.json: {f.name} is {value!r}; it must be {f.type}, sizes at least 1")
+        values[f.name] = value
+    return kind(**values)
+
+
+def check_heads(hidden_size: int, num_attention_heads: int) -> None:
+    """Raises CheckpointError unless the heads divide the channels."""
+    if hidden_size % num_attention_heads:
+        raise CheckpointError(
+            f"config.json: hidden_size is {hidden_size}, which {num_attention_heads} num_attention_heads do not divide"
+        )

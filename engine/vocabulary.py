@@ -1,0 +1,192 @@
+"""Symbols of a CTC head and the text they make, as transformers' Wav2Vec2CTCTokenizer has it. No torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Self
+
+from engine.errors import CheckpointError, UnsupportedModel
+
+TOKENIZERS = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer")
+SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""In the order in which the tokenizer appends those that vocab.json lacks."""
+DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+CLEANING = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""clean_up_tokenization_spaces: what English tokenizers split, joined again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Which id means what.
+
+    symbols      index = id; an id that means nothing has `unknown`
+    blank        CTC's blank: the tokenizer's padding token
+    delimiter    id of the word delimiter, or of the space itself; None if the head has neither
+    special      ids of symbols that are no text (bos, eos, unknown, blank); text() writes them out all the same, as
+                 the tokenizer does, except for the blank
+    unknown      stands for ids outside the vocabulary
+    space        what the delimiter becomes in the text
+    lower, clean do_lower_case, clean_up_tokenization_spaces
+    """
+
+    symbols: tuple[str, ...]
+    blank: int
+    delimiter: int | None = None
+    special: frozenset[int] = frozenset()
+    unknown: str = "<unk>"
+    space: str = " "
+    lower: bool = False
+    clean: bool = False
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.blank < self.size, (self.blank, self.size)
+        assert self.delimiter is None or 0 <= self.delimiter < self.size, (self.delimiter, self.size)
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return len(self.symbols)
+
+    @property
+    def joiner(self) -> str:
+        """What stands between two words: a space; nothing, where the head has no word delimiter."""
+        return "" if self.delimiter is None else self.space
+
+    def piece(self, id: int) -> str:
+        """What a collapsed symbol adds to the text: '' for the blank, a space for the delimiter.
+
+        Lower-cased one by one, which for all but a Greek final sigma is what text() does.
+        """
+        symbol = self._written(self._symbol(id))
+        return symbol.lower() if self.lower else symbol
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of frame-wise ids: repeats count once, blanks not at all, spaces at both ends are stripped.
+
+        Equal to Wav2Vec2CTCTokenizer.decode(ids); like there, two ids of the same symbol are a repeat.
+        """
+        text = "".join(self._written(symbol) for symbol, _ in groupby(map(self._symbol, ids))).strip()
+        if self.lower:
+            text = text.lower()
+        if self.clean:
+            for split in CLEANING:
+                text = text.replace(split, split.strip())
+        return text
+
+    def _symbol(self, id: int) -> str:
+        return self.symbols[id] if 0 <= id < self.size else self.unknown
+
+    def _written(self, symbol: str) -> str:
+        if symbol == self.symbols[self.blank]:
+            return ""
+        return self.space if self.delimiter is not None and symbol == self.symbols[self.delimiter] else symbol
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, size: int | None = None) -> Self:
+        """From vocab.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json of a checkpoint.
+
+        `size`: number of outputs of the head. Ids from there on are dropped, ids that the files do not know are
+        unknown. None: as many as the files know.
+        Raises CheckpointError; UnsupportedModel for another tokenizer.
+        """
+        folder = Path(folder)
+        config = _settings(folder)
+        table = _table(folder, config)
+        pad, unknown = config["pad_token"], config["unk_token"] or ""
+        count = max(table.values()) + 1 if size is None else size
+        symbols = [unknown] * count
+        for symbol, id in table.items():
+            if id < count:
+                symbols[id] = symbol
+        inside = {symbol: id for symbol, id in table.items() if id < count}
+        if pad is None or pad not in inside:
+            raise CheckpointError(
+                f"{folder}: pad_token {pad!r}, which is CTC's blank, is not among the {count} symbols of the head; "
+                "vocab.json, tokenizer_config.json and config.json do not belong together"
+            )
+        return cls(
+            symbols=tuple(symbols),
+            blank=inside[pad],
+            delimiter=inside.get(config["word_delimiter_token"], inside.get(config["replace_word_delimiter_char"])),
+            special=frozenset(inside[config[key]] for key in SPECIAL if config.get(key) in inside),
+            unknown=unknown,
+            space=config["replace_word_delimiter_char"],
+            lower=bool(config.get("do_lower_case", False)),
+            clean=bool(config.get("clean_up_tokenization_spaces", False)),
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises CheckpointError that names the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}; a checkpoint in Hugging Face format needs one"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+        raise CheckpointError(f"{path} is not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, not {type(content).__name__}")
+    return content
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json over the defaults; special_tokens_map.json over both, unless added tokens are listed."""
+    path = folder / "tokenizer_config.json"
+    config = read_json(path) if path.exists() else {}
+    kind = config.get("tokenizer_class") or TOKENIZERS[0]
+    if kind not in TOKENIZERS:
+        raise UnsupportedModel(f"tokenizer_class {kind!r} is not supported; supported is {TOKENIZERS[0]}")
+    config = {**DEFAULTS, "word_delimiter_token": "|", **config}
+    path = folder / "special_tokens_map.json"
+    if path.exists() and "added_tokens_decoder" not in config:
+        config.update(read_json(path))
+    for key in (*SPECIAL, "word_delimiter_token", "replace_word_delimiter_char"):
+        config[key] = _content(key, config.get(key))
+    config["replace_word_delimiter_char"] = config["replace_word_delimiter_char"] or " "
+    return config
+
+
+def _content(key: str, token: Any) -> str | None:
+    """A token is written as a string, or as an object that holds one."""
+    if isinstance(token, Mapping):
+        token = token.get("content")
+    if token is not None and not isinstance(token, str):
+        raise CheckpointError(f"tokenizer_config.json: {key} is {token!r}; it must be a string")
+    return token
+
+
+def _table(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """Symbol -> id: vocab.json, then the tokens added to it, then special tokens that are in neither, appended."""
+    vocab = read_json(folder / "vocab.json")
+    language = config.get("target_lang")
+    if language is not None:
+        vocab = vocab.get(language)  # type: ignore[assignment]
+    if not isinstance(vocab, dict) or not all(type(id) is int and 0 <= id < 1 << 24 for id in vocab.values()):
+        name = "" if language is None else f" at target_lang {language!r}"
+        raise CheckpointError(f"{folder / 'vocab.json'}{name} must map symbols to ids, whole numbers from 0 on")
+    if len(set(vocab.values())) < len(vocab):
+        raise CheckpointError(f"{folder / 'vocab.json'} gives one id to several symbols")
+    added = {symbol: id for symbol, id in _added(folder, config).items() if symbol not in vocab}
+    extra = config.get("additional_special_tokens") or config.get("extra_special_tokens") or ()
+    special = [config[key] for key in (*SPECIAL, "word_delimiter_token")]
+    special += [_content("extra_special_tokens", token) for token in extra]
+    fresh = dict.fromkeys(token for token in special if token and token not in vocab and token not in added)
+    first = len(vocab) + len(added)
+    added |= {token: first + i for i, token in enumerate(fresh)}
+    known = set(vocab.values())  # an id of vocab.json comes before the same id of an added token
+    return {**vocab, **{symbol: id for symbol, id in added.items() if id not in known}}
+
+
+def _added(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """The tokens listed in tokenizer_config.json, or else in added_tokens.json."""
+    path = folder / "added_tokens.json"
+    try:
+        if "added_tokens_decoder" in config:
+            return {token["content"]: int(id) for id, token in config["added_tokens_decoder"].items()}
+        return {token: int(id) for token, id in read_json(path).items()} if path.exists() else {}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: the list of added tokens makes no sense: {error!r}") from None

@@ -1,0 +1,334 @@
+"""wav2vec 2.0 with a CTC head (Baevski et al. 2020), as transformers' Wav2Vec2ForCTC: base, XLSR-53, XLS-R, large-lv60.
+
+    samples -> convolutions, a frame every 320 samples -> positional convolution -> transformer -> CTC head
+
+Everything is kept as (B, T, C): convolutions are matrix products over views of that, so nothing is ever transposed.
+Padding leaks in three places, and is masked in each: the group norm's statistics over time, the input of the
+positional convolution, the attention keys.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.audio import FrameGrid
+from engine.errors import CheckpointError, UnsupportedModel
+from engine.layers import (
+    Activation,
+    Encoder,
+    FeedForward,
+    Recipe,
+    activation,
+    attend,
+    check_heads,
+    heads,
+    key_mask,
+    read_dims,
+    valid,
+)
+
+PREFIX = "wav2vec2."
+NORM_EPS = 1e-5
+"""Of the norms inside the feature extractor; layer_norm_eps is for those behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wav2Vec2Dims:
+    """The entries of config.json that shape the model, with transformers' names and defaults."""
+
+    vocab_size: int = 32
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    feat_extract_norm: str = "group"
+    feat_extract_activation: str = "gelu"
+    conv_dim: tuple[int, ...] = (512,) * 7
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_bias: bool = False
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    do_stable_layer_norm: bool = False
+
+    def __post_init__(self) -> None:
+        check_heads(self.hidden_size, self.num_attention_heads)
+        if not len(self.conv_dim) == len(self.conv_stride) == len(self.conv_kernel):
+            raise CheckpointError("config.json: conv_dim, conv_stride and conv_kernel differ in length")
+        if self.hidden_size % self.num_conv_pos_embedding_groups:
+            raise CheckpointError("config.json: num_conv_pos_embedding_groups does not divide hidden_size")
+        if self.feat_extract_norm not in ("group", "layer"):
+            raise UnsupportedModel(f"feat_extract_norm {self.feat_extract_norm!r} is neither 'group' nor 'layer'")
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Hop and field of the stack of convolutions."""
+        before = accumulate((1, *self.conv_stride[:-1]), lambda a, b: a * b)
+        field = 1 + sum((k - 1) * hop for k, hop in zip(self.conv_kernel, before, strict=True))
+        return FrameGrid(prod(self.conv_stride), field)
+
+
+def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Vec2":
+    """The encoder that config.json and preprocessor_config.json describe, its weights yet to be loaded.
+
+    Raises UnsupportedModel, and CheckpointError for an entry that makes no sense.
+    """
+    if config.get("add_adapter"):
+        raise UnsupportedModel("config.json: add_adapter is true; adapters are not supported")
+    if config.get("adapter_attn_dim") is not None:
+        raise UnsupportedModel("config.json: adapter_attn_dim is set; attention adapters (MMS) are not supported")
+    extractor = preprocessor.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
+    if extractor != "Wav2Vec2FeatureExtractor":
+        raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'wav2vec2'")
+    normalize = preprocessor.get("do_normalize", True)
+    if not isinstance(normalize, bool):
+        raise CheckpointError(f"preprocessor_config.json: do_normalize is {normalize!r}; it must be true or false")
+    return Wav2Vec2(read_dims(Wav2Vec2Dims, config), normalize)
+
+
+class Wav2Vec2(Encoder):
+    """See Encoder. `normalize`: each row to zero mean and unit variance first, as Wav2Vec2FeatureExtractor does."""
+
+    def __init__(self, dims: Wav2Vec2Dims, normalize: bool) -> None:
+        super().__init__(dims.grid, dims.hidden_size, dims.vocab_size)
+        self.normalize = normalize
+        self.feature_extractor = FeatureExtractor(dims)
+        self.feature_projection = FeatureProjection(dims)
+        self.encoder = Transformer(dims)
+
+    def encode(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
+        """See Encoder.encode."""
+        if self.normalize:
+            samples = normalized(samples, lengths)
+        features = self.feature_extractor(samples, lengths, self.dtype)
+        frames = None if lengths is None else self.frames(lengths)
+        out: Tensor = self.encoder(self.feature_projection(features), frames)
+        return out
+
+    def recipe(self, name: str) -> Recipe:
+        """See Encoder.recipe. Convolutions become (k, C in, C out); queries, keys and values one matrix."""
+        if name.startswith("lm_head."):
+            return Recipe((name,), lambda x: x)
+        if ".qkv." in name:
+            return Recipe(tuple(PREFIX + name.replace("qkv", part) for part in ("q_proj", "k_proj", "v_proj")), _stack)
+        if name.startswith("feature_extractor.") and name.endswith(".conv.weight"):
+            return Recipe((PREFIX + name,), lambda w: w.permute(2, 1, 0).contiguous())
+        return Recipe((PREFIX + name,), lambda x: x)
+
+
+def _stack(*parts: Tensor) -> Tensor:
+    return torch.cat(parts)
+
+
+def normalized(samples: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, S) with zero mean and unit variance over what is valid in each row, zero beyond it."""
+    if lengths is None:
+        variance, mean = torch.var_mean(samples, dim=1, correction=0, keepdim=True)
+        return (samples - mean) * torch.rsqrt(variance + 1e-7)
+    inside = valid(lengths, samples.shape[1])
+    count = lengths.clamp_min(1)[:, None]
+    centred = (samples - samples.sum(1, keepdim=True) / count).masked_fill_(~inside, 0.0)
+    return centred * torch.rsqrt(centred.square().sum(1, keepdim=True) / count + 1e-7)
+
+
+class FeatureExtractor(nn.Module):
+    """The stack of convolutions: samples (B, S) -> features (B, T, C)."""
+
+    def __init__(self, dims: Wav2Vec2Dims) -> None:
+        super().__init__()
+        act = activation(dims.feat_extract_activation)
+        shapes = zip(dims.conv_kernel, dims.conv_stride, (1, *dims.conv_dim[:-1]), dims.conv_dim, strict=True)
+        self.conv_layers = nn.ModuleList()
+        for i, (kernel, stride, c_in, c_out) in enumerate(shapes):
+            conv = Conv(kernel, stride, c_in, c_out, dims.conv_bias)
+            if dims.feat_extract_norm == "layer":
+                self.conv_layers.append(ConvLayer(conv, nn.LayerNorm(c_out, eps=NORM_EPS), act))
+            elif i == 0:
+                self.conv_layers.append(GroupNormConvLayer(conv, nn.GroupNorm(c_out, c_out, eps=NORM_EPS), act))
+            else:
+                self.conv_layers.append(ConvLayer(conv, None, act))
+
+    def forward(self, samples: Tensor, lengths: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """`samples` float32, zero beyond their lengths; the result is of `dtype`."""
+        first, *rest = self.conv_layers
+        if isinstance(first, GroupNormConvLayer):
+            x = first(samples, lengths, dtype)
+        else:
+            x = first(samples.to(dtype)[..., None])
+        for layer in rest:
+            x = layer(x)
+        out: Tensor = x
+        return out
+
+
+class Conv(nn.Module):
+    """Convolution over time on (B, T, C): one matrix product for each `stride` taps of the kernel.
+
+    `stride` frames that lie side by side are one row of a matrix, without a copy; a kernel of 3 with stride 2 is two
+    products, over rows of 2 frames and of 1.
+    """
+
+    def __init__(self, kernel: int, stride: int, c_in: int, c_out: int, bias: bool) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.weight = nn.Parameter(torch.empty(kernel, c_in, c_out))
+        self.bias = nn.Parameter(torch.empty(c_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C in) -> (B, (T - kernel) // stride + 1, C out)."""
+        frames = (x.shape[1] - self.kernel) // self.stride + 1
+        out: Tensor | None = self.bias
+        for tap in range(0, self.kernel, self.stride):
+            taps = min(self.stride, self.kernel - tap)
+            rows = x[:, tap:].unfold(1, taps, self.stride)[:, :frames].transpose(2, 3).flatten(2)
+            weight = self.weight[tap : tap + taps].flatten(0, 1).expand(len(x), -1, -1)
+            out = torch.bmm(rows, weight) if out is None else torch.baddbmm(out, rows, weight)
+        assert out is not None
+        return out
+
+
+class ConvLayer(nn.Module):
+    """Convolution, layer norm over channels or none, activation."""
+
+    def __init__(self, conv: Conv, norm: nn.LayerNorm | None, act: Activation) -> None:
+        super().__init__()
+        self.conv, self.layer_norm, self.act = conv, norm, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T', C')."""
+        x = self.conv(x)
+        return self.act(x if self.layer_norm is None else self.layer_norm(x))
+
+
+class GroupNormConvLayer(nn.Module):
+    """The first layer of a group-norm model: each channel is normalized over time.
+
+    Mean and variance of a channel follow from those of its input: with patches p of `kernel` samples, of mean m and
+    covariance K over time, w·p has mean w·m and variance w·Kw. So the norm is a scale of the weights and a bias, and
+    costs no pass over the (long) output; what is padding is left out of m and K. Double precision, for K is
+    ill-conditioned on speech and there is little of it.
+    """
+
+    def __init__(self, conv: Conv, norm: nn.GroupNorm, act: Activation) -> None:
+        super().__init__()
+        self.conv, self.layer_norm, self.act = conv, norm, act
+
+    def forward(self, samples: Tensor, lengths: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """(B, S) float32 -> (B, T, C) of `dtype`."""
+        patches = samples.unfold(1, self.conv.kernel, self.conv.stride)  # (B, T, k)
+        mean, covariance = self.statistics(patches.double(), lengths)
+        weight = self.conv.weight.flatten(0, 1).double()  # (k, C)
+        variance = (weight * (covariance @ weight)).sum(1)  # (B, C)
+        scale = self.layer_norm.weight * torch.rsqrt(variance + self.layer_norm.eps)
+        shift = self.layer_norm.bias - (mean @ weight) * scale  # the convolution's own bias cancels
+        weight = weight * scale[:, None]  # (B, k, C)
+        return self.act(torch.baddbmm(shift[:, None].to(dtype), patches.to(dtype), weight.to(dtype)))
+
+    def statistics(self, patches: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean (B, k) and covariance (B, k, k) over the patches (B, T, k) that hold no padding."""
+        if lengths is None:
+            mean = patches.mean(1)
+            centred = patches - mean[:, None]
+            return mean, centred.mT @ centred / patches.shape[1]
+        stride, kernel = self.conv.stride, self.conv.kernel
+        count = (torch.div(lengths - kernel, stride, rounding_mode="floor") + 1).clamp_min(1)[:, None]
+        outside = ~valid(count[:, 0], patches.shape[1])[..., None]
+        mean = patches.masked_fill(outside, 0.0).sum(1) / count
+        centred = (patches - mean[:, None]).masked_fill_(outside, 0.0)
+        return mean, centred.mT @ centred / count[..., None]
+
+
+class FeatureProjection(nn.Module):
+    """From the channels of the convolutions to those of the transformer."""
+
+    def __init__(self, dims: Wav2Vec2Dims) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(dims.conv_dim[-1], eps=dims.layer_norm_eps)
+        self.projection = nn.Linear(dims.conv_dim[-1], dims.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C')."""
+        out: Tensor = self.projection(self.layer_norm(x))
+        return out
+
+
+class PositionalConv(nn.Module):
+    """The relative position of frames, by a wide grouped convolution; its weight norm is fused at load."""
+
+    def __init__(self, dims: Wav2Vec2Dims) -> None:
+        super().__init__()
+        kernel, groups = dims.num_conv_pos_embeddings, dims.num_conv_pos_embedding_groups
+        self.conv = nn.Conv1d(dims.hidden_size, dims.hidden_size, kernel, padding=kernel // 2, groups=groups)
+        self.act = activation(dims.feat_extract_activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C); an even kernel gives a frame too many."""
+        return self.act(self.conv(x.mT)[..., : x.shape[1]]).mT
+
+
+class Transformer(nn.Module):
+    """Post-norm layers (base), or pre-norm ones (`do_stable_layer_norm`: the large models)."""
+
+    def __init__(self, dims: Wav2Vec2Dims) -> None:
+        super().__init__()
+        self.pre_norm = dims.do_stable_layer_norm
+        self.pos_conv_embed = PositionalConv(dims)
+        self.layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
+        self.layers = nn.ModuleList(Layer(dims) for _ in range(dims.num_hidden_layers))
+
+    def forward(self, x: Tensor, frames: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C); frames (B,): how many of each row are valid, None for all."""
+        bias = None
+        if frames is not None:
+            x = x.masked_fill(~valid(frames, x.shape[1])[..., None], 0.0)
+            bias = key_mask(frames, x.shape[1], x.dtype)
+        x = x + self.pos_conv_embed(x)
+        x = x if self.pre_norm else self.layer_norm(x)
+        for layer in self.layers:
+            x = layer(x, bias)
+        return self.layer_norm(x) if self.pre_norm else x
+
+
+class Layer(nn.Module):
+    """Self-attention and a feed-forward part."""
+
+    def __init__(self, dims: Wav2Vec2Dims) -> None:
+        super().__init__()
+        self.pre_norm = dims.do_stable_layer_norm
+        self.attention = Attention(dims.hidden_size, dims.num_attention_heads)
+        self.layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
+        self.feed_forward = FeedForward(dims.hidden_size, dims.intermediate_size, dims.hidden_act)
+        self.final_layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        if self.pre_norm:
+            x = x + self.attention(self.layer_norm(x), bias)
+            out: Tensor = x + self.feed_forward(self.final_layer_norm(x))
+        else:
+            x = self.layer_norm(x + self.attention(x, bias))
+            out = self.final_layer_norm(x + self.feed_forward(x))
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, channels: int, n: int) -> None:
+        super().__init__()
+        self.n = n
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out_proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        q, k, v = (heads(part, self.n) for part in self.qkv(x).chunk(3, dim=-1))
+        out: Tensor = self.out_proj(attend(q, k, v, bias))
+        return out

@@ -1,0 +1,229 @@
+"""The server as a whole: model, device thread, sockets; from start to shutdown.
+
+async with build(ServerConfig(port=0)) as server:
+    print(server.url)
+
+asyncio.run(serve(build(ServerConfig())))  # until SIGINT or SIGTERM
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from websockets.asyncio import server as websockets
+
+from engine.config import StreamConfig
+from engine.errors import ConfigError
+from engine.model import BUNDLED, Runner
+from server import wire
+from server.connection import CLOSE_SECONDS, Connection
+from server.http import answers
+from server.worker import Worker
+
+log = logging.getLogger(__name__)
+
+SOCKET_BYTES = 2 * wire.MESSAGE_BYTES
+"""Longest message that is read at all; the protocol refuses those above MESSAGE_BYTES, and can still say why."""
+HANDSHAKE_SECONDS = 5.0
+SHUTDOWN_SECONDS = 5.0
+"""How long clients may take to say goodbye when the server goes down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """What `earshot serve` can be told.
+
+    model      a checkpoint's folder, or its name on the hub
+    device     auto, cpu or cuda
+    port       0: any free one
+    latency    preset of the windows: low, balanced or accurate
+    """
+
+    model: str | Path = BUNDLED
+    device: str = "auto"
+    host: str = "127.0.0.1"
+    port: int = 8765
+    latency: str = "balanced"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port is {self.port}; it must be between 0 and 65535")
+        if not self.host:
+            raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
+        StreamConfig.preset(self.latency)
+
+
+class Server:
+    """Listens first, then loads the model: a health check has an answer meanwhile, a stream is told to come again."""
+
+    def __init__(self, config: ServerConfig, load: Callable[[], Runner]) -> None:
+        self.config = config
+        self._load = load
+        self.port = config.port
+        """The port it listens at; once started, also where the config said 0."""
+        self._ready = False
+        self._device = ThreadPoolExecutor(1, "device")
+        self.sessions: set[Connection] = set()
+        """The connections that are open."""
+        self._listener: websockets.Server | None = None
+        self.worker: Worker | None = None
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Raises ConfigError if the address can't be had, and what loading the model raises."""
+        try:
+            await self._listen()
+            runner = await asyncio.get_running_loop().run_in_executor(self._device, self._load)
+        except BaseException:
+            await self.stop()
+            raise
+        self.worker = Worker(runner, self._device)
+        self._loop = asyncio.create_task(self.worker.run())
+        self._loop.add_done_callback(self._broke)
+        self._ready = True
+        log.info("listening at %s, %s on %s", self.url, runner.info.name, runner.device)
+
+    async def stop(self) -> None:
+        """Closes every connection with 1012, nothing flushed, and waits until they have gone."""
+        self._ready = False
+        for connection in list(self.sessions):
+            connection.shut_down()
+        if self._listener:
+            impatience = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
+            self._listener.close(close_connections=False)
+            await self._listener.wait_closed()
+            impatience.cancel()
+        if self._loop:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
+        self._device.shutdown(wait=False, cancel_futures=True)
+
+    async def broken(self) -> None:
+        """Waits for as long as the server works. Raises what has broken it."""
+        assert self._loop
+        await asyncio.shield(self._loop)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether streams are admitted."""
+        return self._ready
+
+    @property
+    def listening(self) -> bool:
+        """Whether there is a port, and somebody at it."""
+        return self._listener is not None and self._listener.is_serving()
+
+    @property
+    def url(self) -> str:
+        """Where a client connects to."""
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"ws://{host}:{self.port}{wire.PATH}"
+
+    async def _listen(self) -> None:
+        config = self.config
+        try:
+            self._listener = await websockets.serve(
+                self._handle,
+                config.host,
+                config.port,
+                process_request=answers(lambda: self._ready),
+                server_header=None,
+                compression=None,  # audio doesn't get smaller
+                max_size=SOCKET_BYTES,
+                max_queue=4,
+                open_timeout=HANDSHAKE_SECONDS,
+                ping_timeout=None,  # a pong waits behind audio that isn't read while the engine is behind
+                close_timeout=CLOSE_SECONDS,
+            )
+        except OSError as e:
+            raise ConfigError(_refusal(e, config.host, config.port)) from None
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def _handle(self, websocket: websockets.ServerConnection) -> None:
+        if not self._ready:  # it went down during the handshake
+            return await websocket.close(1012)
+        assert self.worker
+        connection = Connection(websocket, self.worker, self.config.latency)
+        self.sessions.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self.sessions.discard(connection)
+
+    def _broke(self, loop: asyncio.Task[None]) -> None:
+        """The worker's loop has ended; by itself it never does."""
+        if loop.cancelled() or (error := loop.exception()) is None:
+            return
+        log.critical("the engine broke, no stream can go on", exc_info=error)
+        self._ready = False
+        for connection in list(self.sessions):
+            connection.failed()
+
+    def _abort(self) -> None:
+        for connection in self.sessions:
+            connection.abort()
+
+
+def _refusal(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; choose another one, or 0 for any that is free"
+    if error.errno == errno.EACCES:
+        return f"port {port} of {host} is not allowed to this user; choose one from 1024 on"
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return f"can't listen at port {port} of {host!r}: {reason}; host must be an address of this machine"
+
+
+def build(config: ServerConfig) -> Server:
+    """A server that is not started yet."""
+
+    def load() -> Runner:
+        from engine.runner import load_runner  # takes torch along, seconds: in the device's thread
+
+        return load_runner(config.model, config.device)
+
+    return Server(config, load)
+
+
+async def serve(server: Server, started: Callable[[Server], None] = lambda server: None) -> None:
+    """Runs a server until SIGINT or SIGTERM; a second one doesn't wait for clients. Calls `started` when it is ready.
+
+    Raises what Server.start() raises, and what breaks the loop.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    signalled = False
+
+    def stop() -> None:
+        nonlocal signalled
+        signalled = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        async with server:
+            started(server)
+            await server.broken()
+    except asyncio.CancelledError:
+        if not signalled:
+            raise
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

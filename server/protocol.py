@@ -1,0 +1,339 @@
+"""One connection of the native protocol, without I/O: messages on one side, a stream of the recognizer on the other.
+
+    protocol.receive_text(text); protocol.receive_binary(data)      # unless protocol.blocked
+    protocol.update()                                               # the engine has made progress
+    for text in protocol.messages(): ...                            # to be sent, in order
+    if protocol.close: code, reason = protocol.close                # when all that is sent
+
+No socket, no clock. None of the methods raises: what goes wrong becomes an `error` message and a close code.
+PROTOCOL.md is what all this is about.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from enum import Enum, auto
+from functools import wraps
+from typing import Concatenate, Final, ParamSpec
+
+import msgspec
+import numpy as np
+
+from engine.audio import SAMPLE_RATE, Pcm, seconds
+from engine.config import StreamConfig
+from engine.errors import AudioError, ProtocolError
+from engine.events import Event, Flushed
+from engine.events import Final as FinalEvent
+from engine.events import Partial as PartialEvent
+from engine.model import ModelInfo
+from engine.recognizer import Stream
+from engine.sources import AudioSource
+from server import wire
+
+log = logging.getLogger(__name__)
+
+ACK_SAMPLES = SAMPLE_RATE // 2
+"""An ack comes at least this often: every half second, so that with messages of half a second it is one a second."""
+STALE_FROM = 32
+"""With so many messages unsent the reader is slow: a newer partial or ack takes the place of an older one."""
+UNSENT = 256
+"""With so many messages unsent nothing more is read from the client, so that they do not pile up."""
+
+CLOSE_CODES: Final = {
+    "invalid_json": 1008,
+    "invalid_message": 1008,
+    "start_expected": 1008,
+    "start_repeated": 1008,
+    "after_stop": 1008,
+    "language_unsupported": 1008,
+    "hotwords_unsupported": 1008,
+    "resume_unsupported": 1008,
+    "invalid_audio": 1003,
+    "message_too_big": 1009,
+    "internal_error": 1011,
+    "shutting_down": 1012,
+}
+"""Every code of an `error`, and the close code that follows it."""
+
+
+class State(Enum):
+    """Where a connection stands. FINISHING: after `stop`, until `done`."""
+
+    START = auto()
+    STREAMING = auto()
+    FINISHING = auto()
+    CLOSED = auto()
+
+
+START, STREAMING, FINISHING, CLOSED = State
+
+
+class Refused(ProtocolError):
+    """A message that is well-formed, but not allowed here. `code` is one of CLOSE_CODES."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+_P = ParamSpec("_P")
+
+
+def _guarded(method: "Callable[Concatenate[Protocol, _P], None]") -> "Callable[Concatenate[Protocol, _P], None]":
+    """What a method raises ends the stream; after the end it does nothing."""
+
+    @wraps(method)
+    def guarded(self: "Protocol", /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        if self.state is CLOSED:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as e:
+            self._fail_with(e)
+
+    return guarded
+
+
+class Protocol:
+    """The server's side of one connection.
+
+    session       its name in `ready` and in the log
+    info          the model
+    latency       preset of the windows, see StreamConfig.preset
+    open_stream   makes the stream of the recognizer when `start` has come
+    """
+
+    def __init__(
+        self, session: str, info: ModelInfo, latency: str, open_stream: Callable[[StreamConfig], Stream]
+    ) -> None:
+        self.session = session
+        self.info = info
+        self.latency = latency
+        self.state = START
+        self.stream: Stream | None = None
+        self.close: tuple[int, str] | None = None
+        """Close code and reason, once there is nothing more to be said; to be acted on after messages()."""
+        self._open_stream = open_stream
+        self._start = wire.Start()
+        self._source: AudioSource | None = None
+        self._pending: Pcm = np.zeros(0, np.int16)  # decoded, but the ring was full
+        self._finished = False  # the stream knows that no more audio comes
+        self._acknowledged = 0
+        self._unsent: list[wire.ServerMessage] = []
+
+    # ---- in
+
+    @property
+    def blocked(self) -> bool:
+        """Nothing may be received now: the ring is full, or the client doesn't read. update() or messages() ends it."""
+        return self.state is not CLOSED and (len(self._pending) > 0 or len(self._unsent) >= UNSENT)
+
+    @_guarded
+    def receive_text(self, text: str | bytes) -> None:
+        """A text message of the client."""
+        self._check_size(len(text))
+        match wire.decode_client(text):
+            case wire.Start() as start:
+                self._begin(start)
+            case _ if self.state is START:
+                raise Refused("start_expected", 'the first message has to be {"type":"start"}')
+            case _ if self.state is FINISHING:
+                raise Refused("after_stop", "nothing may follow stop")
+            case wire.Flush():
+                assert self.stream
+                self.stream.flush()
+            case wire.Keepalive():
+                pass
+            case wire.Stop():
+                self._end()
+        self._advance()
+
+    @_guarded
+    def receive_binary(self, data: bytes) -> None:
+        """A binary message of the client: audio, cut anywhere, also within a sample."""
+        self._check_size(len(data))
+        if self.state is START:
+            raise Refused("start_expected", 'audio came before {"type":"start"}')
+        if self.state is FINISHING:
+            raise Refused("after_stop", "nothing may follow stop, audio neither")
+        assert self._source
+        self._pending = self._source.feed(data)
+        self._advance()
+
+    @_guarded
+    def update(self) -> None:
+        """Says what the engine has found since, and gives it the audio that waited."""
+        self._advance()
+
+    @_guarded
+    def tick(self) -> None:
+        """Acknowledges audio that comes in slowly. To be called once a second."""
+        self._advance()
+        if self.stream and self.stream.received > self._acknowledged:
+            self._acknowledge(self.stream)
+
+    def fail(self) -> None:
+        """Something of ours broke: ends the stream. Details are for the log, not for the client."""
+        self._refuse(
+            "internal_error", f"something broke in the server; its log names it by the session, {self.session}"
+        )
+
+    def shut_down(self) -> None:
+        """The server is going down: ends the stream as it is. Nothing is flushed, that would be text of an accident."""
+        self._refuse("shutting_down", "the server is going down; what is not final is not committed")
+
+    def abandon(self) -> None:
+        """The client has gone: forgets the stream."""
+        self.state = CLOSED
+        self._pending = self._pending[:0]
+        if self.stream:
+            self.stream.close()
+
+    # ---- out
+
+    def messages(self) -> list[str]:
+        """The messages to send, in order; each is handed out once."""
+        unsent, self._unsent = self._unsent, []
+        return [wire.encode(message) for message in unsent]
+
+    # ---- messages of the client
+
+    def _begin(self, start: wire.Start) -> None:
+        if self.state is not START:
+            raise Refused("start_repeated", "there can be only one start in a connection")
+        if start.language is not None:
+            raise Refused(
+                "language_unsupported", f"{self.info.name} has no choice of languages; language has to be null"
+            )
+        if start.hotwords:
+            raise Refused("hotwords_unsupported", "hotwords are not supported yet; they have to be []")
+        if start.resume is not None:
+            raise Refused("resume_unsupported", "resume is not supported yet; it has to be null")
+        config = StreamConfig.preset(self.latency, commit=start.commit, partials=start.partials)
+        self._source = AudioSource(start.encoding, start.sample_rate, start.channels)
+        self._start = start
+        self.stream = self._open_stream(config)
+        self.state = STREAMING
+        self._unsent.append(self._ready(start, config, self.stream))
+
+    def _ready(self, start: wire.Start, config: StreamConfig, stream: Stream) -> wire.Ready:
+        t = stream.timing
+        window, hop, lookahead = (
+            n * t.grid.hop * 1000 // SAMPLE_RATE for n in (t.left + t.hop + t.right, t.hop, t.right)
+        )
+        return wire.Ready(
+            session=self.session,
+            model=self.info.name,
+            fingerprint=fingerprint(self.info, start, config),
+            resumable=False,
+            context=t.context,
+            sample_rate=SAMPLE_RATE,
+            window_ms=window,
+            hop_ms=hop,
+            lookahead_ms=lookahead,
+        )
+
+    def _end(self) -> None:
+        assert self._source
+        self._pending = self._source.finish()
+        self.state = FINISHING
+
+    def _check_size(self, size: int) -> None:
+        assert not self.blocked
+        if size > wire.MESSAGE_BYTES:
+            raise Refused("message_too_big", f"a message of {size} bytes; it may have at most {wire.MESSAGE_BYTES}")
+
+    # ---- the stream
+
+    def _advance(self) -> None:
+        """Hands on what fits into the ring, and says what has come of it."""
+        if (stream := self.stream) is None:
+            return
+        while len(self._pending) and (taken := stream.feed(self._pending)):
+            self._pending = self._pending[taken:]
+        if self.state is FINISHING and not self._finished and not len(self._pending):
+            stream.finish()
+            self._finished = True
+        self._publish(stream)
+        if stream.received - self._acknowledged >= ACK_SAMPLES:
+            self._acknowledge(stream)
+        if self._finished and stream.done:
+            self._unsent.append(wire.Done(stream.received, seconds(stream.received)))
+            self._close(1000, "")
+
+    def _publish(self, stream: Stream) -> None:
+        for event in stream.events():
+            self._say(self._message(event, stream))
+
+    def _message(self, event: Event, stream: Stream) -> wire.ServerMessage:
+        match event:
+            case PartialEvent():
+                return wire.Partial(event.segment, event.start, event.end, event.text, event.stable)
+            case FinalEvent():
+                words = [wire.WireWord(w.text, w.start, w.end, w.confidence) for w in event.words]
+                return wire.Final(
+                    segment=event.segment,
+                    start=event.start,
+                    end=event.end,
+                    text=event.text,
+                    confidence=event.confidence,
+                    cut=event.cut,
+                    words=words if self._start.words else None,
+                )
+            case Flushed():  # what is committed behind it is not said yet
+                return wire.Ack(stream.received, event.cut, event.cut)
+
+    def _acknowledge(self, stream: Stream) -> None:
+        """An ack of now. Only after what was published: a cut is said after the finals before it, never ahead."""
+        if len(self._unsent) >= STALE_FROM:
+            self._drop(lambda m: isinstance(m, _Progress))
+        self._unsent.append(_Progress(stream.received, stream.committed, stream.cut))
+        self._acknowledged = stream.received
+
+    def _say(self, message: wire.ServerMessage) -> None:
+        """Queues a message. A reader that can't keep up misses partials that are out of date, and nothing else."""
+        if isinstance(message, wire.Partial) and len(self._unsent) >= STALE_FROM:
+            self._drop(lambda m: isinstance(m, wire.Partial) and m.segment == message.segment)
+        self._unsent.append(message)
+
+    def _drop(self, stale: Callable[[wire.ServerMessage], bool]) -> None:
+        self._unsent = [message for message in self._unsent if not stale(message)]
+
+    # ---- the end
+
+    def _fail_with(self, error: Exception) -> None:
+        """An exception becomes an error message; only those of our own say why."""
+        match error:
+            case Refused():
+                self._refuse(error.code, str(error))
+            case wire.NotJson():
+                self._refuse("invalid_json", str(error))
+            case ProtocolError():
+                self._refuse("invalid_message", str(error))
+            case AudioError():
+                self._refuse("invalid_audio", str(error))
+            case _:
+                log.error("session %s: internal error", self.session, exc_info=error)
+                self.fail()
+
+    def _refuse(self, code: str, message: str) -> None:
+        if self.state is CLOSED:
+            return
+        log.info("session %s: %s", self.session, code)
+        self._unsent.append(wire.Error(code, message))
+        self._close(CLOSE_CODES[code], code)
+
+    def _close(self, code: int, reason: str) -> None:
+        self.close = (code, reason)
+        self.abandon()
+
+
+class _Progress(wire.Ack, tag_field="type", tag="ack", frozen=True):
+    """An ack that answers no flush, so that a newer one may take its place."""
+
+
+def fingerprint(info: ModelInfo, start: wire.Start, config: StreamConfig) -> str:
+    """The same for the same model and the same options of a stream, whatever it runs on; `resume` is no option."""
+    options = {**msgspec.to_builtins(start), **asdict(config), "resume": None}
+    return hashlib.sha256(msgspec.json.encode([info.fingerprint, options], order="sorted")).hexdigest()[:32]

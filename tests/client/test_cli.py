@@ -1,0 +1,95 @@
+"""The command line as a shell sees it: what is printed where, and the exit status."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from client.cli import app, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def earshot(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    """Runs the command in this process; its exit status."""
+    monkeypatch.setattr(sys, "argv", ["earshot", *arguments])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    return exit.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["stream", "nowhere.wav"], "nowhere.wav: there is no such file"),
+        (["stream", "--url", "http://h", "{wav}"], "'http://h' is no address of a server"),
+        (["stream", "--url", "ws://127.0.0.1:{port}", "{wav}"], "no server at ws://127.0.0.1:{port}/v1/stream: start"),
+        (["serve", "--host", "", "--port", "0"], "host is empty"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_on_standard_error(
+    arguments: list[str],
+    complaint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wav: Path,
+    unused_tcp_port: int,
+) -> None:
+    filled = [argument.format(wav=wav, port=unused_tcp_port) for argument in arguments]
+    assert earshot(*filled, monkeypatch=monkeypatch) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("earshot: ")
+    assert err.count("\n") == 1
+    assert complaint.format(port=unused_tcp_port) in err
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    import numpy as np
+    import soundfile
+
+    soundfile.write(tmp_path / "talk.wav", np.zeros(1600, np.int16), 16_000)
+    return tmp_path / "talk.wav"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["listen"],
+        ["stream"],
+        ["stream", "--speed", "-1", "talk.wav"],
+        ["stream", "--format", "doc", "talk.wav"],
+        ["serve", "--port", "99999"],
+        ["serve", "--latency", "none"],
+        ["mic", "--url", "ws://h:1", "--latency", "low"],
+        ["transcribe"],
+    ],
+)
+def test_wrong_usage_is_exit_status_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert re.fullmatch(r"earshot \d+\.\d+\.\d+\S*\n", done.output)
+
+
+def test_every_command_explains_itself() -> None:
+    commands = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert commands == ["demo", "serve", "mic", "stream", "transcribe"]
+    for command in commands:
+        done = CliRunner().invoke(app, [command, "--help"])
+        assert done.exit_code == 0
+        assert f"earshot {command}" in done.output
+
+
+def test_a_missing_recording_of_the_demo_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("client.demo.RECORDING", "gone.flac")
+    assert earshot("demo", monkeypatch=monkeypatch) == 1
+    assert "gone.flac" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""What the demo makes of what it saw, and when it calls that a failure."""
+
+import numpy as np
+import pytest
+
+from client.demo import Witness, character_error_rate, stable_words
+from engine.audio import SAMPLE_RATE, Seconds
+from server.wire import Final, Partial, WireWord
+
+TEXT = "Hello, world!"
+SECOND = np.zeros(SAMPLE_RATE, np.int16)
+
+
+def said(text: str, start: Seconds, end: Seconds, segment: int = 0) -> Final:
+    words = text.split()
+    edges = np.linspace(start, end, len(words) + 1)
+    return Final(
+        segment,
+        start,
+        end + 0.3,
+        text,
+        0.9,
+        40_000,
+        [WireWord(word, float(a), float(b), 0.9) for word, a, b in zip(words, edges, edges[1:], strict=False)],
+    )
+
+
+def watched() -> Witness:
+    """Two seconds of audio from t = 100 on, a partial in between, a final at the end."""
+    witness = Witness()
+    witness.hear(SECOND, 0.0, now=101.0)
+    witness.show(Partial(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
+    witness.hear(SECOND, 0.0, now=102.0)
+    witness.show(said("HELLO WORLD", 0.5, 1.5), now=102.25)
+    return witness
+
+
+def test_a_good_demo_has_no_faults() -> None:
+    report = watched().report(TEXT)
+    assert report.faults() == []
+    assert report.text == "HELLO WORLD"
+    assert report.first_partial == pytest.approx(101.25 - 100.5)
+    assert report.final_delays == [pytest.approx(102.25 - 101.5)]
+    assert report.stable == 0.5
+    assert report.cer == 0.0
+    for figure in ("0.75 s after the first word", "0.75 s after the last word", "50%", "0.0%"):
+        assert figure in str(report)
+
+
+def test_a_partial_that_comes_after_the_audio_is_a_fault() -> None:
+    witness = Witness()
+    witness.hear(SECOND, 0.0, now=101.0)
+    witness.show(Partial(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
+    witness.show(said("HELLO WORLD", 0.5, 0.9), now=101.5)
+    assert witness.report(TEXT).faults() == ["no partial came before the audio ended"]
+
+
+def test_an_empty_partial_is_none() -> None:
+    witness = Witness()
+    witness.show(Partial(0, 0.2, 0.3, "", 0), now=100.5)
+    witness.hear(SECOND, 0.0, now=101.0)
+    assert not witness.report(TEXT).early
+
+
+@pytest.mark.parametrize(("text", "fault"), [("HELLO WOR", False), ("HELLO WO", True), ("GOODBYE", True)])
+def test_more_than_a_fifth_of_wrong_characters_is_a_fault(text: str, fault: bool) -> None:
+    """HELLO WORLD has 11 characters: two wrong ones are 18 %, three are 27 %."""
+    witness = Witness()
+    witness.show(Partial(0, 0.2, 0.3, "H", 0), now=100.5)
+    witness.hear(SECOND, 0.0, now=101.0)
+    witness.show(said(text, 0.2, 0.9), now=101.5)
+    assert bool(witness.report(TEXT).faults()) is fault
+
+
+def test_nothing_at_all_is_two_faults() -> None:
+    witness = Witness()
+    witness.hear(SECOND, 0.0, now=101.0)
+    report = witness.report(TEXT)
+    assert len(report.faults()) == 2
+    assert report.cer == 1.0
+    assert "first partial         none" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("stable", "words"), [("", 0), ("HELLO", 1), ("HELLO WOR", 1), ("HELLO WORLD", 2), ("YELLOW WORLD", 1)]
+)
+def test_a_word_was_stable_if_it_stood_where_the_final_has_it(stable: str, words: int) -> None:
+    assert stable_words(Partial(0, 0, 1, stable + " MORE", len(stable)), said("HELLO WORLD", 0, 1)) == words
+
+
+def test_capitals_and_punctuation_are_no_errors() -> None:
+    assert character_error_rate("It's me -- hello,\nWorld.", "IT'S ME HELLO WORLD") == 0

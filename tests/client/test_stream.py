@@ -1,0 +1,310 @@
+"""The client library against a scripted server: a real websocket that says what the test wants."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from client.stream import INBOX, Stream, StreamError, complete, without_replaced
+from engine.audio import Pcm
+from engine.errors import AudioError, ConfigError, ProtocolError
+from server import wire
+from server.wire import Ack, Done, Error, Final, Flush, Partial, Ready, ServerMessage, Start, Stop
+
+READY = Ready("s", "fake", "f00d", True, 3200, 16_000, 4000, 480, 320)
+HELLO = Final(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
+Script = Callable[[ServerConnection], Awaitable[None]]
+
+
+@asynccontextmanager
+async def scripted(script: Script) -> AsyncIterator[str]:
+    """A server that admits every stream, then follows the script; its URL."""
+
+    async def handle(socket: ServerConnection) -> None:
+        assert isinstance(wire.decode_client(await socket.recv()), Start)
+        await say(socket, READY)
+        await script(socket)
+
+    async with listening(handle) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening(handle: Script) -> AsyncIterator[str]:
+    """A server that does nothing but what the handler does."""
+    async with serve(handle, "127.0.0.1", 0, compression=None, close_timeout=1) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def say(socket: ServerConnection, *messages: ServerMessage) -> None:
+    for message in messages:
+        await socket.send(wire.encode(message))
+
+
+async def heard(socket: ServerConnection) -> tuple[list[bytes], list[wire.ClientMessage]]:
+    """What a client sends up to `stop`: audio, and messages."""
+    audio: list[bytes] = []
+    messages: list[wire.ClientMessage] = []
+    while Stop() not in messages:
+        data = await socket.recv()
+        if isinstance(data, bytes):
+            audio.append(data)
+        else:
+            messages.append(wire.decode_client(data))
+    return audio, messages
+
+
+async def test_ten_lines_are_a_client() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await heard(socket)
+        await say(socket, Partial(0, 0.1, 0.5, "HEL", 0), HELLO, Ack(16_000, 16_000, 16_000), Done(16_000, 1.0))
+
+    async def audio() -> AsyncIterator[Pcm]:
+        yield np.zeros(16_000, np.int16)
+
+    async with scripted(script) as url, Stream(url) as stream:
+        stream.play(audio())
+        messages = [message async for message in stream]
+    assert stream.ready == READY
+    assert messages == [Partial(0, 0.1, 0.5, "HEL", 0), HELLO, Ack(16_000, 16_000, 16_000), Done(16_000, 1.0)]
+
+
+async def test_start_carries_the_options_and_the_path_is_added() -> None:
+    got: list[object] = []
+
+    async def handle(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        got.extend((socket.request.path, wire.decode_client(await socket.recv())))
+        await say(socket, READY)
+
+    async with listening(handle) as url, Stream(url, partials=False, commit="hop", hotwords=["earshot"]):
+        pass
+    assert got == [wire.PATH, Start(partials=False, commit="hop", hotwords=["earshot"])]
+
+
+async def test_audio_arrives_whole_in_messages_that_are_not_too_long() -> None:
+    pcm = np.arange(100_000).astype(np.int16)
+    got: list[bytes] = []
+
+    async def script(socket: ServerConnection) -> None:
+        audio, messages = await heard(socket)
+        got.extend(audio)
+        assert messages == [Flush(), Stop()]
+        await say(socket, Done(0, 0.0))
+
+    async with scripted(script) as url, Stream(url) as stream:
+        await stream.send(pcm)
+        await stream.flush()
+        await stream.send(b"\x01\x02")
+        await stream.stop()
+        assert [message async for message in stream] == [Done(0, 0.0)]
+    assert b"".join(got) == pcm.astype("<i2").tobytes() + b"\x01\x02"
+    assert max(map(len, got)) == wire.MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [({"sampel_rate": 8000}, "sampel_rate"), ({"sample_rate": 1}, "sample_rate"), ({"commit": "never"}, "commit")],
+)
+def test_wrong_options_are_named(options: dict[str, object], names: str) -> None:
+    with pytest.raises(ConfigError, match=names):
+        Stream("ws://127.0.0.1:1", **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("ws://h:8765", "ws://h:8765/v1/stream"),
+        ("wss://h/", "wss://h/v1/stream"),
+        ("ws://h:1/behind/a/proxy?key=1", "ws://h:1/behind/a/proxy?key=1"),
+        ("ws://[::1]:8765", "ws://[::1]:8765/v1/stream"),
+    ],
+)
+def test_urls_are_completed(url: str, whole: str) -> None:
+    assert complete(url) == whole
+
+
+@pytest.mark.parametrize("url", ["http://h:1", "127.0.0.1:8765", "ws://", "ws://h:99999", "ws://h:x", "ws://[::1", ""])
+def test_what_is_no_url_is_said(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"looks like ws://127\.0\.0\.1:8765"):
+        complete(url)
+
+
+async def test_an_array_of_floats_is_refused() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    async with scripted(script) as url, Stream(url) as stream:
+        with pytest.raises(AudioError, match="float64"):
+            await stream.send(np.zeros(10))  # type: ignore[arg-type]
+
+
+async def test_an_int16_array_on_a_stream_of_another_encoding_is_refused() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    async with scripted(script) as url, Stream(url, encoding="mulaw") as stream:
+        with pytest.raises(AudioError, match="mulaw"):
+            await stream.send(np.zeros(10, np.int16))
+
+
+async def test_an_error_of_the_server_is_raised_after_what_came_before_it() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await say(socket, HELLO, Error("internal_error", "sorry"))
+        await socket.close(1011)
+
+    async with scripted(script) as url, Stream(url) as stream:
+        assert await anext(stream) == HELLO
+        with pytest.raises(StreamError, match=r"^sorry \(internal_error\)$") as caught:
+            await anext(stream)
+    assert caught.value.code == "internal_error"
+
+
+async def test_sending_to_a_server_that_refused_tells_why() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await say(socket, Error("invalid_audio", "that is a picture"))
+        await socket.close(1003)
+
+    async def picture() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(32_000)
+
+    async with scripted(script) as url, Stream(url) as stream:
+        with pytest.raises(StreamError, match="that is a picture"):
+            await stream._play(picture())
+
+
+async def test_a_refusal_before_ready_is_raised_on_entering() -> None:
+    async def handle(socket: ServerConnection) -> None:
+        await say(socket, Error("overloaded", "try again later"))
+        await socket.close(1013)
+
+    async with listening(handle) as url:
+        with pytest.raises(StreamError, match="try again later"):
+            async with Stream(url):
+                raise AssertionError("not admitted")
+
+
+async def test_a_lost_connection_names_the_url() -> None:
+    async def script(socket: ServerConnection) -> None:
+        socket.transport.abort()
+
+    async with scripted(script) as url, Stream(url) as stream:
+        with pytest.raises(StreamError, match=f"the connection to {url}/v1/stream was lost") as caught:
+            await anext(stream)
+    assert caught.value.code == "lost"
+
+
+async def test_an_orderly_close_without_done_is_a_loss_too() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await socket.close(1012, "going down")
+
+    async with scripted(script) as url, Stream(url) as stream:
+        with pytest.raises(StreamError, match=r"1012.*going down"):
+            await anext(stream)
+
+
+async def test_no_server_is_one_clear_line() -> None:
+    async with listening(lambda socket: socket.wait_closed()) as url:
+        pass  # the port is free again
+    with pytest.raises(StreamError, match=f"no server at {url}/v1/stream: start one with `earshot serve`"):
+        async with Stream(url):
+            pass
+
+
+async def test_a_server_of_another_kind_is_said() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(StreamError, match="HTTP 404: is that an Earshot server"):
+            async with Stream(f"ws://127.0.0.1:{port}"):
+                pass
+
+
+@pytest.mark.parametrize("text", ["hello", '{"type":"surprise"}', wire.encode(HELLO)])
+async def test_a_server_that_does_not_speak_the_protocol_is_said(text: str) -> None:
+    async def handle(socket: ServerConnection) -> None:
+        await socket.send(text)
+        await socket.wait_closed()
+
+    async with listening(handle) as url:
+        with pytest.raises(ProtocolError):
+            async with Stream(url):
+                pass
+
+
+async def test_a_file_that_breaks_ends_the_iteration_with_its_error() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    async def broken() -> AsyncIterator[Pcm]:
+        yield np.zeros(10, np.int16)
+        raise AudioError("talk.opus: damaged")
+
+    async with scripted(script) as url, Stream(url) as stream:
+        stream.play(broken())
+        with pytest.raises(AudioError, match=r"talk\.opus: damaged"):
+            await anext(stream)
+
+
+async def test_leaving_early_ends_what_plays() -> None:
+    began, closed = asyncio.Event(), asyncio.Event()
+
+    async def script(socket: ServerConnection) -> None:
+        await say(socket, HELLO)
+        async for _ in socket:
+            pass
+
+    async def endless() -> AsyncIterator[Pcm]:
+        try:
+            while True:
+                began.set()
+                yield np.zeros(160, np.int16)
+                await asyncio.sleep(0)
+        finally:
+            closed.set()
+
+    async with scripted(script) as url, Stream(url) as stream:
+        stream.play(endless())
+        assert await anext(stream) == HELLO
+        await began.wait()
+    await closed.wait()
+
+
+async def test_a_client_that_does_not_read_gets_all_finals_and_the_newest_partial() -> None:
+    """Neither side waits for the other, however much is sent before anything is read."""
+    finals = [Final(k, 0, 1, "X" * 500, 1.0, k) for k in range(300)]
+    newest = Partial(0, 0, 9, "Y", 0)
+
+    async def script(socket: ServerConnection) -> None:
+        for final in finals:
+            await say(socket, final, *[Partial(0, 0, 1, "X" * 500, 0)] * 20, Ack(1, 1, 1))
+        await say(socket, newest)
+        await heard(socket)
+        await say(socket, Done(0, 0.0))
+
+    async with scripted(script) as url, Stream(url) as stream:
+        for _ in range(100):
+            await stream.send(bytes(wire.MESSAGE_BYTES))
+        await stream.stop()
+        while not isinstance(stream._inbox and stream._inbox[-1], Done):
+            await asyncio.sleep(0.001)
+        assert len(stream._inbox) <= INBOX + len(finals)
+        messages = [message async for message in stream]
+    assert [m for m in messages if isinstance(m, Final)] == finals
+    assert [m for m in messages if isinstance(m, Partial)][-1] == newest
+    assert messages[-1] == Done(0, 0.0)
+
+
+def test_only_what_is_replaced_is_dropped() -> None:
+    a, b, done = Partial(0, 0, 1, "A", 0), Partial(0, 0, 2, "B", 0), Done(2, 0.1)
+    assert without_replaced(deque([a, Ack(1, 0, 0), HELLO, b, Ack(2, 1, 1), done])) == [HELLO, b, Ack(2, 1, 1), done]

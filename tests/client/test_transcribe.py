@@ -1,0 +1,303 @@
+"""Transcribing files: with a small encoder that reads loudness, and with a real one against transformers."""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from client.transcribe import LONGEST_PASS, Method, passes, plain, streamed, transcribe, transcribe_files
+from engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, to_float, to_pcm
+from engine.config import Commit, StreamConfig
+from engine.errors import ConfigError
+from engine.model import ModelInfo
+from engine.sources import RawFormat, open_file
+from engine.vocabulary import Vocabulary
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+MODEL = SHARED / "models" / "tiny-en-v0"
+CLIPS = SHARED / "speech" / "dev.jsonl"
+
+GRID = FrameGrid(320, 400)
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class LoudnessRunner:
+    """Letter k of the alphabet is k + 1 thousand units loud, silence is the word delimiter."""
+
+    info = ModelInfo("loudness", "0", GRID, Vocabulary(("_", "|", *LETTERS), blank=0, delimiter=1))
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        self.lengths += map(len, windows)
+        return [self._log_probs(pcm) for pcm in windows]
+
+    def _log_probs(self, pcm: Pcm) -> LogProbs:
+        frames = [pcm[first : first + GRID.field] for first in range(0, len(pcm) - GRID.field + 1, GRID.hop)]
+        loudness = [round(float(np.median(np.abs(frame))) / 1000) for frame in frames]
+        log_probs = np.full((len(frames), self.info.vocabulary.size), -9.0, np.float32)
+        log_probs[np.arange(len(frames)), [level + 1 for level in loudness]] = -0.1
+        return log_probs
+
+
+def say(text: str) -> Pcm:
+    """What LoudnessRunner understands as `text`: 80 ms a letter, 160 ms a space, a second and a half a full stop."""
+    samples = []
+    for letter in text:
+        frames = {" ": 8, ".": 75}.get(letter, 4)
+        level = 1000 * (LETTERS.find(letter) + 1)
+        samples.append(np.tile(np.array([level, -level], np.int16), frames * GRID.hop // 2))
+    return np.concatenate(samples)
+
+
+def as_file(path: Path, text: str) -> Path:
+    soundfile.write(path, say(text), SAMPLE_RATE)
+    return path
+
+
+def stream_method() -> Method:
+    return partial(streamed, LoudnessRunner(), StreamConfig(partials=False))
+
+
+def plain_method() -> Method:
+    return partial(plain, LoudnessRunner())
+
+
+def run(
+    files: Sequence[Path], method: Method, format: str = "text", raw: RawFormat | None = None
+) -> tuple[int, str, str]:
+    """Exit status, standard output, standard error."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    console = Console(file=stderr, force_terminal=False)
+    status = transcribe_files(files, method, format=format, raw=raw, stdout=stdout, console=console)
+    return status, stdout.getvalue(), stderr.getvalue()
+
+
+# ---- what is printed
+
+
+def test_as_a_stream_an_utterance_is_a_line(tmp_path: Path) -> None:
+    files = [as_file(tmp_path / "a.wav", ".HELO WORLD.BYE."), as_file(tmp_path / "b.flac", "AGAIN.")]
+    assert run(files, stream_method()) == (0, "HELO WORLD\nBYE\nAGAIN\n", "")
+
+
+def test_offline_a_file_is_a_line(tmp_path: Path) -> None:
+    files = [as_file(tmp_path / "a.wav", ".HELO WORLD.BYE."), as_file(tmp_path / "b.flac", "AGAIN.")]
+    assert run(files, plain_method()) == (0, "HELO WORLD BYE\nAGAIN\n", "")
+
+
+@pytest.mark.parametrize("commit", ["utterance", "hop"])
+@pytest.mark.parametrize("latency", ["low", "balanced", "accurate"])
+def test_with_every_configuration(commit: Commit, latency: str, tmp_path: Path) -> None:
+    config = StreamConfig.preset(latency, commit=commit, partials=False)
+    path = as_file(tmp_path / "a.wav", "." + "HELO WORLD. BYE. " * 9)
+    assert run([path], partial(streamed, LoudnessRunner(), config)) == (0, "HELO WORLD\nBYE\n" * 9, "")
+
+
+@pytest.mark.parametrize("method", [stream_method(), plain_method()])
+def test_json_has_the_promised_schema(method: Method, tmp_path: Path) -> None:
+    files = [as_file(tmp_path / "a.wav", ".HELO WORLD."), as_file(tmp_path / "b.wav", "...")]
+    status, out, err = run(files, method, "json")
+    assert (status, err) == (0, "")
+    first, second = map(json.loads, out.splitlines())
+    assert list(first) == ["file", "duration", "text", "segments"]
+    assert (first["file"], first["duration"], first["text"]) == (str(files[0]), 3.88, "HELO WORLD")
+    (segment,) = first["segments"]
+    assert list(segment) == ["start", "end", "text", "confidence", "words"]
+    assert segment["confidence"] == pytest.approx(np.exp(-0.1), abs=1e-3)
+    assert [list(word) for word in segment["words"]] == [["text", "start", "end", "confidence"]] * 2
+    times = [(word["text"], round(word["start"], 2), round(word["end"], 2)) for word in segment["words"]]
+    assert times == [("HELO", 1.5, 1.82), ("WORLD", 1.98, 2.38)]
+    assert second == {"file": str(files[1]), "duration": 4.5, "text": "", "segments": []}
+
+
+def test_captions(tmp_path: Path) -> None:
+    path = as_file(tmp_path / "a.wav", ".HELO WORLD.BYE.")
+    assert run([path], stream_method(), "srt")[1] == (
+        "1\n00:00:01,502 --> 00:00:02,502\nHELO WORLD\n\n2\n00:00:03,882 --> 00:00:04,440\nBYE\n\n"
+    )
+    assert run([path], stream_method(), "vtt")[1].startswith("WEBVTT\n\n00:00:01.502 --> 00:00:02.502\nHELO WORLD\n\n")
+
+
+def test_a_file_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "b.wav").write_text("no audio")
+    files = [tmp_path / "[red]no.wav", as_file(tmp_path / "a.wav", "HELO."), tmp_path / "b.wav"]
+    status, out, err = run(files, stream_method())
+    assert (status, out) == (1, "HELO\n")
+    first, second = err.splitlines()
+    assert first == f"earshot: {files[0]}: there is no such file"
+    assert second.startswith(f"earshot: {files[2]}: can't decode audio")
+
+
+def test_raw_files(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(np.repeat(to_float(say("HELO.")), 2).astype("<f4").tobytes())
+    assert run([tmp_path / "a.bin"], plain_method(), raw=RawFormat("pcm_f32le", 16_000, 2)) == (0, "HELO\n", "")
+
+
+@pytest.mark.parametrize("method", [stream_method(), plain_method()])
+@pytest.mark.parametrize("samples", [1, 399, 400, 719])
+def test_hardly_any_audio_is_no_text(method: Method, samples: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(samples, np.int16), SAMPLE_RATE)
+    assert run([tmp_path / "a.wav"], method) == (0, "", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_progress_is_shown_and_cleared_for_the_text(tmp_path: Path) -> None:
+    screen = Terminal()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None, _environ={})
+    files = [as_file(tmp_path / "a.wav", "HELO.BYE.")]
+    status = transcribe_files(files, stream_method(), format="text", raw=None, stdout=screen, console=console)
+    assert status == 0
+    assert "a.wav" in screen.getvalue()
+    for line in ("HELO\n", "BYE\n"):
+        before, _, _ = screen.getvalue().partition(line)
+        assert before.endswith("\x1b[2K")  # the line that the bar was on is blank
+
+
+def test_progress_never_goes_to_standard_output(tmp_path: Path) -> None:
+    stdout, screen = io.StringIO(), Terminal()
+    console = Console(file=screen, force_terminal=True, width=100, _environ={})
+    files = [as_file(tmp_path / "a.wav", "HELO.")]
+    transcribe_files(files, stream_method(), format="text", raw=None, stdout=stdout, console=console)
+    assert stdout.getvalue() == "HELO\n"
+    assert "a.wav" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("options", "message"), [({"format": "ass"}, "text, json"), ({"latency": "no"}, "balanced")])
+def test_settings_are_checked_before_a_model_is_loaded(options: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        transcribe([], model="/nowhere", **options)  # type: ignore[arg-type]
+
+
+# ---- methods
+
+
+@settings(max_examples=20)
+@given(cuts=st.lists(st.integers(0, 160_000), max_size=9), commit=st.sampled_from(get_args(Commit)))
+def test_a_stream_does_not_depend_on_how_the_file_is_read(cuts: list[int], commit: Commit) -> None:
+    config = StreamConfig(commit=commit, partials=False)
+    pcm = say(".HELO WORLD.HOW IS IT. BYE")
+    whole = list(streamed(LoudnessRunner(), config, [pcm]))
+    pieces = np.split(pcm, sorted(min(cut, len(pcm)) for cut in cuts))
+    assert list(streamed(LoudnessRunner(), config, pieces)) == whole
+    assert [final.text for final in whole] == ["HELO WORLD", "HOW IS IT", "BYE"]
+
+
+def test_what_is_longer_than_the_ring_may_come_at_once() -> None:
+    finals = streamed(LoudnessRunner(), StreamConfig(partials=False), [say("HELO.BYE." * 30)])
+    assert [final.text for final in finals] == ["HELO", "BYE"] * 30
+
+
+@given(
+    samples=st.integers(0, 100 * SAMPLE_RATE)
+    | st.integers(-400, 400).map(lambda more: 30 * SAMPLE_RATE + more)
+    | st.integers(-700, 700).map(lambda more: 54 * SAMPLE_RATE + more),
+    cuts=st.lists(st.integers(0, 100 * SAMPLE_RATE), max_size=5),
+    field=st.sampled_from([400, 560]),
+)
+def test_passes_keep_every_frame_once_with_context(samples: int, cuts: list[int], field: int) -> None:
+    grid = FrameGrid(320, field)
+    audio = (np.arange(samples) // grid.hop).astype(np.int16)  # every sample tells its frame
+    kept: list[int] = []
+    for pcm, keep in passes(np.split(audio, sorted(min(cut, samples) for cut in cuts)), grid):
+        assert len(pcm) <= LONGEST_PASS
+        frames = [int(pcm[i * grid.hop]) for i in range(grid.frames(len(pcm)))]
+        assert not kept or frames[0] + 150 == frames[keep][0] == kept[-1] + 1
+        kept += frames[keep]
+    assert kept == list(range(grid.frames(samples)))
+
+
+def test_up_to_30_s_are_one_pass_and_more_are_several() -> None:
+    runner = LoudnessRunner()
+    (final,) = plain(runner, [say("HELO." * 16)])
+    assert final.text == " ".join(["HELO"] * 16)
+    assert runner.lengths == [16 * (4 * 4 + 75) * 320]
+    (final,) = plain(runner, [say("HELO.BYE." * 30)])
+    assert final.text == "HELO BYE " * 29 + "HELO BYE"
+    assert runner.lengths[1:-1] == [LONGEST_PASS] * (len(runner.lengths) - 2)
+    assert all(a.end <= b.start for a, b in pairwise(final.words))
+
+
+# ---- the real thing
+
+needs_shared = pytest.mark.skipif(not (MODEL.exists() and CLIPS.exists()), reason="shared/ is not there")
+
+
+def clips(count: int) -> list[Path]:
+    """Some real recordings, of different speakers."""
+    with CLIPS.open() as lines:
+        entries = [entry for entry in map(json.loads, lines) if entry["duration"] < 3]
+    return [CLIPS.parent / entry["audio"] for entry in entries[:: len(entries) // count][:count]]
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Short clips gain nothing by a second thread, and lose much when all cores are busy."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def reference(one_thread: None) -> Callable[[Path], str]:
+    """The text that transformers gives for a file, read at once and as floats."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model = transformers.Wav2Vec2BertForCTC.from_pretrained(MODEL, dtype=torch.float32).eval()
+    tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(MODEL)
+    features = transformers.AutoFeatureExtractor.from_pretrained(MODEL)
+
+    def text(path: Path) -> str:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        mono = soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE)
+        with torch.inference_mode():
+            logits = model(**features(mono, sampling_rate=SAMPLE_RATE, return_tensors="pt")).logits
+        return str(tokenizer.batch_decode(logits.argmax(-1))[0])
+
+    return text
+
+
+@needs_shared
+def test_the_text_of_real_clips_is_what_transformers_gives(reference: Callable[[Path], str], tmp_path: Path) -> None:
+    """One of them in stereo at 44.1 kHz."""
+    files = clips(5)
+    with open_file(files[0]) as source:
+        clip = soxr.resample(to_float(np.concatenate(list(source))), SAMPLE_RATE, 44_100)
+    soundfile.write(tmp_path / "stereo.wav", to_pcm(np.stack([clip, 0.5 * clip], axis=1)), 44_100)
+    files.append(tmp_path / "stereo.wav")
+    stdout = io.StringIO()
+    assert transcribe(files, model=MODEL, device="cpu", offline=True, stdout=stdout) == 0
+    expected = [reference(path) for path in files]
+    assert all(expected)
+    assert stdout.getvalue().splitlines() == expected
+
+
+@needs_shared
+@pytest.mark.usefixtures("one_thread")
+def test_real_clips_as_streams() -> None:
+    stdout = io.StringIO()
+    assert transcribe(clips(2), model=MODEL, device="cpu", format="json", stdout=stdout) == 0
+    for line in stdout.getvalue().splitlines():
+        transcript = json.loads(line)
+        assert transcript["text"] == " ".join(segment["text"] for segment in transcript["segments"]) != ""
+        words = [word for segment in transcript["segments"] for word in segment["words"]]
+        assert all(0 <= word["start"] < word["end"] <= transcript["duration"] for word in words)

@@ -1,0 +1,169 @@
+"""The client and its command line against a real server, whose encoder is a fake."""
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from client.files import FileAudio
+from client.live import caption
+from client.stream import Stream
+from client.terminal import screen
+from engine.audio import SAMPLE_RATE, Pcm
+from server.wire import Ack, Done, Final
+from tests.helpers import FakeRunner, silence, speak
+from tests.server.loopback import serving, until
+
+ROOT = Path(__file__).parents[2]
+TALK = np.concatenate([silence(0.5), speak("HELLO WORLD"), silence(1.5), speak("GOOD BYE"), silence(0.3)])
+LONG = "HELLO WORLD AND ALL THAT " * 20
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "talk.wav", TALK, SAMPLE_RATE)
+    return tmp_path / "talk.wav"
+
+
+async def earshot(*arguments: str, path: Path = ROOT) -> Process:
+    """Starts the command; `path` is searched for modules first."""
+    code = f"import sys; sys.path[:0] = [{str(path)!r}, {str(ROOT)!r}]; from client.cli import main; main()"
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", code, *arguments, stdout=PIPE, stderr=PIPE)
+
+
+async def test_a_file_streamed_as_fast_as_it_goes(talk: Path) -> None:
+    async with serving() as server, Stream(server.url) as stream:
+        stream.play(FileAudio(talk, speed=0))
+        messages = [message async for message in stream]
+    finals = [message for message in messages if isinstance(message, Final)]
+    assert [final.text for final in finals] == ["HELLO WORLD", "GOOD BYE"]
+    assert messages[-1] == Done(len(TALK), round(len(TALK) / SAMPLE_RATE, 3))
+
+
+async def test_flush_makes_final_what_was_said_so_far() -> None:
+    async with serving() as server, Stream(server.url, partials=False) as stream:
+        await stream.send(np.concatenate([silence(0.5), speak("HELLO"), silence(0.3)]))
+        await stream.flush()
+        async for message in stream:
+            if isinstance(message, Final):
+                assert message.text == "HELLO"
+                break
+        assert isinstance(await anext(stream), Ack)
+
+
+async def test_live_captions_end_with_the_finals(talk: Path) -> None:
+    out = Console(file=StringIO(), width=80, force_terminal=True, _environ={})
+    async with serving() as server:
+        with screen(out) as shown:
+            assert not await caption(server.url, FileAudio(talk, speed=0), [shown])
+    assert isinstance(out.file, StringIO)
+    assert "HELLO WORLD\n" in out.file.getvalue()
+    assert "GOOD BYE\n" in out.file.getvalue()
+
+
+class Interrupted:
+    """Audio during which Ctrl-C is pressed, and which would go on for ever."""
+
+    live, dropped = True, 0.0
+
+    def __init__(self, pcm: Pcm) -> None:
+        self.pcm = pcm
+        self.stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    async def __aiter__(self) -> AsyncIterator[Pcm]:
+        yield self.pcm
+        signal.raise_signal(signal.SIGINT)
+        await self.stopped.wait()
+
+
+async def test_ctrl_c_still_brings_the_last_words() -> None:
+    out = Console(file=StringIO(), width=80)
+    before = signal.getsignal(signal.SIGINT)
+    async with serving() as server:
+        with screen(out) as shown:
+            assert await caption(server.url, Interrupted(TALK), [shown])
+    assert isinstance(out.file, StringIO)
+    assert out.file.getvalue() == "HELLO WORLD\nGOOD BYE\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# ---- the command
+
+
+@pytest.mark.parametrize("format", ["text", "json", "srt", "vtt"])
+async def test_stream_writes_the_format_alone_to_standard_output(talk: Path, format: str) -> None:
+    async with serving() as server:
+        process = await earshot("stream", "--url", server.url, "--speed", "0", "--format", format, str(talk))
+        out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    match format:
+        case "text":
+            assert out == b"HELLO WORLD\nGOOD BYE\n"
+        case "json":
+            whole = json.loads(out)
+            assert (whole["file"], whole["text"]) == (str(talk), "HELLO WORLD GOOD BYE")
+            assert [word["text"] for word in whole["segments"][1]["words"]] == ["GOOD", "BYE"]
+        case "srt":
+            assert out.startswith(b"1\n00:00:")
+        case "vtt":
+            assert out.startswith(b"WEBVTT\n")
+
+
+async def test_stream_that_is_interrupted_prints_the_last_words(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.concatenate([silence(0.5), speak(LONG)]), SAMPLE_RATE)
+    runner = FakeRunner()
+    async with serving(runner) as server:
+        process = await earshot("stream", "--url", server.url, "--commit", "hop", str(tmp_path / "long.wav"))
+        await until(lambda: runner.windows > 0)  # something was said
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+    assert out.startswith(b"HE")
+    assert len(out) < len(LONG)
+
+
+SOUNDDEVICE = """
+import threading, types
+import numpy as np
+class PortAudioError(Exception): pass
+def query_devices(device=None, kind=None):
+    return dict(index=0, name="Line in", max_input_channels=1, default_samplerate=16000.0)
+def check_input_settings(*_, **__): pass
+class RawInputStream:
+    def __init__(self, callback, **_): self.callback, self.over = callback, threading.Event()
+    def start(self): threading.Thread(target=self.run, daemon=True).start()
+    def close(self): self.over.set()
+    def run(self):
+        pcm, time, at = np.load({talk!r}), types.SimpleNamespace(inputBufferAdcTime=0.0), 0
+        while not self.over.wait(0.005):
+            self.callback(pcm[at : at + 800].tobytes(), 800, time, types.SimpleNamespace(input_overflow=False))
+            at = (at + 800) % len(pcm)
+"""
+
+
+async def test_mic_that_is_interrupted_prints_the_last_words(tmp_path: Path) -> None:
+    """A sound device of the test's own, as there need not be one here: it says the same again and again."""
+    np.save(tmp_path / "talk.npy", np.resize(TALK, len(TALK) // 800 * 800))
+    (tmp_path / "sounddevice.py").write_text(SOUNDDEVICE.format(talk=str(tmp_path / "talk.npy")))
+    async with serving() as server:
+        process = await earshot("mic", "--url", server.url, path=tmp_path)
+        assert process.stdout is not None
+        first = await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, err = await process.communicate()
+    assert first == b"HELLO WORLD\n"
+    assert process.returncode == 0
+    assert err == b"listening to Line in, until Ctrl-C\n"
+    assert rest == b"" or rest.endswith(b"\n")

@@ -1,0 +1,143 @@
+"""Text from ids: equal to Wav2Vec2CTCTokenizer's, on any settings and any ids."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import Wav2Vec2CTCTokenizer
+
+from engine.errors import CheckpointError, UnsupportedModel
+from engine.vocabulary import Vocabulary
+
+PLAIN = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "E": 5, "'": 6, "S": 7, ".": 8, "n't": 9}
+BRACKETS = {"|": 0, "a": 1, "[UNK]": 2, "b": 3, "[PAD]": 4}
+NAMED = {"unk_token": "[UNK]", "pad_token": "[PAD]"}
+FOLDERS: dict[str, tuple[dict[str, int], dict[str, dict[str, Any]]]] = {
+    "plain": (PLAIN, {"tokenizer_config.json": {"do_lower_case": False}}),
+    "no settings at all": (PLAIN, {}),
+    "lower case": (PLAIN, {"tokenizer_config.json": {"do_lower_case": True}}),
+    "cleaned": (PLAIN, {"tokenizer_config.json": {"do_lower_case": True, "clean_up_tokenization_spaces": True}}),
+    "blank at the end": (BRACKETS, {"tokenizer_config.json": NAMED}),
+    "no word delimiter": (BRACKETS, {"tokenizer_config.json": {**NAMED, "word_delimiter_token": None}}),
+    "delimiter not in the vocabulary": ({"a": 0, "b": 1, "[PAD]": 2}, {"tokenizer_config.json": NAMED}),
+    "a space instead of a delimiter": ({"a": 0, " ": 1, "[PAD]": 2, "c": 3}, {"tokenizer_config.json": NAMED}),
+    "another replacement": (PLAIN, {"tokenizer_config.json": {"replace_word_delimiter_char": "_"}}),
+    "holes": ({"a": 0, "b": 5, "<pad>": 3, "|": 9}, {}),
+    "special tokens map": (BRACKETS, {"special_tokens_map.json": NAMED}),
+    "the map wins": (BRACKETS, {"tokenizer_config.json": {"pad_token": "a"}, "special_tokens_map.json": NAMED}),
+    "tokens as objects": (
+        BRACKETS,
+        {
+            "special_tokens_map.json": {
+                "pad_token": {"content": "[PAD]", "lstrip": False, "normalized": True, "rstrip": False},
+                "unk_token": "[UNK]",
+                "additional_special_tokens": ["<x>"],
+            },
+            "added_tokens.json": {"<s>": 5, "</s>": 6},
+        },
+    ),
+    "added tokens listed": (
+        {"a": 0, "b": 1, "<pad>": 2},
+        {
+            "tokenizer_config.json": {"added_tokens_decoder": {"3": {"content": "<zz>", "special": False}}},
+            "special_tokens_map.json": {"pad_token": "b"},
+        },
+    ),
+    "nested": (
+        {"eng": {"a": 0, "<pad>": 1, "|": 2}, "deu": {"ä": 0, "<pad>": 2, "|": 1}},  # type: ignore[dict-item]
+        {"tokenizer_config.json": {"target_lang": "deu"}},
+    ),
+}
+
+
+def write(folder: Path, name: str) -> Path:
+    vocab, files = FOLDERS[name]
+    for file, content in {"vocab.json": vocab, **files}.items():
+        (folder / file).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ids=st.lists(st.integers(0, 13), max_size=12), size=st.integers(6, 14))
+def test_text_equals_the_tokenizers(tmp_path: Path, name: str, ids: list[int], size: int) -> None:
+    theirs = Wav2Vec2CTCTokenizer.from_pretrained(write(tmp_path, name))
+    whole = Vocabulary.from_folder(tmp_path)
+    assert whole.text(ids) == theirs.decode(ids)
+    head = Vocabulary.from_folder(tmp_path, size)
+    inside = [id for id in ids if id < size]
+    assert head.size == size
+    assert head.text(inside) == theirs.decode(inside)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_pieces_make_the_text(tmp_path: Path, name: str) -> None:
+    vocabulary = Vocabulary.from_folder(write(tmp_path, name), 10)
+    for id in range(12):
+        piece = vocabulary.piece(id)
+        assert piece.strip() == vocabulary.text([id])
+        assert (piece == "") == (id == vocabulary.blank)
+    assert vocabulary.joiner == ("" if vocabulary.delimiter is None else vocabulary.piece(vocabulary.delimiter))
+
+
+def test_saved_by_transformers_is_read_the_same(tmp_path: Path) -> None:
+    theirs = Wav2Vec2CTCTokenizer.from_pretrained(write(tmp_path, "tokens as objects"))
+    theirs.save_pretrained(tmp_path / "saved")
+    ids = list(range(10))
+    assert Vocabulary.from_folder(tmp_path / "saved").text(ids) == theirs.decode(ids)
+
+
+def test_a_delimiter_of_ones_own(tmp_path: Path) -> None:
+    """The tokenizer honours it in its constructor; from_pretrained of transformers 5 overlooks it."""
+    (tmp_path / "vocab.json").write_text(json.dumps({"_": 0, "a": 1, "<pad>": 2}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"word_delimiter_token": "_"}))
+    theirs = Wav2Vec2CTCTokenizer(tmp_path / "vocab.json", word_delimiter_token="_")
+    vocabulary = Vocabulary.from_folder(tmp_path, 3)
+    assert vocabulary.text([1, 0, 1]) == theirs.decode([1, 0, 1]) == "a a"
+    assert (vocabulary.delimiter, vocabulary.blank) == (0, 2)
+
+
+def test_made_directly() -> None:
+    vocabulary = Vocabulary(symbols=("<pad>", "|", "A", "B"), blank=0, delimiter=1)
+    assert vocabulary.text([2, 2, 0, 2, 3, 1, 1, 0, 3, 1]) == "AAB B"
+    assert [vocabulary.piece(id) for id in range(5)] == ["", " ", "A", "B", "<unk>"]
+
+
+def test_what_lies_beyond_the_head_is_dropped(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.from_folder(write(tmp_path, "holes"), 6)
+    assert vocabulary.symbols == ("a", "<unk>", "<unk>", "<pad>", "<s>", "b")  # <s> at 4: there were 4 symbols
+    assert vocabulary.delimiter is None
+    assert vocabulary.special == {3, 4}
+    with pytest.raises(CheckpointError, match="blank"):
+        Vocabulary.from_folder(tmp_path, 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "error", "message"),
+    [
+        ("vocab.json", None, CheckpointError, "has no vocab.json"),
+        ("vocab.json", "{", CheckpointError, "vocab.json is not readable"),
+        ("vocab.json", "[]", CheckpointError, "must hold a JSON object"),
+        ("vocab.json", '{"a": "b"}', CheckpointError, "must map symbols to ids"),
+        ("vocab.json", '{"a": -1}', CheckpointError, "must map symbols to ids"),
+        ("vocab.json", '{"a": 1, "<pad>": 1}', CheckpointError, "one id to several"),
+        ("tokenizer_config.json", '{"pad_token": null}', CheckpointError, "pad_token None"),
+        ("tokenizer_config.json", '{"pad_token": 3}', CheckpointError, "pad_token is 3"),
+        ("tokenizer_config.json", '{"target_lang": "eng"}', CheckpointError, "target_lang 'eng'"),
+        ("tokenizer_config.json", '{"added_tokens_decoder": {"x": 1}}', CheckpointError, "added tokens"),
+        ("tokenizer_config.json", '{"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"}', UnsupportedModel, "Phoneme"),
+    ],
+)
+def test_broken_files_are_named(
+    tmp_path: Path, file: str, content: str | None, error: type[CheckpointError], message: str
+) -> None:
+    write(tmp_path, "no settings at all")
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(error, match=message):
+        Vocabulary.from_folder(tmp_path)

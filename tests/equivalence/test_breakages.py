@@ -1,0 +1,117 @@
+"""The engine, broken on purpose: the test of the invariant that it breaks must fail. A table is in tests/README.md."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from engine.audio import LogProbs, Pcm
+from engine.greedy import GreedyDecoder
+from engine.runner import TorchRunner, load_runner
+from engine.session import Session
+from engine.windows import Window, WindowPlanner
+from tests.engine import test_recognizer, test_runner
+from tests.equivalence import test_invariants
+from tests.helpers import FakeRunner
+
+decoder_feed, session_feed, session_accept, fake_run = (
+    GreedyDecoder.feed,
+    Session.feed,
+    Session.accept,
+    FakeRunner.run,
+)
+
+
+def feed_off_by_one(self: GreedyDecoder, log_probs: LogProbs) -> None:
+    """The seam is one frame too late."""
+    decoder_feed(self, log_probs[1:])
+
+
+def feed_and_plan(self: Session, pcm: Pcm) -> int:
+    """A hop window for whatever came with the message."""
+    taken = session_feed(self, pcm)
+    if self._planner and self._segment and self._segment.end is None and self.timing.hops:
+        first, end = self._planner._emitted, self.info.grid.frames(self.received)
+        if first < end:
+            start = max(0, first - self.timing.left)
+            window = Window(start, end - start, first, end, False, self.timing.provisional, self._segment.start)
+            self._wanted.append(window)
+            self._planner._emitted = end
+    return taken
+
+
+def no_hops(self: WindowPlanner, frames: int, until: int) -> Iterator[Window]:
+    return iter(())
+
+
+def run_with_neighbours(self: FakeRunner, windows: Sequence[Pcm]) -> list[LogProbs]:
+    """What a window says depends on how many there are."""
+    return [np.roll(log_probs, len(windows) - 1, axis=1) for log_probs in fake_run(self, windows)]
+
+
+def run_unmasked(self: TorchRunner, windows: Sequence[Pcm]) -> list[LogProbs]:
+    """Padding is taken for audio."""
+    longest = max(len(pcm) for pcm in windows)
+    rows = [np.concatenate([pcm, np.zeros(longest - len(pcm), np.int16)]) for pcm in windows]
+    return [self_run(self, [row])[0][: self.info.grid.frames(len(pcm))] for row, pcm in zip(rows, windows, strict=True)]
+
+
+self_run = TorchRunner.run
+
+
+def lose_flush(self: Session, sample: int) -> None:
+    """A flush is taken note of, and that is all."""
+
+
+def accept_and_listen(self: Session, window: Window, log_probs: LogProbs) -> None:
+    """The endpointer hears the hop frames: blank is silence."""
+    session_accept(self, window, log_probs)
+    if window.droppable and log_probs[-1].argmax() == self.info.vocabulary.blank:
+        self._endpointer._voiced -= 3
+
+
+BREAKAGES: dict[str, tuple[list[tuple[Any, str, Callable[..., Any]]], Callable[[], None]]] = {
+    "a seam off by one": (
+        [(GreedyDecoder, "feed", feed_off_by_one)],
+        test_invariants.test_seams_lose_and_double_nothing,
+    ),
+    "windows planned per message": (
+        [(Session, "feed", feed_and_plan), (WindowPlanner, "due", no_hops)],
+        test_invariants.test_transcript_is_a_pure_function_of_the_audio,
+    ),
+    "a leak between rows of a batch": (
+        [(FakeRunner, "run", run_with_neighbours)],
+        test_recognizer.test_company_makes_no_difference,
+    ),
+    "padding that leaks into a row": (
+        [(TorchRunner, "run", run_unmasked)],
+        lambda: test_runner.test_company_makes_no_difference(load_runner(device="cpu")),
+    ),
+    "a lost flush": (
+        [(Session, "_flush", lose_flush)],
+        test_invariants.test_no_last_word_is_lost,
+    ),
+    "an endpoint that reads hop frames": (
+        [(Session, "accept", accept_and_listen)],
+        test_invariants.test_superseded_hops_change_no_final,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_each_breakage_is_caught(name: str) -> None:
+    patches, check = BREAKAGES[name]
+    broken = [patch.object(*each) for each in patches]
+    for each in broken:
+        each.start()
+    settings.load_profile("broken on purpose")
+    try:
+        with pytest.raises((AssertionError, ExceptionGroup)):
+            check()
+    finally:
+        settings.load_profile("earshot")
+        for each in broken:
+            each.stop()

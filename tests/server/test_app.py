@@ -1,0 +1,133 @@
+"""Start, address, signals."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import pytest
+
+from engine.errors import CheckpointError, ConfigError
+from engine.model import Runner
+from server import wire
+from server.app import Server, ServerConfig, build, serve
+from tests.helpers import FakeRunner
+from tests.server.loopback import connected, get, hear, serving
+
+
+async def test_port_zero_is_a_free_one() -> None:
+    async with serving() as one, serving() as other:
+        assert one.port != other.port
+        assert one.url == f"ws://127.0.0.1:{one.port}/v1/stream"
+
+
+async def test_port_in_use() -> None:
+    async with serving() as one:
+        two = Server(ServerConfig(port=one.port), FakeRunner)
+        with pytest.raises(ConfigError) as e:
+            await two.start()
+    assert str(e.value) == f"port {one.port} of 127.0.0.1 is in use; choose another one, or 0 for any that is free"
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+async def test_an_address_that_is_not_ours(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"can't listen at port 0 of .*; host must be an address of this machine"):
+        await Server(ServerConfig(host=host, port=0), FakeRunner).start()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+async def test_ipv6() -> None:
+    try:
+        async with (
+            Server(ServerConfig(host="::1", port=0), FakeRunner) as server,
+            connected(server, wire.Start()) as ws,
+        ):
+            assert isinstance(wire.decode_server(await ws.recv()), wire.Ready)
+    except ConfigError:
+        pytest.skip("needs IPv6")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"port": -1}, "port is -1; it must be between 0 and 65535"),
+        ({"port": 65536}, "port is 65536"),
+        ({"host": ""}, "host is empty"),
+        ({"latency": "lowest"}, "latency is 'lowest'; it must be one of low, balanced, accurate"),
+    ],
+)
+def test_settings_are_checked(settings: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        ServerConfig(**settings)  # type: ignore[arg-type]
+
+
+async def test_a_model_that_cannot_be_loaded_gives_the_port_back() -> None:
+    def load() -> Runner:
+        raise CheckpointError("there is nothing in it")
+
+    server = Server(ServerConfig(port=0), load)
+    with pytest.raises(CheckpointError, match="nothing in it"):
+        await server.start()
+    assert not server.listening
+
+
+async def test_no_model_no_server() -> None:
+    with pytest.raises(CheckpointError):
+        await build(ServerConfig(port=0, model="/no/such/model")).start()
+
+
+def test_the_server_loads_without_torch() -> None:
+    code = "import sys, server.app; sys.exit('torch' in sys.modules)"
+    assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_closes_gracefully(number: signal.Signals) -> None:
+    server = Server(ServerConfig(port=0), FakeRunner)
+    started = asyncio.Event()
+    serving = asyncio.create_task(serve(server, lambda _: started.set()))
+    await started.wait()
+    async with connected(server, wire.Start()) as websocket:
+        await websocket.recv()
+        os.kill(os.getpid(), number)
+        (error,) = await hear(websocket)
+        assert isinstance(error, wire.Error)
+        assert websocket.close_code == 1012
+    await serving
+    assert not server.listening
+
+
+async def test_cancelling_is_not_a_signal() -> None:
+    server = Server(ServerConfig(port=0), FakeRunner)
+    started = asyncio.Event()
+    serving = asyncio.create_task(serve(server, lambda _: started.set()))
+    await started.wait()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert not server.listening
+
+
+async def test_an_engine_that_breaks_ends_all_streams_and_is_not_ready() -> None:
+    async with serving() as server:
+        assert server.worker
+
+        def explode() -> None:
+            raise RuntimeError("a bug")
+
+        async with connected(server, wire.Start()) as websocket:
+            await websocket.recv()
+            server.worker.recognizer.take = explode  # type: ignore[method-assign]
+            await websocket.send(wire.encode(wire.Keepalive()))
+            (error,) = await hear(websocket)
+            assert isinstance(error, wire.Error)
+            assert websocket.close_code == 1011
+        with pytest.raises(RuntimeError, match="a bug"):
+            await server.broken()
+        assert (await get(server.port, "/readyz"))[0] == 503
+
+
+async def test_a_stopped_server_can_be_stopped_again() -> None:
+    async with serving() as server:
+        await server.stop()

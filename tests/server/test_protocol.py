@@ -1,0 +1,564 @@
+"""The protocol without sockets: what is said, in which order, and how each mistake ends."""
+
+import itertools
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.audio import Pcm, seconds
+from engine.config import StreamConfig, Timing
+from engine.endpoint import EnergyGate
+from engine.model import ModelInfo
+from engine.recognizer import Recognizer, Stream
+from server import wire
+from server.protocol import CLOSE_CODES, CLOSED, STALE_FROM, UNSENT, Protocol, fingerprint
+from tests.helpers import INFO, FakeRunner, finals, noise, partials, run_session, silence, speak, utterances
+
+PAUSE = silence(0.2)
+
+
+def said(text: str) -> Pcm:
+    """Speech within silence: the fake encoder errs at the edges of a window."""
+    return np.concatenate([PAUSE, speak(text), PAUSE])
+
+
+DIALOGUE = np.concatenate([said("SO IT BEGINS"), silence(1.5), said("AND ENDS")])
+TALK = said("HELLO").tobytes()
+ODD = b"\x01"
+NAN = np.array([0.0, np.nan], "<f4").tobytes()
+
+
+class Line:
+    """A client, a protocol and a recognizer in one thread."""
+
+    def __init__(self, runner: FakeRunner | None = None) -> None:
+        self.recognizer = Recognizer(runner or FakeRunner(), clock=lambda: 0.0)
+        self.protocol = Protocol("s1", INFO, "balanced", self.recognizer.open)
+        self.heard: list[wire.ServerMessage] = []
+
+    def send(self, *messages: str | bytes | wire.ClientMessage, compute: bool = True) -> None:
+        for message in messages:
+            if isinstance(message, bytes):
+                self.protocol.receive_binary(message)
+            elif isinstance(message, str):
+                self.protocol.receive_text(message)
+            else:
+                self.protocol.receive_text(wire.encode(message))
+            if compute:
+                self.compute()
+
+    def compute(self) -> None:
+        while self.recognizer.step():
+            self.protocol.update()
+            self.listen()
+        self.listen()
+
+    def listen(self) -> None:
+        self.heard += [wire.decode_server(text) for text in self.protocol.messages()]
+
+    @property
+    def ready(self) -> wire.Ready:
+        first = self.heard[0]
+        assert isinstance(first, wire.Ready)
+        return first
+
+    @property
+    def finals(self) -> list[wire.Final]:
+        return [m for m in self.heard if isinstance(m, wire.Final)]
+
+    @property
+    def partials(self) -> list[wire.Partial]:
+        return [m for m in self.heard if isinstance(m, wire.Partial)]
+
+    @property
+    def acks(self) -> list[wire.Ack]:
+        return [m for m in self.heard if isinstance(m, wire.Ack)]
+
+
+def chunks(pcm: Pcm, samples: int = 1600) -> list[bytes]:
+    return [pcm[at : at + samples].tobytes() for at in range(0, len(pcm), samples)]
+
+
+def talk(pcm: Pcm, start: wire.Start | None = None, *, samples: int = 1600) -> Line:
+    line = Line()
+    line.send(start or wire.Start(), *chunks(pcm, samples), wire.Stop())
+    return line
+
+
+# ---- what is said
+
+
+def test_ready() -> None:
+    line = Line()
+    line.send(wire.Start())
+    config = StreamConfig.preset("balanced")
+    assert line.heard == [
+        wire.Ready(
+            session="s1",
+            model="fake",
+            fingerprint=fingerprint(INFO, wire.Start(), config),
+            resumable=False,
+            context=Timing.of(config, INFO.grid, EnergyGate.lookback).context,
+            sample_rate=16_000,
+            window_ms=4000,
+            hop_ms=480,
+            lookahead_ms=320,
+        )
+    ]
+
+
+def test_a_stream_says_what_its_session_says() -> None:
+    line = talk(DIALOGUE)
+    events = run_session(DIALOGUE, StreamConfig.preset("balanced"))
+    assert [final.text for final in line.finals] == ["SO IT BEGINS", "AND ENDS"]
+    for said, event in zip(line.finals, finals(events), strict=True):
+        assert said.words is not None
+        assert (said.segment, said.start, said.end, said.text, said.confidence, said.cut) == (
+            event.segment,
+            event.start,
+            event.end,
+            event.text,
+            event.confidence,
+            event.cut,
+        )
+        assert [(w.text, w.start, w.end, w.confidence) for w in said.words] == [
+            (w.text, w.start, w.end, w.confidence) for w in event.words
+        ]
+    assert [(p.segment, p.text, p.stable) for p in line.partials] == [
+        (p.segment, p.text, p.stable) for p in partials(events)
+    ]
+    assert line.partials
+
+
+def test_stop_is_answered_by_the_rest_then_done_then_close() -> None:
+    line = talk(said("HELLO"))
+    total = len(said("HELLO"))
+    final, ack, done = line.heard[-3:]
+    assert isinstance(final, wire.Final)
+    assert final.text == "HELLO"
+    assert isinstance(ack, wire.Ack)
+    assert (ack.received, ack.committed, ack.cut) == (total, final.cut, final.cut)
+    assert done == wire.Done(total, seconds(total))
+    assert line.protocol.close == (1000, "")
+
+
+def test_stop_without_audio() -> None:
+    line = talk(np.zeros(0, np.int16))
+    assert line.heard[1:] == [wire.Ack(0, 0, 0), wire.Done(0, 0.0)]
+
+
+def test_words_only_if_wanted() -> None:
+    assert all(final.words for final in talk(DIALOGUE).finals)
+    assert all(final.words is None for final in talk(DIALOGUE, wire.Start(words=False)).finals)
+
+
+def test_partials_only_if_wanted() -> None:
+    line = talk(DIALOGUE, wire.Start(partials=False))
+    assert not line.partials
+    assert line.finals == talk(DIALOGUE).finals
+
+
+def test_hop_commit() -> None:
+    line = talk(DIALOGUE, wire.Start(commit="hop"))
+    config = StreamConfig.preset("balanced", commit="hop")
+    assert [final.text for final in line.finals] == [f.text for f in finals(run_session(DIALOGUE, config))]
+
+
+def test_other_encodings_say_the_same() -> None:
+    spoken = talk(DIALOGUE).finals
+    floats = Line()
+    data = (DIALOGUE / np.float32(32768)).astype("<f4").tobytes()
+    floats.send(wire.Start(encoding="pcm_f32le"))
+    floats.send(*(data[at : at + 6400] for at in range(0, len(data), 6400)), wire.Stop())
+    assert floats.finals == spoken
+    stereo = talk(np.repeat(DIALOGUE, 2), wire.Start(channels=2))
+    assert stereo.finals == spoken
+
+
+def test_flush_is_answered_also_in_silence() -> None:
+    line = Line()
+    line.send(wire.Start(), wire.Flush(), *chunks(silence(0.3)), wire.Flush())
+    assert [type(m) for m in line.heard[1:]] == [wire.Ack, wire.Ack]
+    assert line.acks[0] == wire.Ack(0, 0, 0)
+    assert line.acks[1].received == 4800
+
+
+def test_flush_finalizes_and_goes_on() -> None:
+    line = Line()
+    line.send(wire.Start(partials=False), said("ONE").tobytes(), wire.Flush())
+    *_, final, ack = line.heard
+    assert isinstance(final, wire.Final)
+    assert final.text == "ONE"
+    assert isinstance(ack, wire.Ack)
+    assert ack.cut == ack.committed == final.cut
+    line.send(said("TWO").tobytes(), wire.Stop())
+    assert [final.text for final in line.finals] == ["ONE", "TWO"]
+
+
+def test_keepalive_says_nothing() -> None:
+    line = Line()
+    line.send(wire.Start(), wire.Keepalive(), wire.Keepalive(), b"")
+    assert len(line.heard) == 1
+
+
+def test_ack_at_least_twice_a_second_of_audio() -> None:
+    line = Line()
+    line.send(wire.Start())
+    heard = 0
+    for chunk in chunks(DIALOGUE, 800):
+        line.send(chunk)
+        received = heard + len(chunk) // 2
+        heard = received
+        assert received - max((ack.received for ack in line.acks), default=0) < 8000
+
+
+def test_tick_acknowledges_a_trickle() -> None:
+    line = Line()
+    line.send(wire.Start(), bytes(20))
+    assert not line.acks
+    line.protocol.tick()
+    line.protocol.tick()
+    line.listen()
+    assert line.acks == [wire.Ack(10, 0, 0)]
+
+
+def test_audio_may_follow_start_before_ready() -> None:
+    line = Line()
+    line.send(wire.Start(), *chunks(DIALOGUE), wire.Stop(), compute=False)
+    line.compute()
+    assert line.finals == talk(DIALOGUE).finals
+    assert line.ready
+
+
+@settings(max_examples=25, deadline=None)
+@given(pcm=utterances(), data=st.data())
+def test_messages_cut_anywhere_say_the_same(pcm: Pcm, data: st.DataObject) -> None:
+    audio = pcm.tobytes()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(audio)), max_size=12)))
+    whole, cut = Line(), Line()
+    whole.send(wire.Start(), *chunks(pcm, 16_000), wire.Stop())
+    cut.send(wire.Start())
+    for start, end in itertools.pairwise([0, *cuts, len(audio)]):
+        cut.send(*(audio[at : min(at + 60_000, end)] for at in range(start, end, 60_000)))
+    cut.send(wire.Stop())
+    assert cut.finals == whole.finals
+    assert cut.partials == whole.partials
+    assert cut.heard[-1] == whole.heard[-1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(pcm=utterances(), size=st.integers(100, 9000), commit=st.sampled_from(["utterance", "hop"]))
+def test_an_ack_never_runs_ahead_of_a_final(pcm: Pcm, size: int, commit: wire.Commit) -> None:
+    """A client drops the audio before `cut`: what is said later must not be about it."""
+    line = talk(pcm, wire.Start(commit=commit), samples=size)
+    cut = received = committed = 0
+    for message in line.heard:
+        if isinstance(message, wire.Final):
+            assert cut <= message.segment < message.cut
+            cut = message.cut
+        elif isinstance(message, wire.Partial):
+            assert message.segment >= cut
+        elif isinstance(message, wire.Ack):
+            assert message.cut >= cut
+            assert message.received >= received
+            assert message.committed >= committed
+            assert message.cut <= message.committed <= message.received
+            cut, received, committed = message.cut, message.received, message.committed
+
+
+def test_the_answer_to_a_flush_does_not_run_ahead_either() -> None:
+    """Also when the engine has got further before anybody asks."""
+    line = Line()
+    line.send(wire.Start(partials=False), said("ONE").tobytes(), wire.Flush(), compute=False)
+    line.send(*chunks(said("TWO")), *chunks(silence(1.5)), compute=False)
+    while line.recognizer.step():
+        pass
+    line.protocol.update()
+    line.listen()
+    one, two = line.finals
+    answers = [m for m in line.heard[line.heard.index(one) : line.heard.index(two)] if isinstance(m, wire.Ack)]
+    assert [ack.cut for ack in answers] == [answers[0].cut]
+    assert one.cut <= answers[0].committed == answers[0].cut <= two.segment
+
+
+def test_a_tick_does_not_run_ahead_either() -> None:
+    line = Line()
+    line.send(wire.Start(partials=False), *chunks(DIALOGUE[:41_600]), compute=False)
+    while line.recognizer.step():
+        pass
+    line.protocol.tick()
+    line.listen()
+    (final,) = line.finals
+    assert all(ack.cut <= final.segment for ack in line.acks if line.heard.index(ack) < line.heard.index(final))
+    assert line.acks[-1].cut >= final.cut
+
+
+# ---- mistakes
+
+
+START = '{"type":"start"}'
+REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
+    ("audio first", [bytes(2)], "start_expected", "audio came before"),
+    ("flush first", ['{"type":"flush"}'], "start_expected", "first message"),
+    ("stop first", ['{"type":"stop"}'], "start_expected", "first message"),
+    ("keepalive first", ['{"type":"keepalive"}'], "start_expected", "first message"),
+    ("two starts", [START, START], "start_repeated", "only one start"),
+    ("start after stop", [START, TALK, '{"type":"stop"}', START], "start_repeated", "only one start"),
+    ("flush after stop", [START, TALK, '{"type":"stop"}', '{"type":"flush"}'], "after_stop", "follow stop"),
+    ("audio after stop", [START, TALK, '{"type":"stop"}', bytes(2)], "after_stop", "follow stop"),
+    ("no JSON", ["hello"], "invalid_json", "not a JSON object"),
+    ("no UTF-8", [b"".join([b'{"type":"', b"\xff", b'"}']).decode("latin-1")], "invalid_message", "type"),
+    ("half JSON later", [START, '{"type":'], "invalid_json", "truncated"),
+    ("unknown type", ['{"type":"begin"}'], "invalid_message", "'begin'"),
+    ("unknown field", ['{"type":"start","model":"x"}'], "invalid_message", "`model`"),
+    ("unknown field of flush", [START, '{"type":"flush","at":1}'], "invalid_message", "`at`"),
+    ("wrong type", ['{"type":"start","sample_rate":"16k"}'], "invalid_message", "sample_rate"),
+    ("rate too low", ['{"type":"start","sample_rate":4000}'], "invalid_message", "8000"),
+    ("too many channels", ['{"type":"start","channels":64}'], "invalid_message", "channels"),
+    ("unknown encoding", ['{"type":"start","encoding":"opus"}'], "invalid_message", "pcm_s16le"),
+    ("language", ['{"type":"start","language":"en"}'], "language_unsupported", "language has to be null"),
+    ("hotwords", ['{"type":"start","hotwords":["Ada"]}'], "hotwords_unsupported", "hotwords"),
+    (
+        "resume",
+        ['{"type":"start","resume":{"cut":0,"from_sample":0,"fingerprint":"x"}}'],
+        "resume_unsupported",
+        "resume",
+    ),
+    ("odd bytes", [START, ODD, '{"type":"stop"}'], "invalid_audio", "ends within a sample"),
+    ("NaN", ['{"type":"start","encoding":"pcm_f32le"}', NAN], "invalid_audio", "NaN"),
+    ("long audio", [START, bytes(wire.MESSAGE_BYTES + 1)], "message_too_big", "65537 bytes; it may have at most 65536"),
+    ("long text", [START + " " * wire.MESSAGE_BYTES], "message_too_big", "at most 65536"),
+]
+
+
+@pytest.mark.parametrize(("messages", "code", "words"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED])
+def test_refused(messages: Sequence[str | bytes], code: str, words: str) -> None:
+    line = Line(FakeRunner())
+    line.send(*messages, compute=False)
+    line.listen()
+    error = line.heard[-1]
+    assert isinstance(error, wire.Error)
+    assert error.code == code
+    assert words in error.message
+    assert line.protocol.close == (CLOSE_CODES[code], code)
+    assert line.protocol.state is CLOSED
+    assert len(line.recognizer.scheduler) == 0
+
+
+def test_bytes_that_are_no_text() -> None:
+    line = Line()
+    line.protocol.receive_text(b'{"type":"\xff"}')
+    line.listen()
+    assert isinstance(line.heard[0], wire.Error)
+    assert line.heard[0].code == "invalid_json"
+
+
+def test_text_given_stays_given() -> None:
+    line = Line()
+    line.send(wire.Start(), *chunks(DIALOGUE), "oops")
+    assert [final.text for final in line.finals] == ["SO IT BEGINS"]
+    assert isinstance(line.heard[-1], wire.Error)
+
+
+def test_after_the_end_nothing_is_said() -> None:
+    line = Line()
+    line.send(wire.Start(), "oops")
+    line.heard.clear()
+    line.send(wire.Start(), speak("HELLO").tobytes(), wire.Flush(), wire.Stop(), "oops", b"x" * 100_000)
+    line.protocol.update()
+    line.protocol.tick()
+    line.protocol.fail()
+    line.protocol.shut_down()
+    line.listen()
+    assert line.heard == []
+    assert line.protocol.close == (1008, "invalid_json")
+
+
+def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixture) -> None:
+    def break_down(config: StreamConfig) -> Stream:
+        raise RuntimeError("the secret of the house")
+
+    protocol = Protocol("s7", INFO, "balanced", break_down)
+    with caplog.at_level(logging.ERROR):
+        protocol.receive_text(START)
+    (text,) = protocol.messages()
+    error = wire.decode_server(text)
+    assert isinstance(error, wire.Error)
+    assert error.code == "internal_error"
+    assert "secret" not in text
+    assert protocol.close == (1011, "internal_error")
+    assert "s7" in caplog.text
+    assert "the secret of the house" in caplog.text
+
+
+def test_failed_and_shut_down_flush_nothing() -> None:
+    for end, close in (
+        (Protocol.fail, (1011, "internal_error")),
+        (Protocol.shut_down, (1012, "shutting_down")),
+    ):
+        line = Line()
+        line.send(wire.Start(partials=False), speak("HELLO").tobytes())
+        end(line.protocol)
+        line.compute()
+        assert not line.finals
+        assert isinstance(line.heard[-1], wire.Error)
+        assert line.protocol.close == close
+
+
+def test_neither_text_nor_audio_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        talk(speak("CONFIDENTIAL"))
+        line = Line()
+        line.send(wire.Start(), '{"type":"flush","CONFIDENTIAL":1}')
+    assert "CONFIDENTIAL" not in caplog.text
+    assert "invalid_message" in caplog.text
+
+
+# ---- flow
+
+
+def test_a_full_ring_blocks_and_loses_nothing() -> None:
+    speech = np.concatenate([speak("AB " * 100, blocks=4)] * 2)
+    data = speech.tobytes()
+    line = Line()
+    line.send(wire.Start(), compute=False)
+    at, blocked = 0, 0
+    while at < len(data):
+        line.send(data[at : at + 40_000], compute=False)
+        at += 40_000
+        while line.protocol.blocked:
+            blocked += 1
+            assert line.recognizer.step()
+            line.protocol.update()
+    assert blocked > 0
+    line.send(wire.Stop(), compute=False)
+    line.compute()
+    assert line.heard[-1] == wire.Done(len(speech), seconds(len(speech)))
+    expected = run_session(speech, StreamConfig.preset("balanced"))
+    assert [final.text for final in line.finals] == [final.text for final in finals(expected)]
+
+
+def test_the_end_waits_until_the_ring_has_room_for_what_the_resampler_held_back() -> None:
+    rng = np.random.default_rng(1)
+    bursts = np.concatenate([noise(9600, rng, 5000.0), np.zeros(4800, np.int16)] * 200).tobytes()
+    line = Line()
+    line.send(wire.Start(sample_rate=48_000), compute=False)
+    stream = line.protocol.stream
+    assert stream
+    sent = 0
+    held = 0
+    while held < 20:  # messages of 20 samples; the resampler gives out 490 at once
+        size = 30_000 if stream.room > 20_000 else 120
+        held += stream.room < 490
+        line.send(bursts[sent : sent + size], compute=False)
+        sent += size
+    assert not line.protocol.blocked
+    line.send(wire.Stop(), compute=False)
+    assert line.protocol.blocked
+    line.compute()
+    assert line.heard[-1] == wire.Done(sent // 6, seconds(sent // 6))
+    assert line.protocol.close == (1000, "")
+
+
+def test_a_slow_reader_misses_old_partials_and_nothing_else() -> None:
+    pcm = np.concatenate([speak("A BB CCC " * 8), silence(1.5)] * 4)
+    quick = talk(pcm)
+    slow = Line()
+    slow.send(wire.Start(), compute=False)
+    for chunk in chunks(pcm):
+        slow.send(chunk, compute=False)
+        while slow.recognizer.step():
+            slow.protocol.update()
+    slow.send(wire.Stop(), compute=False)
+    slow.protocol.update()
+    slow.listen()
+    assert len(quick.heard) > 2 * STALE_FROM
+    assert slow.finals == quick.finals
+    assert slow.heard[-1] == quick.heard[-1]
+    late = slow.heard[STALE_FROM:]
+    last = {partial.segment: partial for partial in quick.partials}
+    assert {partial.segment: partial for partial in slow.partials} == last
+    for segment in {m.segment for m in late if isinstance(m, wire.Partial)}:
+        (shown,) = [m for m in late if isinstance(m, wire.Partial) and m.segment == segment]
+        assert shown == last[segment]
+    assert len([m for m in late if isinstance(m, wire.Ack)]) <= 2
+
+
+def test_without_a_backlog_every_partial_is_said() -> None:
+    line = Line()
+    line.send(wire.Start(), *chunks(DIALOGUE, 16_000), compute=False)
+    while line.recognizer.step():
+        line.protocol.update()
+    line.send(wire.Stop())
+    assert len(line.heard) < STALE_FROM
+    assert line.partials == talk(DIALOGUE).partials
+
+
+def test_a_reader_that_does_not_read_is_not_read() -> None:
+    line = Line()
+    line.send(wire.Start(), compute=False)
+    line.send(*[wire.Flush()] * (UNSENT - 2), compute=False)
+    assert not line.protocol.blocked
+    line.send(wire.Flush(), compute=False)
+    assert line.protocol.blocked
+    line.listen()
+    assert not line.protocol.blocked
+    assert len(line.acks) == UNSENT - 1
+
+
+def test_a_client_that_leaves_is_forgotten() -> None:
+    line = Line()
+    line.send(wire.Start(), *chunks(DIALOGUE[:50_000]), compute=False)
+    assert len(line.recognizer.scheduler) > 0
+    line.protocol.abandon()
+    assert len(line.recognizer.scheduler) == 0
+    line.compute()
+    assert not line.finals
+    assert line.protocol.close is None
+
+
+# ---- the page
+
+
+def test_fingerprint_knows_model_and_options() -> None:
+    config = StreamConfig()
+    same = fingerprint(INFO, wire.Start(), config)
+    assert fingerprint(INFO, wire.Start(resume=wire.Resume(0, 0, same)), StreamConfig()) == same
+    other = ModelInfo("fake", "0ther", INFO.grid, INFO.vocabulary)
+    different = {
+        same,
+        fingerprint(other, wire.Start(), config),
+        fingerprint(INFO, wire.Start(hotwords=["Ada"]), config),
+        fingerprint(INFO, wire.Start(), StreamConfig(commit="hop")),
+        fingerprint(INFO, wire.Start(), StreamConfig.preset("low")),
+    }
+    assert len(different) == 5
+
+
+PAGE = (Path(wire.__file__).parent / "PROTOCOL.md").read_text()
+
+
+def test_the_page_lists_every_error_with_its_close_code() -> None:
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\d{4}) \|", PAGE, re.MULTILINE))
+    assert {code: int(number) for code, number in listed.items()} == CLOSE_CODES
+
+
+def test_the_example_of_the_page_is_in_the_format() -> None:
+    client = re.findall(r"^ *> (\{.*\})$", PAGE, re.MULTILINE)
+    server = re.findall(r"^ *< (\{.*\})$", PAGE, re.MULTILINE)
+    assert {type(wire.decode_client(text)) for text in client} == {wire.Start, wire.Flush, wire.Stop}
+    assert {type(wire.decode_server(text)) for text in server} == {
+        wire.Ready,
+        wire.Partial,
+        wire.Final,
+        wire.Ack,
+        wire.Done,
+    }
+    for text in server:
+        assert wire.encode(wire.decode_server(text)) == text

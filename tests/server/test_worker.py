@@ -1,0 +1,94 @@
+"""The loop around the device: who is told what, also when it breaks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from engine.audio import Pcm
+from engine.config import StreamConfig
+from engine.events import Final
+from engine.recognizer import Stream
+from server.worker import Worker
+from tests.helpers import FakeRunner, silence, speak
+from tests.server.loopback import until
+
+CONFIG = StreamConfig(partials=False)
+
+
+class Ear:
+    """A listener that counts."""
+
+    def __init__(self) -> None:
+        self.results = 0
+        self.failures = 0
+
+    def advanced(self) -> None:
+        self.results += 1
+
+    def failed(self) -> None:
+        self.failures += 1
+
+
+@asynccontextmanager
+async def working(runner: FakeRunner) -> AsyncIterator[Worker]:
+    with ThreadPoolExecutor(1) as device:
+        worker = Worker(runner, device)
+        loop = asyncio.create_task(worker.run())
+        yield worker
+        assert not loop.done()
+        loop.cancel()
+        await asyncio.wait([loop])
+
+
+def tell(worker: Worker, stream: Stream, pcm: Pcm) -> None:
+    assert stream.feed(np.concatenate([silence(0.2), pcm, silence(0.2)])) > 0
+    stream.finish()
+    worker.wake()
+
+
+def text(stream: Stream) -> list[str]:
+    return [event.text for event in stream.events() if isinstance(event, Final)]
+
+
+async def test_an_idle_worker_wakes() -> None:
+    async with working(FakeRunner()) as worker:
+        await asyncio.sleep(0)
+        ears = [Ear(), Ear()]
+        streams = [worker.open(CONFIG, ear) for ear in ears]
+        for stream, word in zip(streams, ("ONE", "TWO"), strict=True):
+            tell(worker, stream, speak(word))
+        await until(lambda: all(stream.done for stream in streams))
+        assert [text(stream) for stream in streams] == [["ONE"], ["TWO"]]
+        assert [(ear.results, ear.failures) for ear in ears] == [(1, 0), (1, 0)]
+
+
+async def test_a_batch_that_fails_ends_its_own_streams(caplog: pytest.LogCaptureFixture) -> None:
+    loud = FakeRunner(fail_on=lambda pcm: bool(np.abs(pcm.astype(np.int32)).max() > 30_000))
+    async with working(loud) as worker:
+        ears = [Ear(), Ear()]
+        bad, good = (worker.open(CONFIG, ear) for ear in ears)
+        tell(worker, bad, speak("A") * np.int16(16))
+        await until(lambda: ears[0].failures == 1)
+        tell(worker, good, speak("GOOD"))
+        await until(lambda: good.done)
+        assert text(good) == ["GOOD"]
+        assert (ears[1].results, ears[1].failures) == (1, 0)
+    assert "the device is on fire" in caplog.text
+
+
+async def test_a_closed_stream_is_not_told_of() -> None:
+    runner = FakeRunner()
+    async with working(runner) as worker:
+        ear = Ear()
+        stream = worker.open(CONFIG, ear)
+        tell(worker, stream, speak("GONE"))
+        worker.close(stream)
+        other = worker.open(CONFIG, Ear())
+        tell(worker, other, speak("HERE"))
+        await until(lambda: other.done)
+        assert (ear.results, ear.failures) == (0, 0)
+        assert runner.windows == 1

@@ -1,0 +1,122 @@
+"""Who imports whom, read from the sources; and what is loaded, seen in a fresh interpreter."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_START_A_SERVER = {"client.cli", "client.demo", "client.live"}
+WITH_TORCH = {f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "checkpoint", "runner")}
+
+
+def modules() -> dict[str, Path]:
+    """All modules of the three packages by name; training and data scripts are no part of them."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in ("engine", "server", "client")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if all((parent / "__init__.py").exists() for parent in path.relative_to(ROOT).parents if parent != Path("."))
+    }
+
+
+def imported(node: ast.AST) -> list[str]:
+    """Names that a statement imports; of `from a import b`, both a and a.b, as b may be a module."""
+    match node:
+        case ast.Import():
+            return [alias.name for alias in node.names]
+        case ast.ImportFrom():
+            assert node.module is not None, "imports are absolute"
+            return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+@cache
+def graph() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Of each module, the modules of ours that it imports: when it is loaded, and at any time."""
+    known = modules()
+    at_load: dict[str, set[str]] = {}
+    ever: dict[str, set[str]] = {}
+    for name, path in known.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        lazy = {inner for node in ast.walk(tree) if isinstance(node, FUNCTIONS) for inner in ast.walk(node)}
+        imports = [(node, target) for node in ast.walk(tree) for target in imported(node) if target in known]
+        at_load[name] = {target for node, target in imports if node not in lazy}
+        ever[name] = {target for _, target in imports}
+    return at_load, ever
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def test_there_is_something_to_look_at() -> None:
+    at_load, ever = graph()
+    assert "engine.errors" in at_load["client.stream"]
+    assert "server.app" in ever["client.live"] - at_load["client.live"]
+
+
+def test_no_import_cycle() -> None:
+    try:
+        TopologicalSorter(graph()[0]).prepare()
+    except CycleError as e:
+        pytest.fail(" -> ".join(e.args[1]))
+
+
+@pytest.mark.parametrize("name", modules())
+def test_layers(name: str) -> None:
+    """The engine knows neither server nor client; these two share the messages; the command line may start a server."""
+    at_load, ever = graph()
+    package = name.partition(".")[0]
+    others = {"engine": {"server", "client"}, "server": {"client"}, "client": {"server"}}[package]
+    shared = {"server", "server.wire"}
+
+    def outside(targets: set[str]) -> set[str]:
+        return {target for target in targets if target.partition(".")[0] in others}
+
+    assert outside(at_load[name]) <= (shared if package == "client" else set())
+    if name not in MAY_START_A_SERVER:
+        assert outside(ever[name]) <= (shared if package == "client" else set())
+
+
+def loaded(*names: str) -> tuple[set[str], str]:
+    """What a fresh interpreter has loaded after importing `names`, and what it printed meanwhile."""
+    code = f"import sys, {', '.join(names)}; sys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stderr.split()), done.stdout
+
+
+def test_the_client_library_loads_neither_torch_nor_server_code() -> None:
+    found, _ = loaded("client.stream")
+    assert "client.stream" in found
+    assert "torch" not in found
+    assert {name for name in found if name.startswith("server")} == {"server", "server.wire"}
+    assert {name for name in found if name.startswith("engine")} <= {"engine", "engine.errors", "engine.audio"}
+
+
+def test_all_but_few_files_do_without_torch() -> None:
+    """Nothing is printed either: nothing runs at import."""
+    found, printed = loaded(*(name for name in modules() if name not in WITH_TORCH))
+    assert {"client.cli", "engine.session", "engine.recognizer", "server.app"} <= found
+    assert not found & {"torch", "transformers", "sounddevice", "jiwer"}
+    assert printed == ""
+
+
+def test_only_those_few_name_torch() -> None:
+    def names_torch(path: Path) -> bool:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return any(target.partition(".")[0] == "torch" for node in ast.walk(tree) for target in imported(node))
+
+    assert {name for name, path in modules().items() if names_torch(path)} <= WITH_TORCH
+
+
+def test_help_comes_without_the_engine() -> None:
+    code = "import sys; from client.cli import app; app(['--help'], standalone_mode=False)"
+    code += "; print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = set(done.stderr.split())
+    assert "client.cli" in found
+    assert not found & {"torch", "numpy", "websockets", "engine.recognizer"}
