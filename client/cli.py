@@ -1,11 +1,12 @@
 """The command `earshot`. What is heavy is imported by the commands that need it, so that `--help` comes at once."""
 
 import asyncio
+import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -50,6 +51,15 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Encoding(StrEnum):
+    """Those of engine.sources.RawFormat."""
+
+    pcm_s16le = "pcm_s16le"
+    pcm_f32le = "pcm_f32le"
+    mulaw = "mulaw"
+    alaw = "alaw"
+
+
 class Format(StrEnum):
     """Those of client.captions.writer."""
 
@@ -68,6 +78,10 @@ ModelOption = Annotated[
         show_default="the bundled one",
     ),
 ]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option("--revision", help="Of a model on the hub: branch, tag or commit.", show_default="the newest"),
+]
 DeviceOption = Annotated[Device, typer.Option("--device", help="What computes; auto: a GPU if there is one.")]
 LatencyOption = Annotated[Latency, typer.Option("--latency", help="How soon words come, against how right they are.")]
 CommitOption = Annotated[
@@ -84,6 +98,11 @@ def main() -> None:
         app()
     except EarshotError as e:
         print(f"earshot: {e}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as e:  # of standard output: what is read, and sockets, have errors of their own
+        print(f"earshot: can't write: {e.strerror or e}", file=sys.stderr)
+        with suppress(OSError):  # else Python tries once more, and says so at length
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
@@ -131,6 +150,7 @@ def demo(device: DeviceOption = Device.auto) -> None:
 )
 def serve(
     model: ModelOption = None,
+    revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 127.0.0.1: this machine alone, 0.0.0.0: all its networks.")
@@ -147,7 +167,9 @@ def serve(
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("websockets").setLevel(logging.WARNING)
     chosen = {} if model is None else {"model": model}
-    asyncio.run(run(build(ServerConfig(device=device, host=host, port=port, latency=latency, **chosen))))
+    asyncio.run(
+        run(build(ServerConfig(revision=revision, device=device, host=host, port=port, latency=latency, **chosen)))
+    )
 
 
 @app.command(
@@ -250,21 +272,49 @@ def stream(
   earshot transcribe --format json *.flac > transcripts.jsonl
 
   earshot transcribe --model ./my-model --device cuda --offline talk.wav
+
+  earshot transcribe --encoding mulaw --rate 8000 call.ul
 """
 )
 def transcribe(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio, or videos with some.")],
     model: ModelOption = None,
+    revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
     commit: CommitOption = Commit.utterance,
     format: FormatOption = Format.text,
     offline: Annotated[bool, typer.Option("--offline", help="One plain forward pass a file, no streaming.")] = False,
+    encoding: Annotated[
+        Encoding | None,
+        typer.Option("--encoding", help="The files are samples without a header.", show_default="by the file"),
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option("--rate", help="Without a header: samples a second.", show_default="16000")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", help="Without a header: channels, interleaved.", show_default="1")
+    ] = None,
 ) -> None:
-    """Transcribe files in this process, with the same streaming engine and no server."""
-    from client.transcribe import transcribe as run
+    """Transcribe files in this process, with the same streaming engine and no server.
 
+    With --encoding, --rate or --channels the files are read as samples without a header, as .raw, .pcm and .s16 always
+    are.
+    """
+    from client.transcribe import transcribe as run
+    from engine.sources import RawFormat
+
+    given = {"encoding": encoding and encoding.value, "sample_rate": rate, "channels": channels}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     status = run(
-        files, model=model, device=device, latency=latency, commit=commit.value, format=format, offline=offline
+        files,
+        model=model,
+        revision=revision,
+        device=device,
+        latency=latency,
+        commit=commit.value,
+        format=format,
+        offline=offline,
+        raw=RawFormat(**chosen) if chosen else None,
     )
     raise typer.Exit(status)

@@ -10,7 +10,7 @@ async with Stream("ws://127.0.0.1:8765") as stream:
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI
+from websockets.protocol import State
 
 from engine.errors import AudioError, ConfigError, EarshotError, ProtocolError
 from server import wire
@@ -154,7 +155,9 @@ class Stream:
         assert self._connection is not None, "a Stream is used with `async with`"
         try:
             await self._connection.send(data)
-        except ConnectionClosed:
+        except (ConnectionClosed, AttributeError):  # asyncio trips over a transport that was closed while it wrote
+            if self._connection.state is not State.CLOSED:
+                raise
             await asyncio.wait(self._tasks[:1])  # the receiver knows why
             raise self._failure or StreamError("closed", f"the stream to {self.url} is over") from None
 
@@ -188,8 +191,9 @@ class Stream:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._connection is not None:
             try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._connection.close()
+                with suppress(AttributeError):  # see _send
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await self._connection.close()
             except TimeoutError:  # a goodbye stands behind audio that the server doesn't read
                 self._connection.transport.abort()
 
@@ -253,5 +257,10 @@ async def _connect(url: str) -> ClientConnection:
         raise StreamError("unreachable", f"{url} answered with HTTP {status}: {advice}") from None
     except (InvalidHandshake, EOFError) as e:
         raise StreamError("unreachable", f"{url} does not speak websocket: {e}") from None
+    except (InvalidURI, UnicodeError) as e:  # UnicodeError: no host can have such a name
+        raise ConfigError(f"{url!r} is no address of a server: {e}") from None
+    except (InvalidProxy, ImportError) as e:
+        raise ConfigError(f"can't use the proxy that the environment names: {e}") from None
     except OSError as e:
-        raise StreamError("unreachable", f"can't reach {url}: {e.strerror or e}") from None
+        reason = e.strerror or str(e) or "the connection was closed; is it ws://, not wss://?"
+        raise StreamError("unreachable", f"can't reach {url}: {reason}") from None

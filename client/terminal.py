@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from math import log10
 from types import TracebackType
 from typing import IO, Self
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from client.captions import CaptionWriter, writer
 from client.live import SampleClock, Screen
-from engine.audio import Pcm, Seconds, to_float
+from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
 from server.wire import Ack, Done, Final, Partial, ServerMessage
 
 QUIET_DB = -60.0
@@ -51,7 +51,7 @@ class Captions:
         """A message that came at `now`. Returns text that is final and leaves the live region."""
         match message:
             case Partial():
-                self._open = message
+                self._open = message if message.text else None
                 self._delay = self._clock.age(message.end, now)
             case Final():
                 self._close(before=message.segment + 1)
@@ -127,9 +127,11 @@ class Written:
 
     def __init__(self, captions: CaptionWriter, file: IO[str]) -> None:
         self._captions, self._file = captions, file
+        self._samples = 0  # since the last `finish`
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """See Screen."""
+        self._samples += len(pcm)
 
     def show(self, message: ServerMessage, now: Seconds) -> None:
         """See Screen."""
@@ -137,10 +139,19 @@ class Written:
             case Final():
                 self._write(self._captions.feed(message))
             case Done():
-                self._write(self._captions.finish(message.duration))
+                self._finish(message.duration)
+
+    def close(self) -> None:
+        """Finishes what was cut short, so that nothing that came is lost; nothing where no audio went out."""
+        if self._samples:
+            self._finish(self._samples / SAMPLE_RATE)
+
+    def _finish(self, duration: Seconds) -> None:
+        self._samples = 0
+        self._write(self._captions.finish(duration))
 
     def _write(self, text: str) -> None:
-        self._file.write(text)
+        self._file.write("".join(c if c.isprintable() or c == "\n" else " " for c in text))
         self._file.flush()
 
 
@@ -158,7 +169,8 @@ def screen(
         with Terminal(console, live=live, meter=meter) as terminal:
             yield terminal
     else:
-        yield Written(captions, console.file)
+        with closing(Written(captions, console.file)) as written:
+            yield written
 
 
 def utterance(partial: Partial) -> Text:

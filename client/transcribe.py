@@ -146,7 +146,7 @@ def plain(runner: Runner, audio: Iterable[Pcm]) -> Iterator[Final]:
     if not kept:
         return
     log_probs = np.concatenate(kept)
-    timing = Timing.of(StreamConfig(), runner.info.grid, 0)
+    timing = Timing.of(StreamConfig(), runner.info.grid)
     segment, whole = Segment(runner.info, timing, 0), WindowPlanner(timing, 0).last(len(log_probs))
     assert whole is not None
     segment.close(whole.end)

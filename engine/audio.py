@@ -38,8 +38,8 @@ def to_pcm(samples: npt.NDArray[np.float32]) -> Pcm:
 
 
 def seconds(samples: int) -> Seconds:
-    """Sample number -> seconds, to the millisecond: what events carry."""
-    return round(samples / SAMPLE_RATE, 3)
+    """Sample number -> seconds, to the nearest millisecond, half up: what events carry."""
+    return (samples * 1000 + SAMPLE_RATE // 2) // SAMPLE_RATE / 1000
 
 
 def from_ms(ms: float) -> int:

@@ -14,6 +14,10 @@ RING_MS = 30_000
 """How much audio of a stream is kept: an utterance of the longest kind, its context, and a few seconds more."""
 
 
+ATTACK_MS = 60
+SILENT_CUT_MS = 500
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """How one stream is cut into windows and utterances.
@@ -79,7 +83,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 class Timing:
     """A StreamConfig on a model's frame grid: all lengths in frames, but `context`, which is in samples.
 
+    attack         voiced blocks in a row that open an utterance
+    silent_cut     in silence a cut follows after as many blocks
     hops           whether hop windows are run
+    partials       whether their text is shown
     provisional    whether their frames are replaced by those of the final window (`commit: utterance`)
     context        samples before a cut that a session needs to start there
     """
@@ -93,13 +100,16 @@ class Timing:
     preroll: int
     tail: int
     longest: int
+    attack: int
+    silent_cut: int
     hops: bool
+    partials: bool
     provisional: bool
     context: int
 
     @classmethod
-    def of(cls, config: StreamConfig, grid: FrameGrid, detector_blocks: int) -> Self:
-        """`detector_blocks`: how many frame hops of audio the voice detector looks back."""
+    def of(cls, config: StreamConfig, grid: FrameGrid, lookback: int = 0, emission_delay: int = 0) -> Self:
+        """`lookback`: how many frame hops of audio the voice detector looks back; `emission_delay`: the model's."""
         left, margin = grid.from_ms(config.left_ms), grid.from_ms(config.margin_ms)
         return cls(
             grid=grid,
@@ -109,11 +119,14 @@ class Timing:
             margin=margin,
             silence=grid.from_ms(config.silence_ms),
             preroll=grid.from_ms(config.preroll_ms),
-            tail=grid.from_ms(config.tail_ms),
+            tail=max(grid.from_ms(config.tail_ms), emission_delay + 1),
             longest=grid.from_ms(config.longest_ms),
+            attack=max(1, grid.from_ms(ATTACK_MS)),
+            silent_cut=max(1, grid.from_ms(SILENT_CUT_MS)),
             hops=config.partials or config.commit == "hop",
+            partials=config.partials,
             provisional=config.commit == "utterance",
-            context=max(left, margin, detector_blocks) * grid.hop,
+            context=max(left, margin, lookback) * grid.hop,
         )
 
     @property

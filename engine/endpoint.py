@@ -8,13 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.audio import Pcm
+from engine.audio import SAMPLE_RATE, Pcm
 from engine.config import Timing
-
-ATTACK_BLOCKS = 3
-"""Voiced blocks in a row that open an utterance."""
-SILENT_CUT_BLOCKS = 25
-"""In silence a cut follows after as many blocks, half a second with a hop of 20 ms."""
 
 
 class VoiceDetector(Protocol):
@@ -26,8 +21,8 @@ class VoiceDetector(Protocol):
 
     lookback: int
 
-    def feed(self, block: Pcm) -> bool:
-        """Takes the next block, samples (hop,)."""
+    def feed(self, blocks: Pcm) -> list[bool]:
+        """Takes the next blocks, samples (N, hop), and judges each."""
         ...
 
 
@@ -36,38 +31,42 @@ class EnergyGate:
 
     Energies are those of the difference signal, which leaves rumble and offset out (Rabiner and Sambur 1975 for the
     idea; Martin 2001, "minimum statistics", for the floor). While a stream is younger than four seconds its floor is
-    taken for low: what is said at once must not be taken for noise.
+    taken for low: what is said at once must not be taken for noise. Whole numbers throughout: the same on any machine.
     """
 
-    WINDOW = 200
+    WINDOW = 4 * SAMPLE_RATE
     SMOOTH = 3
-    lookback = WINDOW + SMOOTH
-    RATIO = 10 ** (7 / 10)
-    QUIET = 8.0**2
-    """Energy of the difference signal (int16 units) that passes for silence in any room."""
+    RATIO = 5
+    """7 dB."""
+    QUIET = 64
+    """Mean square of the difference signal that passes for silence in any room: 8 of 32,768, squared."""
 
-    def __init__(self, *, stream_start: bool = True) -> None:
+    def __init__(self, hop: int, *, stream_start: bool = True) -> None:
+        self.window = self.WINDOW // hop
+        self.lookback = self.window + self.SMOOTH
+        self._quiet = self.QUIET * hop * self.SMOOTH
         self._block = 0
         self._stream_start = stream_start
-        self._energies: deque[float] = deque(maxlen=self.SMOOTH)
-        self._least: deque[tuple[int, float]] = deque()  # increasing energies, the classical sliding minimum
+        self._energies: deque[int] = deque(maxlen=self.SMOOTH)
+        self._least: deque[tuple[int, int]] = deque()  # increasing energies, the classical sliding minimum
 
-    def feed(self, block: Pcm) -> bool:
-        """Takes the next block, samples (hop,)."""
-        difference = np.diff(block.astype(np.float32))
-        energy = float(difference @ difference) / len(block)
+    def feed(self, blocks: Pcm) -> list[bool]:
+        """Takes the next blocks, samples (N, hop), and judges each."""
+        difference = np.diff(blocks.astype(np.int64))
+        return [self._judge(energy) for energy in np.square(difference).sum(axis=1).tolist()]
+
+    def _judge(self, energy: int) -> bool:
         self._energies.append(energy)
-        smooth = sum(self._energies) / len(self._energies)
+        smooth = sum(self._energies) * self.SMOOTH // len(self._energies)  # of SMOOTH blocks
         while self._least and self._least[-1][1] >= smooth:
             self._least.pop()
         self._least.append((self._block, smooth))
-        if self._least[0][0] <= self._block - self.WINDOW:
+        if self._least[0][0] <= self._block - self.window:
             self._least.popleft()
-        floor = max(self._least[0][1], self.QUIET)
-        if self._stream_start and self._block < self.lookback:
-            floor = self.QUIET
+        young = self._stream_start and self._block < self.lookback
+        floor = self._quiet if young else max(self._least[0][1], self._quiet)
         self._block += 1
-        return energy > self.RATIO * floor
+        return energy * self.SMOOTH > self.RATIO * floor
 
 
 class Endpointer:
@@ -96,7 +95,7 @@ class Endpointer:
     def silent_cut(self) -> int | None:
         """In lasting silence: the frame at which to cut, a pre-roll behind the newest block."""
         cut = self.block - self.timing.preroll
-        return cut if self.start is None and not self._run and cut - self.cut >= SILENT_CUT_BLOCKS else None
+        return cut if self.start is None and not self._run and cut - self.cut >= self.timing.silent_cut else None
 
     def feed(self, voiced: bool) -> None:
         """Takes the next block."""
@@ -105,7 +104,7 @@ class Endpointer:
         if voiced:
             self._voiced = self.block
         if self.start is None:
-            if self._run >= ATTACK_BLOCKS:
+            if self._run >= self.timing.attack:
                 self._open()
         elif self.block - self._voiced >= self.timing.silence:
             self.end = min(self.until, self.timing.grid.frames(self.block * self.timing.grid.hop))

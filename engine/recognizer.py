@@ -20,7 +20,9 @@ BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 """How much audio goes into one batch; more gains nothing on the device, and what is urgent waits behind it."""
 
 MESSAGE_SECONDS = 0.1
-"""A live stream's first message was spoken about this long before it came; one that brings more was sent ahead."""
+"""What a live stream sends was spoken this long before it came, at most; what brings more was sent ahead."""
+FORGIVING = 1.25
+"""A stream may be as many times as fast as real time and still count as live: clocks differ, networks stutter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,10 @@ class Batch:
     jobs: list[Job]
     samples: list[Pcm]
 
+    def split(self) -> "list[Batch]":
+        """A batch for each window."""
+        return [Batch([job], [pcm]) for job, pcm in zip(self.jobs, self.samples, strict=True)]
+
 
 class Stream:
     """A session that is served by a recognizer. Made by Recognizer.open()."""
@@ -37,7 +43,8 @@ class Stream:
     def __init__(self, recognizer: "Recognizer", number: int, session: Session) -> None:
         self._recognizer = recognizer
         self._session = session
-        self._began: Seconds | None = None
+        self._lead: Seconds = 0.0  # of the audio over real time
+        self._fed: Seconds = recognizer.clock()
         self.number = number
 
     def feed(self, pcm: Pcm) -> int:
@@ -45,8 +52,9 @@ class Stream:
         accept().
         """
         taken = self._session.feed(pcm)
-        if self._began is None and taken:
-            self._began = self._recognizer.clock() - min(taken / SAMPLE_RATE, MESSAGE_SECONDS)
+        now = self._recognizer.clock()
+        self._lead = max(0.0, self._lead - FORGIVING * (now - self._fed)) + taken / SAMPLE_RATE
+        self._fed = now
         self._queue()
         return taken
 
@@ -103,7 +111,8 @@ class Stream:
         now, timing = self._recognizer.clock(), self._session.timing
         while (window := self._session.next_window()) is not None:
             _, end = timing.grid.span(window.start, window.frames)
-            due = max(now, (self._began or now) + end / SAMPLE_RATE)
+            ahead = self._lead - (self._session.received - end) / SAMPLE_RATE - MESSAGE_SECONDS
+            due = now + max(0.0, ahead)
             patience = FINAL_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
             self._recognizer.scheduler.add(Job(self.number, window, due + patience))
 

@@ -5,7 +5,7 @@ due earlier than its audio would have come in real time, so a stream that sends 
 """
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from engine.audio import Seconds
 from engine.windows import Window, merge
@@ -28,18 +28,6 @@ class Job:
     hops: int = 1
 
 
-@dataclass(slots=True)
-class _Queue:
-    """The jobs of one stream, in order."""
-
-    jobs: deque[Job] = field(default_factory=deque)
-
-    @property
-    def deadline(self) -> Seconds:
-        """That of its most urgent job: the ones before it have to be done first."""
-        return min(job.deadline for job in self.jobs)
-
-
 class Scheduler:
     """add() jobs, take() batches of them.
 
@@ -49,44 +37,48 @@ class Scheduler:
     def __init__(self, batch_frames: int, ladder: "Ladder") -> None:
         self.batch_frames = batch_frames
         self.ladder = ladder
-        self._queues: dict[int, _Queue] = {}
+        self._queues: dict[int, deque[Job]] = {}  # of each stream, in order
+        self._deadlines: dict[int, Seconds] = {}  # of its most urgent job: those before it have to be done first
         self.superseded = 0
 
     def __len__(self) -> int:
-        return sum(len(queue.jobs) for queue in self._queues.values())
+        return sum(map(len, self._queues.values()))
 
     def add(self, job: Job) -> None:
         """Queues a job behind those of its stream."""
-        self._queues.setdefault(job.stream, _Queue()).jobs.append(job)
+        self._queues.setdefault(job.stream, deque()).append(job)
+        self._deadlines[job.stream] = min(job.deadline, self._deadlines.get(job.stream, job.deadline))
 
     def drop(self, stream: int) -> None:
         """Forgets a stream."""
         self._queues.pop(stream, None)
+        self._deadlines.pop(stream, None)
 
     def take(self, now: Seconds) -> list[Job]:
         """The most urgent job, and others of about its length to go with it. Empty if there is none."""
         batch: list[Job] = []
         rung = 0
-        for stream in sorted(self._queues, key=lambda s: self._queues[s].deadline):
+        for stream in sorted(self._deadlines, key=self._deadlines.__getitem__):
             queue = self._queues[stream]
-            while queue.jobs:
+            while queue:
                 job = self._head(queue, now)
                 if not batch:
                     rung = self.ladder.rung(job.window.frames)
                 elif self.ladder.rung(job.window.frames) != rung or (len(batch) + 1) * rung > self.batch_frames:
                     break
                 batch.append(job)
-                queue.jobs.popleft()
+                queue.popleft()
             if (len(batch) + 1) * rung > self.batch_frames:
                 break
-        for job in batch:
-            if job.stream in self._queues and not self._queues[job.stream].jobs:
-                del self._queues[job.stream]
+        for stream in {job.stream for job in batch}:
+            if queue := self._queues[stream]:
+                self._deadlines[stream] = min(job.deadline for job in queue)
+            else:
+                self.drop(stream)
         return batch
 
-    def _head(self, queue: _Queue, now: Seconds) -> Job:
+    def _head(self, jobs: deque[Job], now: Seconds) -> Job:
         """A stream's next job. A hop window that is late is superseded by the one behind it."""
-        jobs = queue.jobs
         while len(jobs) > 1 and jobs[0].deadline < now and jobs[0].window.droppable:
             older, newer = jobs[0], jobs[1]
             if newer.window.final:  # it says all that the older one would, and better

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, LogProbs, seconds
+from engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, seconds
 from engine.config import Timing
 from engine.events import Final, Partial, Word
 from engine.greedy import DecodedWord, GreedyDecoder
@@ -15,7 +15,7 @@ from engine.model import ModelInfo
 from engine.windows import Window
 
 SPLIT_SECONDS = 5
-"""An utterance without a pause is split within its last seconds."""
+"""An utterance without a pause is split within its last seconds, if it is twice as long."""
 
 
 class Segment:
@@ -55,7 +55,8 @@ class Segment:
         if window.final and self.timing.provisional:
             self._replace(window, log_probs)
             return
-        self._waiting[window.emit_from] = window, log_probs
+        if window.emit_from >= self.settled:
+            self._waiting[window.emit_from] = window, log_probs
         while (next_one := self._waiting.pop(self.settled, None)) is not None:
             self._stitch(*next_one)
         self._complete_if_settled()
@@ -79,9 +80,8 @@ class Segment:
     def _complete_if_settled(self) -> None:
         if self.complete or self.timing.provisional or self.end is None or self.settled < self.end:
             return
-        boundary = self.start + self._decoder.boundary
-        if self.split and self.settled - boundary <= SPLIT_SECONDS * SAMPLE_RATE // self.timing.grid.hop:
-            self._finish(self._decoder.settled(), boundary)  # nothing behind the last word boundary was promised
+        if self.split and self.promised >= self.start + split_from(self.settled - self.start, self.timing.grid):
+            self._finish(self._decoder.settled(), self.promised)  # nothing behind the last word boundary was promised
         else:
             self._finish(self._decoder.words(), self.settled)
 
@@ -92,6 +92,11 @@ class Segment:
         self._waiting.clear()
 
     # ---- out
+
+    @property
+    def promised(self) -> int:
+        """The frame of the last settled word boundary: with `commit: hop`, what is before it will not change."""
+        return self.start + self._decoder.boundary
 
     def partials(self) -> list[Partial]:
         """What was shown since the last call."""
@@ -123,7 +128,7 @@ class Segment:
     def _show(self, words: list[DecodedWord], end: int) -> None:
         """A partial, after a window that reached to frame `end`; nothing shown need not be shown again."""
         text = self._text(words)
-        if not text and not self._shown:
+        if not self.timing.partials or not (text or self._shown):
             return
         hop = self.timing.grid.hop
         reach = (end - 1) * hop + self.timing.grid.field
@@ -145,6 +150,11 @@ class Segment:
         return Word(word.text, seconds(start), seconds(end), round(word.confidence, 4))
 
 
+def split_from(frames: int, grid: FrameGrid) -> int:
+    """The first of an utterance's frames at which it may be split: in its last seconds, and its second half."""
+    return max(frames // 2, frames - SPLIT_SECONDS * SAMPLE_RATE // grid.hop)
+
+
 def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
     """Where to split an utterance (T, V) that has no pause, in its last seconds: how many frames to keep, at least 1.
 
@@ -152,7 +162,7 @@ def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
     longest run of blanks; else behind the frame with the most blank.
     """
     vocabulary = info.vocabulary
-    first = max(0, len(log_probs) - SPLIT_SECONDS * SAMPLE_RATE // info.grid.hop)
+    first = split_from(len(log_probs), info.grid)
     ids = log_probs[first:].argmax(-1)
     delimiter = ids == (-1 if vocabulary.delimiter is None else vocabulary.delimiter)
     quiet = delimiter | (ids == vocabulary.blank)

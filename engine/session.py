@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from engine.audio import LogProbs, Pcm
 from engine.config import StreamConfig, Timing
-from engine.endpoint import Endpointer, EnergyGate
+from engine.endpoint import Endpointer, EnergyGate, VoiceDetector
 from engine.events import Event, Flushed
 from engine.model import ModelInfo
 from engine.ring import RingBuffer
@@ -44,15 +44,15 @@ class Session:
 
     def __init__(self, info: ModelInfo, config: StreamConfig, *, cut: int = 0, from_sample: int = 0) -> None:
         self.info = info
-        self.timing = Timing.of(config, info.grid, EnergyGate.lookback)
         self._hop = info.grid.hop
+        self._detector: VoiceDetector = EnergyGate(self._hop, stream_start=from_sample == 0)
+        self.timing = Timing.of(config, info.grid, self._detector.lookback, info.emission_delay)
         assert cut % self._hop == 0 and from_sample == max(0, cut - self.timing.context), (cut, from_sample)
         self.cut = cut
         self.finished = False
         self._ring = RingBuffer(self.timing.ring, from_sample)
-        self._detector = EnergyGate(stream_start=from_sample == 0)
         self._heard = from_sample // self._hop  # blocks that the detector has judged
-        self._voiced: deque[bool] = deque()  # its judgement of the blocks since the open cut
+        self._voiced: deque[tuple[int, bool]] = deque()  # those since the open cut, and its judgement
         self._flushes: deque[int] = deque()
         self._line: deque[Segment | _Mark] = deque()  # oldest first: the committed part of the stream grows at its head
         self._wanted: deque[Window] = deque()
@@ -64,9 +64,12 @@ class Session:
     def feed(self, pcm: Pcm) -> int:
         """Takes samples (S,) while there is room, and says how many; the rest when windows have been accepted."""
         assert not self.finished
-        taken = min(len(pcm), self._ring.room)
-        self._ring.feed(pcm[:taken])
-        self._advance()
+        taken = 0
+        while room := min(len(pcm) - taken, self._ring.room):
+            self._ring.feed(pcm[taken : taken + room])
+            taken += room
+            self._listen()
+            self._advance()  # may make room
         return taken
 
     def flush(self) -> None:
@@ -124,7 +127,7 @@ class Session:
         """Samples whose text is final, or is promised (`commit: hop`)."""
         head = self._line[0] if self._line else self._segment
         if isinstance(head, Segment) and not self.timing.provisional:
-            return max(self.cut, head.settled * self._hop)
+            return max(self.cut, head.promised * self._hop)
         return self.cut
 
     @property
@@ -136,7 +139,7 @@ class Session:
 
     def _restart(self, frame: int) -> None:
         """At a cut: a new endpointer, which hears again what has come since. Nobody is speaking."""
-        while self._heard - len(self._voiced) < frame and self._voiced:
+        while self._voiced and self._voiced[0][0] < frame:
             self._voiced.popleft()
         self._endpointer = Endpointer(self.timing, frame)
         self._planner: WindowPlanner | None = None
@@ -155,13 +158,22 @@ class Session:
             else:
                 break
 
+    def _listen(self) -> None:
+        """The detector hears every block once, however often an endpointer hears it again."""
+        end = self._ring.end // self._hop
+        if end > self._heard:
+            blocks = self._ring.view(self._heard * self._hop, end * self._hop).reshape(-1, self._hop)
+            judged = zip(range(self._heard, end), self._detector.feed(blocks), strict=True)
+            self._voiced.extend(each for each in judged if each[0] >= self._endpointer.cut)
+            self._heard = end
+
     def _block(self) -> None:
         """One block further: an utterance may begin, end, or be too long; else hop windows may fall due."""
         endpointer = self._endpointer
-        endpointer.feed(self._judgement(endpointer.block))
+        first, _ = self._voiced[0]
+        endpointer.feed(self._voiced[endpointer.block - first][1])
         frames = self.info.grid.frames(endpointer.block * self._hop)
-        if endpointer.start is not None and self._segment is None:
-            assert endpointer.start < frames, (endpointer.start, frames)
+        if self._segment is None and endpointer.start is not None and endpointer.start < frames:
             self._open(endpointer.start)
         if self._segment is None:
             if (cut := endpointer.silent_cut) is not None:
@@ -172,16 +184,6 @@ class Session:
             self._close(self._segment.start + self.timing.longest, split=True)
         elif self._planner:
             self._wanted.extend(self._planner.due(frames, endpointer.until))
-
-    def _judgement(self, block: int) -> bool:
-        """Whether a block is voiced. The detector hears every block once, however often an endpointer asks."""
-        while self._heard <= block:
-            first = self._heard * self._hop
-            voiced = self._detector.feed(self._ring.view(first, first + self._hop))
-            self._heard += 1
-            if self._heard > self._endpointer.cut:
-                self._voiced.append(voiced)
-        return self._voiced[block - self._heard]
 
     def _flush(self, sample: int) -> None:
         """Ends what is open with the last frame that is complete at `sample`."""

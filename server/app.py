@@ -42,12 +42,14 @@ class ServerConfig:
     """What `earshot serve` can be told.
 
     model      a checkpoint's folder, or its name on the hub
+    revision   of a model on the hub: branch, tag or commit; None: the newest
     device     auto, cpu or cuda
     port       0: any free one
     latency    preset of the windows: low, balanced or accurate
     """
 
     model: str | Path = BUNDLED
+    revision: str | None = None
     device: str = "auto"
     host: str = "127.0.0.1"
     port: int = 8765
@@ -152,7 +154,7 @@ class Server:
                 ping_timeout=None,  # a pong waits behind audio that isn't read while the engine is behind
                 close_timeout=CLOSE_SECONDS,
             )
-        except OSError as e:
+        except (OSError, UnicodeError) as e:  # UnicodeError: no host can have such a name
             raise ConfigError(_refusal(e, config.host, config.port)) from None
         self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -181,7 +183,11 @@ class Server:
             connection.abort()
 
 
-def _refusal(error: OSError, host: str, port: int) -> str:
+def _refusal(error: OSError | UnicodeError, host: str, port: int) -> str:
+    if isinstance(error, UnicodeError):
+        return (
+            f"can't listen at port {port} of {host!r}: it is no name of a host; host must be an address of this machine"
+        )
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use; choose another one, or 0 for any that is free"
     if error.errno == errno.EACCES:
@@ -196,7 +202,7 @@ def build(config: ServerConfig) -> Server:
     def load() -> Runner:
         from engine.runner import load_runner  # takes torch along, seconds: in the device's thread
 
-        return load_runner(config.model, config.device)
+        return load_runner(config.model, config.device, config.revision)
 
     return Server(config, load)
 

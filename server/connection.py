@@ -4,9 +4,12 @@ import asyncio
 import logging
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from engine.config import StreamConfig
 from engine.recognizer import Stream
@@ -53,10 +56,11 @@ class Connection:
             results = await asyncio.gather(*parts, return_exceptions=True)
             if self._doom:
                 self._doom.cancel()
-        for error in results:
-            if isinstance(error, Exception) and not isinstance(error, ConnectionClosed):
-                log.error("session %s: internal error", self.session, exc_info=error)
-                await self._websocket.close(1011)
+        broken = [e for e in results if isinstance(e, Exception) and not isinstance(e, ConnectionClosed)]
+        for error in broken:
+            log.error("session %s: internal error", self.session, exc_info=error)
+        with suppress(ConnectionClosed), _lost_is_closed(self._websocket):
+            await self._websocket.close(1011 if broken else 1000)
         log.info("session %s: closed, %s", self.session, self._websocket.close_code)
 
     # ---- told by the worker and the server
@@ -86,15 +90,15 @@ class Connection:
         """Socket -> protocol. Goes on behind the end, as the client's goodbye stands behind what it had sent before."""
         while True:
             message = await self._websocket.recv()
+            while self.protocol.blocked:  # only now: while nothing came, the engine may have had much to say
+                self._room.clear()
+                await self._room.wait()
             if isinstance(message, str):
                 self.protocol.receive_text(message)
             else:
                 self.protocol.receive_binary(message)
             self._moved()
             self._worker.wake()
-            while self.protocol.blocked:
-                self._room.clear()
-                await self._room.wait()
 
     async def _write(self) -> None:
         """Protocol -> socket, at the pace of the reader."""
@@ -103,12 +107,14 @@ class Connection:
             self._something.clear()
             for message in self.protocol.messages():
                 self.stuck = True
-                await self._websocket.send(message)
+                with _lost_is_closed(self._websocket):
+                    await self._websocket.send(message)
                 self.stuck = False
             if not self.protocol.blocked:
                 self._room.set()
             if self.protocol.close and not self._something.is_set():
-                await self._websocket.close(*self.protocol.close)
+                with _lost_is_closed(self._websocket):
+                    await self._websocket.close(*self.protocol.close)
                 return
 
     async def _tick(self) -> None:
@@ -130,6 +136,17 @@ class Connection:
             self._room.set()
         if self.protocol.close and not self._doom:
             self._doom = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
+
+
+@contextmanager
+def _lost_is_closed(websocket: ServerConnection) -> Iterator[None]:
+    """Raises ConnectionClosed where asyncio trips over aborting a transport that was closed while it still wrote."""
+    try:
+        yield
+    except AttributeError:
+        if websocket.state is not State.CLOSED:
+            raise
+        raise websocket.protocol.close_exc from None
 
 
 def _limit_buffer(websocket: ServerConnection) -> None:

@@ -38,7 +38,7 @@ ACK_SAMPLES = SAMPLE_RATE // 2
 STALE_FROM = 32
 """With so many messages unsent the reader is slow: a newer partial or ack takes the place of an older one."""
 UNSENT = 256
-"""With so many messages unsent nothing more is read from the client, so that they do not pile up."""
+"""With so many messages unsent, or flushes unanswered, nothing more is read from the client: they do not pile up."""
 
 CLOSE_CODES: Final = {
     "invalid_json": 1008,
@@ -119,15 +119,21 @@ class Protocol:
         self._source: AudioSource | None = None
         self._pending: Pcm = np.zeros(0, np.int16)  # decoded, but the ring was full
         self._finished = False  # the stream knows that no more audio comes
+        self._fault: AudioError | None = None  # in the last bytes of the audio; said once what came before is final
         self._acknowledged = 0
+        self._flushes = 0  # that are not answered yet
         self._unsent: list[wire.ServerMessage] = []
 
     # ---- in
 
     @property
     def blocked(self) -> bool:
-        """Nothing may be received now: the ring is full, or the client doesn't read. update() or messages() ends it."""
-        return self.state is not CLOSED and (len(self._pending) > 0 or len(self._unsent) >= UNSENT)
+        """Nothing may be received now: the ring is full, or the client doesn't read, or flushes faster than the engine
+        answers. update() or messages() ends it.
+        """
+        return self.state is not CLOSED and (
+            len(self._pending) > 0 or len(self._unsent) >= UNSENT or self._flushes >= UNSENT
+        )
 
     @_guarded
     def receive_text(self, text: str | bytes) -> None:
@@ -142,6 +148,7 @@ class Protocol:
                 raise Refused("after_stop", "nothing may follow stop")
             case wire.Flush():
                 assert self.stream
+                self._flushes += 1
                 self.stream.flush()
             case wire.Keepalive():
                 pass
@@ -236,8 +243,11 @@ class Protocol:
 
     def _end(self) -> None:
         assert self._source
-        self._pending = self._source.finish()
         self.state = FINISHING
+        try:
+            self._pending = self._source.finish()
+        except AudioError as e:
+            self._fault = e
 
     def _check_size(self, size: int) -> None:
         assert not self.blocked
@@ -253,12 +263,15 @@ class Protocol:
         while len(self._pending) and (taken := stream.feed(self._pending)):
             self._pending = self._pending[taken:]
         if self.state is FINISHING and not self._finished and not len(self._pending):
+            self._flushes += 1
             stream.finish()
             self._finished = True
         self._publish(stream)
         if stream.received - self._acknowledged >= ACK_SAMPLES:
             self._acknowledge(stream)
         if self._finished and stream.done:
+            if self._fault:
+                raise self._fault
             self._unsent.append(wire.Done(stream.received, seconds(stream.received)))
             self._close(1000, "")
 
@@ -282,6 +295,7 @@ class Protocol:
                     words=words if self._start.words else None,
                 )
             case Flushed():  # what is committed behind it is not said yet
+                self._flushes -= 1
                 return wire.Ack(stream.received, event.cut, event.cut)
 
     def _acknowledge(self, stream: Stream) -> None:

@@ -8,6 +8,7 @@ import logging
 from concurrent.futures import Executor
 from typing import Protocol
 
+from engine.audio import LogProbs
 from engine.config import StreamConfig
 from engine.model import Runner
 from engine.recognizer import Batch, Recognizer, Stream
@@ -70,17 +71,33 @@ class Worker:
                 await self._compute(batch)
 
     async def _compute(self, batch: Batch) -> None:
+        """Runs a batch. If it fails its windows run one by one, so that only the streams that broke it suffer."""
         loop = asyncio.get_running_loop()
         try:
             outputs = await loop.run_in_executor(self._device, self.runner.run, batch.samples)
-            streams = self.recognizer.accept(batch, outputs)
         except Exception:
-            numbers = {job.stream for job in batch.jobs}
-            log.exception("a batch of %d windows failed, and with it %d streams", len(batch.jobs), len(numbers))
-            for number in numbers:
-                if listener := self._listeners.get(number):
-                    listener.failed()
+            if len(batch.jobs) == 1:
+                self._fail(batch)
+                return
+            log.warning("a batch of %d windows failed; they run one by one", len(batch.jobs), exc_info=True)
+            for single in batch.split():
+                await self._compute(single)
+            return
+        for single, output in zip(batch.split(), outputs, strict=True):
+            self._accept(single, output)
+
+    def _accept(self, single: Batch, output: LogProbs) -> None:
+        try:
+            streams = self.recognizer.accept(single, [output])
+        except Exception:
+            self._fail(single)
         else:
             for stream in streams:
                 if listener := self._listeners.get(stream.number):
                     listener.advanced()
+
+    def _fail(self, single: Batch) -> None:
+        (job,) = single.jobs
+        log.exception("a window of stream %d failed", job.stream)
+        if listener := self._listeners.get(job.stream):
+            listener.failed()

@@ -79,16 +79,16 @@ def silence(seconds: float) -> Pcm:
 # ---- the fake encoder
 
 
-def fake_log_probs(pcm: Pcm, edge: int = EDGE) -> LogProbs:
+def fake_log_probs(pcm: Pcm, edge: int = EDGE, grid: FrameGrid = GRID) -> LogProbs:
     """A window of samples (S,) -> (T, V): the symbol whose loudness each frame's first hop has.
 
     Every frame's certainty, and the symbols of the outermost frames with sound in them, depend on every sample of the
     window, as they do in a model with attention.
     """
-    n = GRID.frames(len(pcm))
+    n = grid.frames(len(pcm))
     digest = hashlib.blake2b(pcm.tobytes(), digest_size=8).digest()
     color = int.from_bytes(digest, "little")
-    loud = np.median(np.abs(pcm[: n * GRID.hop].reshape(n, GRID.hop).astype(np.int32)), axis=1)
+    loud = np.median(np.abs(pcm[: n * grid.hop].reshape(n, grid.hop).astype(np.int32)), axis=1)
     ids = np.clip(np.rint((loud - 1000) / 500), 0, VOCABULARY.size - 1).astype(int)
     for k in range(min(edge, n)):
         if ids[k]:
@@ -199,16 +199,18 @@ def noise(samples: int, rng: np.random.Generator, loud: float = 8.0) -> Pcm:
 
 @st.composite
 def utterances(draw: st.DrawFn) -> Pcm:
-    """Speech and pauses, off the frame grid, over a little noise."""
+    """Speech and pauses, short words and long ones, off the frame grid, over noise that comes and goes."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     parts = []
     for _ in range(draw(st.integers(1, 3))):
         parts.append(np.zeros(draw(st.integers(0, 16_000)), np.int16))
-        words = draw(st.lists(st.text(LETTERS, min_size=1, max_size=5), min_size=1, max_size=4))
+        longest = draw(st.sampled_from([5, 5, 25]))
+        words = draw(st.lists(st.text(LETTERS, min_size=1, max_size=longest), min_size=1, max_size=4))
         parts.append(speak(" ".join(words), blocks=draw(st.integers(2, 3))))
-    parts.append(np.zeros(draw(st.integers(0, 16_000)), np.int16))
-    pcm = np.concatenate(parts)
-    return pcm + noise(len(pcm), rng, draw(st.sampled_from([0.0, 2.0])))
+    parts.append(np.zeros(draw(st.sampled_from([0, 300, 9_000, 60_000])), np.int16))
+    for n, loud in enumerate(draw(st.lists(st.sampled_from([0.0, 2.0, 40.0, 300.0]), max_size=len(parts)))):
+        parts[n] = parts[n] + noise(len(parts[n]), rng, loud)
+    return np.concatenate(parts)
 
 
 @st.composite

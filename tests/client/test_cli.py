@@ -27,6 +27,8 @@ def earshot(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | Non
         (["stream", "--url", "http://h", "{wav}"], "'http://h' is no address of a server"),
         (["stream", "--url", "ws://127.0.0.1:{port}", "{wav}"], "no server at ws://127.0.0.1:{port}/v1/stream: start"),
         (["serve", "--host", "", "--port", "0"], "host is empty"),
+        (["serve", "--host", "a..b", "--port", "0"], "'a..b': it is no name of a host"),
+        (["transcribe", "--rate", "1", "{wav}"], "sample rate is 1 Hz"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_on_standard_error(

@@ -208,6 +208,49 @@ async def test_an_orderly_close_without_done_is_a_loss_too() -> None:
             await anext(stream)
 
 
+@pytest.mark.parametrize("by", ["playing", "sending"])
+async def test_a_server_that_fails_while_much_is_unsent_is_a_loss(by: str) -> None:
+    """It reads on after its last word, and so lets asyncio close the transport out of a write."""
+
+    async def script(socket: ServerConnection) -> None:
+        socket.transport.pause_reading()
+        await asyncio.sleep(0.1)  # until the client can't get rid of its audio
+        socket.transport.resume_reading()
+        socket.protocol.fail(1011, "broken")
+        socket.send_data()
+        await socket.wait_closed()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(wire.MESSAGE_BYTES)
+
+    async def stream_to(url: str) -> None:
+        async with Stream(url) as stream:
+            if by == "playing":
+                stream.play(endless())
+                await anext(stream)
+            await stream._play(endless())
+
+    async with scripted(script) as url:
+        with pytest.raises(StreamError, match=r"was lost.*1011.*broken"):
+            await stream_to(url)
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/#part", "ws://user@127.0.0.1:1", "ws://a..b:1"])
+async def test_what_only_looks_like_a_url_is_said(url: str) -> None:
+    with pytest.raises(ConfigError, match="is no address of a server"):
+        async with Stream(url):
+            pass
+
+
+async def test_a_proxy_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "nonsense")
+    monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: False)
+    with pytest.raises(ConfigError, match="proxy that the environment names: nonsense"):
+        async with Stream("ws://192.0.2.1:1"):
+            pass
+
+
 async def test_no_server_is_one_clear_line() -> None:
     async with listening(lambda socket: socket.wait_closed()) as url:
         pass  # the port is free again

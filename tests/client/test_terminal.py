@@ -228,11 +228,30 @@ def test_without_a_terminal_finals_are_plain_lines() -> None:
 def test_other_formats_are_written_to_a_terminal_too(format: str, check: Callable[[str], bool]) -> None:
     out = console()
     with screen(out, format=format, file="talk.opus") as written:
+        written.hear(quiet(1), 0.0, now=1.0)
         written.show(HELLO, now=1.3)
         written.show(Done(16_000, 1.0), now=1.4)
     assert isinstance(out.file, StringIO)
     assert check(out.file.getvalue())
     assert "\x1b" not in out.file.getvalue()
+
+
+def test_what_came_is_written_where_a_stream_is_cut_short() -> None:
+    out = Console(file=StringIO(), width=80)
+    with screen(out, format="json", file="talk.opus") as written:
+        written.hear(quiet(1.5), 0.0, now=1.0)
+        written.show(HELLO, now=1.3)
+    assert isinstance(out.file, StringIO)
+    whole = json.loads(out.file.getvalue())
+    assert (whole["text"], whole["duration"]) == ("HELLO WORLD", 1.5)
+
+
+def test_nothing_is_written_where_a_stream_never_began() -> None:
+    out = Console(file=StringIO(), width=80)
+    with pytest.raises(OSError, match="no server"), screen(out, format="json"):
+        raise OSError("no server")
+    assert isinstance(out.file, StringIO)
+    assert out.file.getvalue() == ""
 
 
 def test_a_format_there_is_not_is_said() -> None:

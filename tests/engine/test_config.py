@@ -42,5 +42,5 @@ def test_lengths_in_frames() -> None:
     timing = Timing.of(StreamConfig(), GRID, 203)
     assert (timing.hop, timing.left, timing.right, timing.silence, timing.longest) == (24, 160, 16, 32, 1000)
     assert timing.context == 203 * 320
-    assert not Timing.of(StreamConfig(partials=False), GRID, 0).hops
-    assert Timing.of(StreamConfig(partials=False, commit="hop"), GRID, 0).hops
+    assert not Timing.of(StreamConfig(partials=False), GRID).hops
+    assert Timing.of(StreamConfig(partials=False, commit="hop"), GRID).hops

@@ -6,18 +6,24 @@ from hypothesis import strategies as st
 
 from engine.audio import Pcm
 from engine.config import StreamConfig, Timing
-from engine.endpoint import ATTACK_BLOCKS, SILENT_CUT_BLOCKS, Endpointer, EnergyGate
+from engine.endpoint import Endpointer, EnergyGate
 from tests.helpers import GRID, noise
 
 HOP = GRID.hop
 
 
-def blocks(pcm: Pcm) -> list[Pcm]:
-    return list(pcm[: len(pcm) // HOP * HOP].reshape(-1, HOP))
+def blocks(pcm: Pcm) -> Pcm:
+    return pcm[: len(pcm) // HOP * HOP].reshape(-1, HOP)
+
+
+LOOKBACK = EnergyGate(HOP).lookback
 
 
 def endpointer(cut: int = 0, **settings: int) -> Endpointer:
-    return Endpointer(Timing.of(StreamConfig(**settings), GRID, 0), cut)  # type: ignore[arg-type]
+    return Endpointer(Timing.of(StreamConfig(**settings), GRID), cut)  # type: ignore[arg-type]
+
+
+ATTACK, SILENT_CUT = endpointer().timing.attack, endpointer().timing.silent_cut
 
 
 @given(
@@ -28,35 +34,31 @@ def test_the_gate_looks_back_no_further_than_it_says(parts: list[tuple[int, int]
     """A gate that has heard only the newest `lookback` blocks judges as one that has heard all."""
     rng = np.random.default_rng(0)
     heard = blocks(np.concatenate([noise(n * HOP, rng, loud) for n, loud in parts]))
-    whole = EnergyGate()
-    judged = [whole.feed(block) for block in heard]
+    judged = EnergyGate(HOP).feed(heard)
     start = data.draw(st.integers(0, len(heard) - 1))
-    begin = max(0, start - EnergyGate.lookback)
-    late = EnergyGate(stream_start=begin == 0)
-    again = [late.feed(block) for block in heard[begin:]]
+    begin = max(0, start - LOOKBACK)
+    late = EnergyGate(HOP, stream_start=begin == 0)
+    again = [voiced for block in heard[begin:] for voiced in late.feed(block[None])]
     assert again[start - begin :] == judged[start:]
 
 
 def test_steady_noise_becomes_silence_and_what_rises_above_it_is_voice() -> None:
     rng = np.random.default_rng(0)
-    gate = EnergyGate()
-    room = [gate.feed(block) for block in blocks(noise(16000 * 8, rng, 100))]
-    assert not any(room[EnergyGate.lookback :])
-    voice = [gate.feed(block) for block in blocks(noise(8000, rng, 400))]
-    assert all(voice)
+    gate = EnergyGate(HOP)
+    assert not any(gate.feed(blocks(noise(16000 * 8, rng, 100)))[LOOKBACK:])
+    assert all(gate.feed(blocks(noise(8000, rng, 400))))
 
 
 def test_digital_silence_rumble_and_offset_are_silence() -> None:
-    gate = EnergyGate()
+    gate = EnergyGate(HOP)
     rumble = (3000 * np.sin(2 * np.pi * 8 * np.arange(16000) / 16000)).astype(np.int16)
-    assert not any(gate.feed(block) for block in blocks(np.concatenate([np.zeros(16000, np.int16), rumble])))
-    assert not any(gate.feed(block) for block in blocks(np.full(16000, 1234, np.int16)))
+    assert not any(gate.feed(blocks(np.concatenate([np.zeros(16000, np.int16), rumble]))))
+    assert not any(gate.feed(blocks(np.full(16000, 1234, np.int16))))
 
 
 def test_what_is_said_at_once_is_heard() -> None:
     rng = np.random.default_rng(0)
-    gate = EnergyGate()
-    assert all(gate.feed(block) for block in blocks(noise(3200, rng, 200)))
+    assert all(EnergyGate(HOP).feed(blocks(noise(3200, rng, 200))))
 
 
 def test_an_utterance_has_preroll_and_tail() -> None:
@@ -78,21 +80,21 @@ def test_a_pause_shorter_than_silence_is_bridged() -> None:
 def test_clicks_open_nothing_but_a_flush_makes_them_an_utterance() -> None:
     e = endpointer(preroll_ms=0)
     for _ in range(5):
-        for voiced in [False] * 3 + [True] * (ATTACK_BLOCKS - 1):
+        for voiced in [False] * 3 + [True] * (ATTACK - 1):
             e.feed(voiced)
     assert e.start is None
     e.finish()
-    assert e.start == 25 - (ATTACK_BLOCKS - 1)
+    assert e.start == 25 - (ATTACK - 1)
 
 
 def test_in_silence_cuts_follow_a_preroll_behind() -> None:
     e = endpointer(cut=100, preroll_ms=200)
-    for _ in range(SILENT_CUT_BLOCKS + 9):
+    for _ in range(SILENT_CUT + 9):
         e.feed(False)
     assert e.silent_cut is None
     e.feed(False)
-    assert e.silent_cut == 100 + SILENT_CUT_BLOCKS
-    assert SILENT_CUT_BLOCKS * HOP < 16000, "at least every second"
+    assert e.silent_cut == 100 + SILENT_CUT
+    assert SILENT_CUT * HOP < 16000, "at least every second"
 
 
 @given(st.lists(st.booleans(), max_size=200), st.integers(0, 400), st.integers(100, 600))

@@ -15,7 +15,7 @@ INFO = ModelInfo("fake", "", GRID, VOCABULARY, emission_delay=3)
 
 
 def segment(start: int = 0, **settings: str) -> Segment:
-    return Segment(INFO, Timing.of(StreamConfig(**settings), GRID, 0), start)  # type: ignore[arg-type]
+    return Segment(INFO, Timing.of(StreamConfig(**settings), GRID), start)  # type: ignore[arg-type]
 
 
 def rows(text: str) -> LogProbs:
@@ -63,6 +63,18 @@ def test_the_final_window_replaces_the_hops() -> None:
     # frame 10 with a field of 400 and a delay of 3 frames: its hop's middle is 3200 + 40 - 960
     assert final.start == final.words[0].start == pytest.approx((3200 + 40 - 960) / 16000, abs=0.001)
     assert final.words[0].end == pytest.approx((13 * 320 + 40 - 960) / 16000, abs=0.001)
+
+
+def test_the_confidence_of_a_final_is_the_mean_of_its_words() -> None:
+    s = segment()
+    s.close(6)
+    log_probs = rows("A|B|C|")
+    log_probs[2, VOCABULARY.symbols.index("B")] = np.log(0.3)
+    s.accept(Window(0, 6, 0, 6, True, False, 0), log_probs)
+    final = s.final()
+    assert final is not None
+    assert [word.confidence for word in final.words] == [0.9, pytest.approx(0.3), 0.9]
+    assert final.confidence == pytest.approx((0.9 * 0.3 * 0.9) ** (1 / 3), abs=1e-4)
 
 
 def test_without_words_there_is_no_final_and_what_was_shown_is_withdrawn() -> None:

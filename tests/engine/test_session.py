@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.config import StreamConfig
+from engine.config import Commit, StreamConfig
 from engine.events import Final, Flushed, Partial
 from engine.session import Session
-from tests.helpers import INFO, drain, fake_log_probs, finals, partials, run_session, silence, speak, transcript
+from tests.helpers import INFO, drain, fake_log_probs, finals, noise, partials, run_session, silence, speak, transcript
 
+COMMITS: tuple[Commit, ...] = ("utterance", "hop")
 CONFIG = StreamConfig(hop_ms=240, silence_ms=400, tail_ms=200, preroll_ms=200)
 
 
@@ -85,6 +86,66 @@ def test_finals_come_in_order_whichever_is_computed_first() -> None:
     assert not session.wants(first)
     session.accept(first, fake_log_probs(samples[0]))
     assert session.events() == []
+
+
+def test_committed_is_what_is_promised_and_never_goes_back() -> None:
+    for commit in COMMITS:
+        session = Session(INFO, StreamConfig(hop_ms=240, longest_ms=6850, commit=commit))
+        committed = [0]
+        for chunk in np.array_split(speak("ABCDEFGHIJKLMNOPQRST AB " * 8, 3), 400):
+            session.feed(chunk)
+            promised = {event.segment for event in partials(drain(session)) if event.stable}
+            committed.append(session.committed)
+            assert session.cut <= session.committed <= session.received
+            if promised and commit == "utterance":
+                assert session.committed == session.cut
+        assert committed == sorted(committed)
+        assert len(set(committed)) >= (2 if commit == "utterance" else 4)
+
+
+def test_a_flush_in_silence_encodes_no_more_than_the_tail() -> None:
+    session = Session(INFO, StreamConfig(partials=False, tail_ms=100, silence_ms=640))
+    session.feed(np.concatenate([silence(0.3), speak("ABC"), silence(0.5)]))
+    session.flush()
+    window = session.next_window()
+    assert window is not None
+    end = round(0.3 * 50) + len(speak("ABC")) // 320
+    assert window.emit_to == end + 5
+
+
+def test_no_cut_falls_into_an_onset() -> None:
+    """Silence is not cut while what may be the beginning of a word is heard."""
+    timing = Session(INFO, StreamConfig(preroll_ms=0)).timing
+    for blocks in range(timing.silent_cut - 2, timing.silent_cut + 3):
+        session = Session(INFO, StreamConfig(preroll_ms=0))
+        session.feed(np.concatenate([np.zeros(blocks * 320, np.int16), speak("ABC"), silence(0.4)]))
+        session.finish()
+        assert transcript(drain(session)).endswith("BC")
+        assert session.cut % 320 == 0
+
+
+def test_without_partials_commit_hop_shows_none() -> None:
+    pcm = np.concatenate([silence(0.3), speak("ONE TWO THREE FOUR"), silence(1)])
+    events = run_session(pcm, StreamConfig(commit="hop", partials=False))
+    assert transcript(events) == "ONE TWO THREE FOUR"
+    assert not partials(events)
+
+
+def test_silence_of_any_length_is_taken_at_once() -> None:
+    session = Session(INFO, StreamConfig())
+    assert session.feed(silence(100)) == 1_600_000
+    assert session.next_window() is None
+
+
+@pytest.mark.parametrize("commit", COMMITS)
+@pytest.mark.parametrize("longest_ms", [1000, 3000, 7000])
+def test_speech_without_words_or_pauses_is_split_all_the_same(commit: Commit, longest_ms: int) -> None:
+    config = StreamConfig(longest_ms=longest_ms, commit=commit)
+    for pcm in (speak("ABCDEFGHIJ" * 20), noise(160_000, np.random.default_rng(0), 300)):
+        session = Session(INFO, config)
+        events = run_session(np.concatenate([silence(0.5), pcm]), config, session=session)
+        assert len(finals(events)) <= 2 * len(pcm) / (longest_ms * 16) + 2
+        assert session.received - session.cut < 640
 
 
 def test_a_full_ring_takes_no_more_until_windows_are_accepted() -> None:

@@ -67,9 +67,9 @@ def lose_flush(self: Session, sample: int) -> None:
 
 
 def accept_and_listen(self: Session, window: Window, log_probs: LogProbs) -> None:
-    """The endpointer hears the hop frames: blank is silence."""
+    """The endpointer reads the hop frames: a blank among them makes the pause longer."""
     session_accept(self, window, log_probs)
-    if window.droppable and log_probs[-1].argmax() == self.info.vocabulary.blank:
+    if window.droppable and (log_probs.argmax(-1) == self.info.vocabulary.blank).any():
         self._endpointer._voiced -= 3
 
 
@@ -80,7 +80,7 @@ BREAKAGES: dict[str, tuple[list[tuple[Any, str, Callable[..., Any]]], Callable[[
     ),
     "windows planned per message": (
         [(Session, "feed", feed_and_plan), (WindowPlanner, "due", no_hops)],
-        test_invariants.test_transcript_is_a_pure_function_of_the_audio,
+        test_invariants.test_one_sample_at_a_time,
     ),
     "a leak between rows of a batch": (
         [(FakeRunner, "run", run_with_neighbours)],

@@ -5,18 +5,21 @@ catches.
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine.session
-from engine.audio import LogProbs, Pcm
+from engine.audio import FrameGrid, LogProbs, Pcm
 from engine.config import Commit, StreamConfig, Timing
 from engine.endpoint import EnergyGate
-from engine.events import Event, Final, Flushed
+from engine.events import Event, Final, Flushed, Partial
 from engine.model import ModelInfo
 from engine.segment import Segment, split_frame
 from engine.session import Session
@@ -29,6 +32,7 @@ from tests.helpers import (
     drain,
     fake_log_probs,
     finals,
+    pieces,
     plain_text,
     positions,
     run_session,
@@ -44,16 +48,24 @@ COMMITS: tuple[Commit, ...] = ("utterance", "hop")
 # ---- 1. one clock
 
 
-@given(pcm=utterances(), config=configs(), seconds=st.integers(1, 5))
-def test_one_clock(pcm: Pcm, config: StreamConfig, seconds: int) -> None:
-    """Segment numbers, cuts and times are those of the stream: silence before it moves them all by its length."""
-    late = np.concatenate([silence(seconds * 4), pcm])
-    shift = len(late) - len(pcm)
-    for event in run_session(late, config):
-        if isinstance(event, Final):
-            assert shift - config.preroll_ms * 16 - HOP <= event.segment < event.cut <= len(late)
-            assert event.segment % HOP == event.cut % HOP == 0
-            assert event.start >= shift / 16000 - 0.001 and event.end <= len(late) / 16000
+@given(pcm=utterances(), config=configs(), blocks=st.integers(1, 100))
+def test_one_clock(pcm: Pcm, config: StreamConfig, blocks: int) -> None:
+    """Silence before it moves all that a stream says by its length, and changes nothing else."""
+    early = np.concatenate([silence(5), pcm])
+    late = np.concatenate([silence(5), np.zeros(blocks * HOP, np.int16), pcm])
+    assert [shifted(event, blocks * HOP) for event in run_session(early, config)] == run_session(late, config)
+
+
+def shifted(event: Event, samples: int) -> Event:
+    """The event of a stream that begins so many samples later, a whole number of milliseconds."""
+    if isinstance(event, Flushed):
+        return Flushed(event.cut + samples)
+    later = samples / 16000
+    start, end, segment = round(event.start + later, 3), round(event.end + later, 3), event.segment + samples
+    if isinstance(event, Partial):
+        return replace(event, start=start, end=end, segment=segment)
+    words = tuple(replace(w, start=round(w.start + later, 3), end=round(w.end + later, 3)) for w in event.words)
+    return replace(event, start=start, end=end, segment=segment, cut=event.cut + samples, words=words)
 
 
 # ---- 2. every frame is committed exactly once
@@ -68,9 +80,11 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
         events = run_session(pcm, config, flushes=flushes, session=session)
     covered = [k for segment in segments for k in range(segment.start, segment.end or 0)]
     assert covered == sorted(set(covered))
+    for segment in segments:
+        fed, length = segment._decoder._frame, (segment.end or 0) - segment.start
+        assert fed == length or (fed > length and segment.split and config.commit == "hop")
     assert session.cut == session.committed == GRID.frames(len(pcm)) * HOP
-    gate = EnergyGate()
-    voiced = [gate.feed(block) for block in pcm[: len(pcm) // HOP * HOP].reshape(-1, HOP)]
+    voiced = EnergyGate(HOP).feed(pcm[: len(pcm) // HOP * HOP].reshape(-1, HOP))
     cuts = {s.end for s in segments} | {event.cut // HOP for event in events if isinstance(event, Flushed)}
     for k in range(2, GRID.frames(len(pcm))):
         if all(voiced[k - 2 : k + 1]) and not cuts & {k - 1, k}:
@@ -141,16 +155,19 @@ def test_identity_with_one_plain_pass(pcm: Pcm, config: StreamConfig, data: st.D
     engine's stream.
     """
     config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance"})
-    flushes = data.draw(positions(pcm, 2))
-    for final in finals(run_session(pcm, config, flushes=flushes)):
+    with recorded_segments() as segments:
+        events = run_session(pcm, config, flushes=data.draw(positions(pcm, 2)))
+    split = {segment.start for segment in segments if segment.split}
+    for final in finals(events):
         start, end = final.segment // HOP, final.cut // HOP
         margin = min(start, round(config.margin_ms / 20))
-        texts = set()
-        longest = start + round(config.longest_ms / 20)
-        for last in {end, min(longest, GRID.frames(len(pcm)))}:  # a split utterance's window is longer than its text
-            window = pcm[(start - margin) * HOP : (last - 1) * HOP + GRID.field]
-            texts.add(plain_text(fake_log_probs(window)[margin : margin + end - start]))
-        assert final.text in texts
+        last = start + round(config.longest_ms / 20) if start in split else end
+        window = pcm[(start - margin) * HOP : (last - 1) * HOP + GRID.field]
+        log_probs = fake_log_probs(window)[margin : margin + end - start]
+        assert final.text == plain_text(log_probs)
+        certainty = float(np.exp(log_probs.max()))  # the fake encoder is as sure of every frame of a window
+        assert abs(final.confidence - certainty) < 2e-4
+        assert all(abs(word.confidence - certainty) < 2e-4 for word in final.words)
 
 
 # ---- 6. bounded
@@ -168,7 +185,25 @@ def test_bounded_memory(pcm: Pcm, config: StreamConfig) -> None:
         assert len(session._voiced) * HOP <= most
         assert len(session._line) <= 1
         assert not session._wanted and not session._flushes
+        assert not any(isinstance(item, Segment) and item._waiting for item in session._line)
     assert session._ring._pcm.nbytes == 960_000
+
+
+@given(pcm=utterances(), config=configs())
+def test_bounded_work(pcm: Pcm, config: StreamConfig) -> None:
+    """What is encoded for a second of audio has a bound: the windows' overlap, twice where an utterance is split."""
+    encoded = 0
+
+    def encode(window: Pcm) -> LogProbs:
+        nonlocal encoded
+        encoded += GRID.frames(len(window))
+        return fake_log_probs(window)
+
+    timing = Session(INFO, config).timing
+    run_session(pcm, config, encode=encode)
+    overlap = (timing.left + timing.hop + timing.right) / timing.hop
+    around = (timing.margin + timing.preroll + timing.tail) / (timing.attack + timing.silence)
+    assert encoded <= (GRID.frames(len(pcm)) + timing.left + 100) * (2 * overlap + 2 * around + 4)
 
 
 @given(config=configs(), text=st.text("AB C", min_size=1, max_size=8).filter(lambda s: s.split()))
@@ -223,18 +258,57 @@ def test_windows_are_stateless(pcm: Pcm, config: StreamConfig, seed: int) -> Non
 @given(pcm=utterances(), config=configs(), data=st.data())
 def test_a_session_started_at_a_cut_is_the_same_session(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
     """run(audio) = run(audio up to a later point) + run from any cut there was."""
-    flushes = data.draw(positions(pcm, 2))
-    whole = run_session(pcm, config, flushes=flushes)
     later = data.draw(st.integers(0, len(pcm)))
-    first = Session(INFO, config)
-    said = run_session(pcm[:later], config, flushes=[f for f in flushes if f <= later], session=first, finish=False)
-    cuts = {0, first.cut} | {event.cut for event in said if isinstance(event, Final | Flushed)}
+    first, cuts = Session(INFO, config), {0}
+    for piece in pieces(pcm[:later], range(0, later, 1000)):
+        run_session(piece, config, session=first, finish=False)
+        cuts.add(first.cut)
     cut = data.draw(st.sampled_from(sorted(cuts)))
     begin = max(0, cut - first.timing.context)
+    for flushes in ([], [f for f in data.draw(positions(pcm, 2)) if f > later]):
+        second = Session(INFO, config, cut=cut, from_sample=begin)
+        rest = run_session(pcm[begin:], config, flushes=[f - begin for f in flushes], session=second)
+        whole = run_session(pcm, config, flushes=flushes)
+        assert texts(rest) == [event for event in texts(whole) if event.segment >= cut]
+
+
+@given(pcm=utterances(), config=configs(), data=st.data())
+def test_a_session_started_at_the_cut_of_a_flush_is_the_same_session(
+    pcm: Pcm, config: StreamConfig, data: st.DataObject
+) -> None:
+    """Also where a flush is sent again whose answer did not come through."""
+    flushes = data.draw(positions(pcm, 3))
+    whole = run_session(pcm, config, flushes=flushes)
+    cut = data.draw(st.sampled_from([0] + [event.cut for event in whole if isinstance(event, Final | Flushed)]))
+    begin = max(0, cut - Session(INFO, config).timing.context)
     second = Session(INFO, config, cut=cut, from_sample=begin)
     rest = run_session(pcm[begin:], config, flushes=[f - begin for f in flushes if f > cut], session=second)
-    kept = [event for event in said if isinstance(event, Final) and event.cut <= cut]
-    assert kept + finals(rest) == finals(whole)
+    assert texts(rest) == [event for event in texts(whole) if event.segment >= cut]
+
+
+def texts(events: list[Event]) -> list[Partial | Final]:
+    """All but the answers to flushes."""
+    return [event for event in events if not isinstance(event, Flushed)]
+
+
+# ---- any model
+
+
+@pytest.mark.parametrize("grid", [FrameGrid(320, 560), FrameGrid(160, 400), FrameGrid(640, 1040), FrameGrid(320, 1300)])
+@given(pcm=utterances(), config=configs(), data=st.data())
+@settings(max_examples=20)
+def test_any_grid_and_no_delimiter(grid: FrameGrid, pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
+    """Hop and field are the model's, and its script may have no words."""
+    info = replace(INFO, grid=grid, vocabulary=replace(VOCABULARY, delimiter=data.draw(st.sampled_from([None, 1]))))
+    encode = partial(fake_log_probs, grid=grid)
+    whole = run_session(pcm, config, session=Session(info, config), encode=encode)
+    cuts = data.draw(positions(pcm, 5))
+    assert run_session(pcm, config, session=Session(info, config), encode=encode, cuts=cuts) == whole
+    cut = data.draw(st.sampled_from([0] + [final.cut for final in finals(whole)]))
+    begin = max(0, cut - Session(info, config).timing.context)
+    second = Session(info, config, cut=cut, from_sample=begin)
+    rest = run_session(pcm[begin:], config, session=second, encode=encode)
+    assert texts(rest) == [event for event in texts(whole) if event.segment >= cut]
 
 
 # ---- hop policy
@@ -293,7 +367,7 @@ def test_split_frame_prefers_a_delimiter_then_a_pause_then_the_most_blank() -> N
 
     info = ModelInfo("fake", "", GRID, VOCABULARY)
     assert split_frame(rows("AB___CD_|_EF"), info) == 9
-    assert split_frame(rows("AB___CDEF"), info) == 3
+    assert split_frame(rows("ABCDE___F"), info) == 6
     most = rows("ABCD")
     most[2, VOCABULARY.blank] = np.log(0.3)
     assert split_frame(most, info) == 3

@@ -1,6 +1,8 @@
 """Flow: a socket is not read while there is no room, and a reader is waited for, within bounds."""
 
 import asyncio
+import logging
+import socket
 import threading
 from collections.abc import Sequence
 
@@ -10,6 +12,7 @@ import pytest
 from engine.audio import LogProbs, Pcm, seconds
 from engine.config import StreamConfig
 from server import app, connection, wire
+from server.protocol import UNSENT
 from tests.helpers import FakeRunner, finals, run_session, silence, speak
 from tests.server.loopback import connected, cut, dictate, hear, send, serving, talk, text, until
 
@@ -83,6 +86,47 @@ async def test_a_reader_that_does_not_read_its_end_is_given_up(monkeypatch: pyte
         await until(lambda: not server.sessions)
         await hear(websocket)
         await sending
+
+
+async def test_what_comes_after_the_engine_said_much_to_a_slow_reader_is_no_mistake() -> None:
+    """The socket is being waited for while the engine fills the queue, and nothing may be received then."""
+    runner = HeldRunner()
+    async with (
+        serving(runner) as server,
+        connected(server, wire.Start(partials=False), receive_buffer=4096) as websocket,
+    ):
+        await until(lambda: bool(server.sessions))
+        (session,) = server.sessions
+        while not session.stuck:
+            await send(websocket, *[wire.Flush()] * 50)
+            await asyncio.sleep(0.002)
+        stream = session.protocol.stream
+        assert stream
+        talked = np.concatenate([silence(0.2), speak("HI"), silence(0.2)])
+        await send(websocket, talked.tobytes(), *[wire.Flush()] * (UNSENT - 1))
+        await until(lambda: session.protocol._flushes == UNSENT - 1 and not session.protocol.blocked)
+        session.protocol._unsent += [wire.Ack(0, 0, 0)]
+        runner.go.set()
+        await until(lambda: session.protocol.blocked and session.protocol._flushes == 0)
+        await send(websocket, wire.Keepalive(), wire.Stop())
+        heard = await hear(websocket)
+    assert isinstance(heard[-1], wire.Done)
+    assert text(heard) == "HI"
+
+
+async def test_a_reader_that_has_said_its_last_and_reads_on_is_no_mistake_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It closes its half, and so lets asyncio close the transport out of a write."""
+    async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
+        sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
+        await until(lambda: any(session.stuck and session.protocol.blocked for session in server.sessions))
+        websocket.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        with caplog.at_level(logging.ERROR):
+            await hear(websocket)
+            await until(lambda: not server.sessions)
+        await sending
+    assert not caplog.records
 
 
 async def test_a_refused_client_that_goes_on_sending_learns_why() -> None:

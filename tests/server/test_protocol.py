@@ -104,7 +104,7 @@ def test_ready() -> None:
             model="fake",
             fingerprint=fingerprint(INFO, wire.Start(), config),
             resumable=False,
-            context=Timing.of(config, INFO.grid, EnergyGate.lookback).context,
+            context=Timing.of(config, INFO.grid, EnergyGate(INFO.grid.hop).lookback).context,
             sample_rate=16_000,
             window_ms=4000,
             hop_ms=480,
@@ -510,6 +510,21 @@ def test_a_reader_that_does_not_read_is_not_read() -> None:
     line.listen()
     assert not line.protocol.blocked
     assert len(line.acks) == UNSENT - 1
+
+
+def test_flushes_that_wait_for_the_engine_do_not_pile_up() -> None:
+    line = Line()
+    line.send(wire.Start(), TALK, *[wire.Flush()] * (UNSENT - 1), compute=False)
+    line.listen()
+    assert not line.protocol.blocked
+    line.send(wire.Flush(), compute=False)
+    line.listen()
+    assert line.protocol.blocked
+    line.compute()
+    assert not line.protocol.blocked
+    line.send(wire.Stop())
+    assert [final.text for final in line.finals] == ["HELLO"]
+    assert isinstance(line.heard[-1], wire.Done)
 
 
 def test_a_client_that_leaves_is_forgotten() -> None:

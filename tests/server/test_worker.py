@@ -80,6 +80,19 @@ async def test_a_batch_that_fails_ends_its_own_streams(caplog: pytest.LogCapture
     assert "the device is on fire" in caplog.text
 
 
+async def test_a_window_that_fails_takes_no_other_of_its_batch_along(caplog: pytest.LogCaptureFixture) -> None:
+    loud = FakeRunner(fail_on=lambda pcm: bool(np.abs(pcm.astype(np.int32)).max() > 30_000))
+    async with working(loud) as worker:
+        ears = [Ear() for _ in range(3)]
+        streams = [worker.open(CONFIG, ear) for ear in ears]
+        for stream, loudness in zip(streams, (1, 16, 1), strict=True):
+            tell(worker, stream, speak("A") * np.int16(loudness))
+        await until(lambda: ears[1].failures == 1 and streams[0].done and streams[2].done)
+        assert [text(stream) for stream in streams] == [["A"], [], ["A"]]
+        assert [ear.failures for ear in ears] == [0, 1, 0]
+    assert "a batch of 3 windows failed" in caplog.text
+
+
 async def test_a_closed_stream_is_not_told_of() -> None:
     runner = FakeRunner()
     async with working(runner) as worker:
