@@ -129,7 +129,7 @@ def test_captions(tmp_path: Path) -> None:
     assert run([path], stream_method(), "srt")[1] == (
         "1\n00:00:01,503 --> 00:00:02,503\nHELO WORLD\n\n2\n00:00:03,883 --> 00:00:04,440\nBYE\n\n"
     )
-    assert run([path], stream_method(), "vtt")[1].startswith("WEBVTT\n\n00:00:01.502 --> 00:00:02.502\nHELO WORLD\n\n")
+    assert run([path], stream_method(), "vtt")[1].startswith("WEBVTT\n\n00:00:01.503 --> 00:00:02.503\nHELO WORLD\n\n")
 
 
 def test_a_file_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
