@@ -16,6 +16,10 @@ from engine.windows import Window
 
 SPLIT_SECONDS = 5
 """An utterance without a pause is split within its last seconds, if it is twice as long."""
+CONFIRMATIONS = 2
+"""A provisional word is stable once as many newer windows in a row, which hear more of what follows, agree on it."""
+EDGE_FRAMES, SHIFT_FRAMES = 5, 3
+"""A window says nothing of words that begin in its first frames; the same word may begin a little sooner or later."""
 
 
 class Segment:
@@ -40,6 +44,8 @@ class Segment:
         self._partials: list[Partial] = []
         self._shown = ""
         self._words: list[DecodedWord] = []
+        self._confirmed: list[int] = []  # by how many windows in a row, each settled word
+        self._stable = 0  # words
 
     # ---- in
 
@@ -63,10 +69,32 @@ class Segment:
 
     def _stitch(self, window: Window, log_probs: LogProbs) -> None:
         emitted = window.emit_to - window.start
+        if self.timing.provisional:
+            self._confirm(window, log_probs[:emitted])
         self._decoder.feed(log_probs[window.emit_from - window.start : emitted])
         self.settled = window.emit_to
         if not window.final:
             self._show(self._decoder.peek(log_probs[emitted:]).words(), window.end)
+
+    def _confirm(self, window: Window, log_probs: LogProbs) -> None:
+        """Looks again at the settled words that are not stable yet."""
+        words = self._decoder.settled()
+        self._confirmed += [0] * (len(words) - len(self._confirmed))
+        if self._stable == len(words):
+            return
+        first = max(0, self.start + words[self._stable].start - EDGE_FRAMES - window.start)
+        again = GreedyDecoder(self.info.vocabulary)
+        again.feed(log_probs[first:])
+        shift = self.start - window.start - first  # from our frames to those of `again`
+        for n, word in enumerate(words[self._stable :], self._stable):
+            if word.start + self.start >= window.start + EDGE_FRAMES:
+                same = any(
+                    other.text == word.text and abs(other.start - word.start - shift) <= SHIFT_FRAMES
+                    for other in again.words()
+                )
+                self._confirmed[n] = self._confirmed[n] + 1 if same else 0
+        while self._stable < len(words) and self._confirmed[self._stable] >= CONFIRMATIONS:
+            self._stable += 1
 
     def _replace(self, window: Window, log_probs: LogProbs) -> None:
         """The window of the whole utterance: a fresh decoder, and what the hops said is forgotten."""
@@ -132,7 +160,8 @@ class Segment:
             return
         hop = self.timing.grid.hop
         reach = (end - 1) * hop + self.timing.grid.field
-        stable = len(self._text(self._decoder.settled())) if words else 0
+        settled = self._decoder.settled()
+        stable = len(self._text(settled[: self._stable] if self.timing.provisional else settled)) if words else 0
         self._partials.append(Partial(self.start * hop, seconds(self.start * hop), seconds(reach), text, stable))
         self._shown = text
 

@@ -34,8 +34,31 @@ def test_the_newest_frames_are_only_peeked_at() -> None:
     s.accept(hop(0, 0, 4, 8), rows("AB|CXXXX"))
     s.accept(hop(2, 4, 8, 10), rows("__D|_EYY"))
     texts = [(p.text, p.stable) for p in s.partials()]
-    assert texts == [("AB CX", 2), ("AB CD EY", 5)]
+    assert texts == [("AB CX", 0), ("AB CD EY", 0)]
     assert s.settled == 8
+
+
+def stable(*windows: str) -> list[int]:
+    """`stable` after each hop window of ten frames, all from frame 0 on, with no right context."""
+    s = segment()
+    for n, heard in enumerate(windows):
+        s.accept(hop(0, 10 * n, 10 * n + 10, 10 * n + 10), rows(heard))
+    return [p.stable for p in s.partials()]
+
+
+def test_a_word_is_stable_once_two_newer_windows_spell_it_the_same() -> None:
+    first, rest = "______AB|_", "CCC_______"
+    assert stable(first, first + rest, first + 2 * rest) == [0, 0, 2]
+    moved = "_______AB|"
+    assert stable(first, moved + rest, first + 2 * rest) == [0, 0, 2]
+    other = "______XB|_"
+    assert stable(first, other + rest, first + 2 * rest, first + 3 * rest) == [0, 0, 0, 2]
+    assert stable(first, first + rest, first + 2 * rest, other + 3 * rest) == [0, 0, 2, 2]
+
+
+def test_words_at_the_edge_of_a_window_are_not_judged_by_it() -> None:
+    first, rest = "AB|_______", "CCC_______"
+    assert stable(first, first + rest, first + 2 * rest) == [0, 0, 0]
 
 
 def test_windows_come_out_of_order_twice_and_late() -> None:
