@@ -1,9 +1,9 @@
-# The five verbs. Each sets up what it needs in .venv; a fresh machine needs Python 3.11 or newer and nothing else.
+# The verbs. Each sets up what it needs in .venv (1.4 GB, most of it torch); a fresh machine needs Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable
 
-.PHONY: demo test lint test-all bench clean
+.PHONY: demo test lint test-all clean
 demo: .venv/ready  ## stream a bundled recording through a real server, live captions in the terminal
 	@$(BIN)/earshot demo
 
@@ -23,7 +23,7 @@ clean:
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Earshot needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	@echo "setting up .venv (torch alone is some hundred megabytes: this takes a few minutes the first time)"
+	@echo "setting up .venv (1.4 GB, most of it torch: this takes a few minutes the first time)"
 	@$(PYTHON) -m venv .venv
 	@touch $@
 

@@ -128,7 +128,7 @@ def earshot(
 
 @app.command(epilog="Example: earshot demo")
 def demo(device: DeviceOption = Device.auto) -> None:
-    """Hear it work: a bundled recording, spoken in real time to a server of its own.
+    """See it work: a bundled recording, spoken in real time to a server of its own.
 
     Shows live captions, then the transcript with its latency figures. Exit status 1 if these are not what they must be.
     """
@@ -298,8 +298,7 @@ def transcribe(
 ) -> None:
     """Transcribe files in this process, with the same streaming engine and no server.
 
-    With --encoding, --rate or --channels the files are read as samples without a header, as .raw, .pcm and .s16 always
-    are.
+    With --encoding, --rate or --channels the files are samples without a header, as .raw, .pcm and .s16 always are.
     """
     from client.transcribe import transcribe as run
     from engine.sources import RawFormat

@@ -124,8 +124,14 @@ async def demo(console: Console, device: str = "auto") -> bool:
         with screen(console) as shown:
             if await caption(url, audio, [witness, shown]):
                 return True
-    report = witness.report(transcript.read_text(encoding="utf-8"))
-    console.print(f"\n[bold]Transcript[/]\n{escape(report.text)}\n\n[bold]Figures[/]\n{report}", highlight=False)
+    reference = transcript.read_text(encoding="utf-8")
+    report = witness.report(reference)
+    read = " ".join(reference.split())
+    console.print(
+        f"\n[bold]Read aloud[/]\n{escape(read)}\n\n[bold]Transcript[/]\n{escape(report.text)}\n\n"
+        f"[bold]Figures[/]\n{report}",
+        highlight=False,
+    )
     if faults := report.faults():
         raise DemoFailed(f"the demo failed: {' and '.join(faults)}")
     return False

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from client.captions import writer
 from engine.audio import SAMPLE_RATE, FrameGrid, Pcm
 from engine.config import Commit, StreamConfig, Timing
-from engine.errors import EarshotError
+from engine.errors import ConfigError, EarshotError
 from engine.events import Final
 from engine.model import Runner
 from engine.recognizer import Recognizer, Stream
@@ -58,6 +58,9 @@ def transcribe(
     """
     config = StreamConfig.preset(latency, commit=commit, partials=False)
     writer(format)  # what is wrong is said before a model is loaded
+    files = list(files)
+    if format in ("srt", "vtt") and len(files) > 1:
+        raise ConfigError(f"{format} holds one file's captions, and there are {len(files)} files; give one at a time")
     from engine.runner import load_runner  # torch takes seconds to load
 
     runner = load_runner(model, device, revision)

@@ -95,6 +95,8 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[Path, str]:
     """Folder and name of a checkpoint; a hub id is downloaded, or found in the cache. Raises CheckpointError."""
     path = Path(model).expanduser()
     if path.is_dir():
+        if revision is not None:
+            raise CheckpointError(f"{model} is a folder and has no revision {revision!r}; revisions are for hub ids")
         return path, path.resolve().name
     if path.exists():
         raise CheckpointError(f"{model} is a file; give the folder that holds config.json and the weights")
