@@ -48,13 +48,10 @@ class Stream:
         self.number = number
 
     def feed(self, pcm: Pcm) -> int:
-        """Takes samples (S,), 16 kHz, and says how many: fewer than S where the ring is full; offer the rest after
-        accept().
-        """
+        """Takes samples (S,), 16 kHz, and says how many; where the ring is full, the rest is for after accept()."""
         taken = self._session.feed(pcm)
         now = self._recognizer.clock()
-        self._lead = max(0.0, self._lead - FORGIVING * (now - self._fed)) + taken / SAMPLE_RATE
-        self._fed = now
+        self._lead, self._fed = self._lead_at(now) + taken / SAMPLE_RATE, now
         self._queue()
         return taken
 
@@ -106,12 +103,15 @@ class Stream:
         """Finished, and all has been said; events may still have to be fetched."""
         return self._session.done
 
+    def _lead_at(self, now: Seconds) -> Seconds:
+        return max(0.0, self._lead - FORGIVING * (now - self._fed))
+
     def _queue(self) -> None:
         """Hands the windows that fell due to the scheduler, each with a deadline."""
         now, timing = self._recognizer.clock(), self._session.timing
         while (window := self._session.next_window()) is not None:
             _, end = timing.grid.span(window.start, window.frames)
-            ahead = self._lead - (self._session.received - end) / SAMPLE_RATE - MESSAGE_SECONDS
+            ahead = self._lead_at(now) - (self._session.received - end) / SAMPLE_RATE - MESSAGE_SECONDS
             due = now + max(0.0, ahead)
             patience = FINAL_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
             self._recognizer.scheduler.add(Job(self.number, window, due + patience))

@@ -18,9 +18,7 @@ MERGED_HOPS = 4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A window of a stream, and when it should be done, in seconds of the caller's clock. `hops`: of how many it is
-    made.
-    """
+    """A window of a stream, made of `hops` of them, and when it should be done, in seconds of the caller's clock."""
 
     stream: int
     window: Window

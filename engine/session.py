@@ -146,9 +146,7 @@ class Session:
         self._segment: Segment | None = None
 
     def _advance(self) -> None:
-        """Goes on block by block as far as samples and flushes go, unless it takes a window to know where the cut
-        is.
-        """
+        """Goes on block by block as far as samples and flushes go; not while a window has to say where the cut is."""
         while not (self._segment and self._segment.split):
             limit = self._flushes[0] if self._flushes else self._ring.end
             if (self._endpointer.block + 1) * self._hop <= limit:

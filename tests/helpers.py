@@ -1,6 +1,4 @@
-"""What tests share: a fake encoder, speech for it, ways to cut audio, a driver of sessions, real speech where it is
-there.
-"""
+"""What tests share: a fake encoder and speech for it, ways to cut audio, a driver of sessions, real speech if there."""
 
 import hashlib
 import json

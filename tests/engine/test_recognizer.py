@@ -94,6 +94,25 @@ def test_a_live_stream_goes_before_one_that_was_sent_ahead() -> None:
     assert order[-1] == ahead.number
 
 
+def test_a_fast_clock_and_a_late_start_are_forgiven() -> None:
+    """A live stream's windows stay urgent: after a long first message, and with a clock that runs fast, for an hour."""
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(), clock)
+    stream = recognizer.open(StreamConfig(partials=False))
+    stream.feed(silence(1.5))
+    second = np.concatenate([speak("ABC"), silence(0.8)])
+    for _ in range(600):
+        for chunk in np.array_split(second, 8):
+            clock.now += len(chunk) / 16000 / 1.001
+            stream.feed(chunk)
+            (queue,) = recognizer.scheduler._queues.values() or [()]
+            for job in queue:
+                late = job.deadline - clock.now
+            while recognizer.step():
+                pass
+    assert late < 0.4
+
+
 def test_a_closed_stream_is_passed_over() -> None:
     recognizer = Recognizer(FakeRunner())
     gone, stays = recognizer.open(StreamConfig(partials=False)), recognizer.open(StreamConfig(partials=False))

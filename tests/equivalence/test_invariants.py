@@ -1,6 +1,4 @@
-"""The invariants of a session, each under a test of its name. tests/README.md says which deliberate breakage each one
-catches.
-"""
+"""The invariants of a session, each under a test of its name. tests/README.md says which breakage each one catches."""
 
 import random
 from collections.abc import Iterator
@@ -151,9 +149,7 @@ def test_one_sample_at_a_time() -> None:
 
 @given(pcm=utterances(), config=configs(), data=st.data())
 def test_identity_with_one_plain_pass(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
-    """With commit: utterance a final's text is that of one plain pass over its window, without any code of the
-    engine's stream.
-    """
+    """With commit: utterance a final says what one plain pass over its window does; no code of the engine's is used."""
     config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance"})
     with recorded_segments() as segments:
         events = run_session(pcm, config, flushes=data.draw(positions(pcm, 2)))
@@ -220,9 +216,7 @@ def test_no_last_word_is_lost(config: StreamConfig, text: str) -> None:
 
 @given(pcm=utterances(), config=configs(), seed=st.integers(0, 1000))
 def test_windows_are_stateless(pcm: Pcm, config: StreamConfig, seed: int) -> None:
-    """Windows computed late, in any order, some of them twice, give the same finals, and the same events per
-    segment.
-    """
+    """Windows computed late, in any order, some of them twice, give the same finals."""
     rng = random.Random(seed)
     session = Session(INFO, config)
     queue: list[tuple[Window, Pcm]] = []
