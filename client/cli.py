@@ -26,6 +26,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 """Exit status of a shell's command that Ctrl-C has ended."""
 DEFAULT_URL = "ws://127.0.0.1:8765"
+RETRY_SECONDS = 300.0
 
 
 class Latency(StrEnum):
@@ -69,6 +70,21 @@ class Format(StrEnum):
     vtt = "vtt"
 
 
+class Peer(StrEnum):
+    """What `evaluate` compares with."""
+
+    transformers = "transformers"
+
+
+class LogFormat(StrEnum):
+    """Those of server.logs."""
+
+    text = "text"
+    json = "json"
+
+
+LIMIT: dict[str, Any] = {"rich_help_panel": "Limits"}
+CLIPS: dict[str, Any] = {"rich_help_panel": "Which recordings"}
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -89,7 +105,12 @@ CommitOption = Annotated[
     typer.Option("--commit", help="utterance: finals as good as offline; hop: what is stable is never taken back."),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="What is written to standard output.")]
-UrlOption = Annotated[str, typer.Option("--url", metavar="URL", help="A server, as started by `earshot serve`.")]
+RetryOption = Annotated[
+    float,
+    typer.Option(
+        "--retry", min=0, metavar="SECONDS", help="How long a lost connection is tried to be resumed; 0: it ends there."
+    ),
+]
 
 
 def main() -> None:
@@ -157,19 +178,78 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free one.")] = 8765,
     latency: LatencyOption = Latency.balanced,
+    drain: Annotated[
+        float, typer.Option("--drain-seconds", min=0, help="SIGTERM: how long streams may run on to their next pause.")
+    ] = 30.0,
+    streams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Streams at once, at most.", show_default="what the device holds, measured", **LIMIT),
+    ] = None,
+    per_address: Annotated[
+        int, typer.Option(min=0, help="Connections from one address, at most; 0: any number.", **LIMIT)
+    ] = 64,
+    message_bytes: Annotated[
+        int, typer.Option(min=65_536, max=1_048_576, help="Longest message of a client.", **LIMIT)
+    ] = 65_536,
+    backlog: Annotated[
+        float,
+        typer.Option(
+            "--backlog-seconds",
+            min=1,
+            max=30,
+            help="Audio that may wait to be encoded, before reading pauses.",
+            **LIMIT,
+        ),
+    ] = 10.0,
+    handshake: Annotated[
+        float, typer.Option("--handshake-seconds", min=1, help="For the HTTP headers, and then for `start`.", **LIMIT)
+    ] = 10.0,
+    idle: Annotated[
+        float, typer.Option("--idle-seconds", min=1, help="Without a message, before a stream is closed.", **LIMIT)
+    ] = 60.0,
+    longest: Annotated[
+        float | None,
+        typer.Option("--longest-seconds", min=1, help="Audio of a stream, at most.", show_default="any", **LIMIT),
+    ] = None,
+    unsent: Annotated[
+        int,
+        typer.Option("--unsent-messages", min=64, help="Finals that may wait for a client that reads slowly.", **LIMIT),
+    ] = 256,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON for machines.")] = LogFormat.text,
+    log_text: Annotated[bool, typer.Option("--log-text", help="Log what is said, too.")] = False,
 ) -> None:
-    """Serve streams over websockets until Ctrl-C or SIGTERM."""
-    import logging
+    """Serve streams over websockets until Ctrl-C; SIGTERM lets open streams run on to their next pause.
 
+    On the same port: /healthz, /readyz, and /metrics for Prometheus. What clients send and get: server/PROTOCOL.md.
+    """
     from server.app import ServerConfig, build
     from server.app import serve as run
+    from server.limits import Limits
+    from server.logs import configure
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("websockets").setLevel(logging.WARNING)
-    chosen = {} if model is None else {"model": model}
-    asyncio.run(
-        run(build(ServerConfig(revision=revision, device=device, host=host, port=port, latency=latency, **chosen)))
+    configure(as_json=log_format is LogFormat.json)
+    limits = Limits(
+        streams=streams,
+        per_address=per_address or None,
+        message_bytes=message_bytes,
+        backlog_seconds=backlog,
+        handshake_seconds=handshake,
+        idle_seconds=idle,
+        longest_seconds=longest,
+        unsent_messages=unsent,
     )
+    config = ServerConfig(
+        model=model,
+        revision=revision,
+        device=device,
+        host=host,
+        port=port,
+        latency=latency,
+        limits=limits,
+        drain=drain,
+        log_text=log_text,
+    )
+    asyncio.run(run(build(config)))
 
 
 @app.command(
@@ -186,9 +266,15 @@ def serve(
 )
 def mic(
     url: Annotated[
-        str | None,
-        typer.Option("--url", metavar="URL", help="A server that hears it.", show_default="an engine of its own"),
+        list[str] | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="A server that hears it; more: to go on at.",
+            show_default="an engine of its own",
+        ),
     ] = None,
+    retry: RetryOption = RETRY_SECONDS,
     microphone: Annotated[
         str | None,
         typer.Option("--device", metavar="INDEX|NAME", help="The microphone.", show_default="the system's"),
@@ -215,16 +301,17 @@ def mic(
     if list_devices:
         print(describe_devices())
         return
-    if url is not None and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
+    if url and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
         raise typer.BadParameter("--model, --compute and --latency are for the server to choose, with --url")
 
     async def run() -> None:
-        audio, console = Microphone(microphone), Console()
+        audio, console = Microphone(microphone, lambda line: print(line, file=sys.stderr)), Console()
         own = local_server(console, model=model, device=compute, latency=latency)
-        async with own if url is None else nullcontext(url) as server:
+        async with nullcontext(url) if url else own as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
             with screen(console, meter=True) as shown:
-                await caption(server, audio, [shown], commit=commit.value, partials=console.is_terminal)
+                partials = console.is_terminal
+                await caption(server, audio, [shown], retry=retry if url else 0, commit=commit.value, partials=partials)
 
     asyncio.run(run())
 
@@ -239,7 +326,11 @@ def mic(
 )
 def stream(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Audio, or a video with some.")],
-    url: UrlOption = DEFAULT_URL,
+    url: Annotated[
+        list[str],
+        typer.Option("--url", metavar="URL", help="A server, as started by `earshot serve`; more: to go on at."),
+    ] = [DEFAULT_URL],  # noqa: B006
+    retry: RetryOption = RETRY_SECONDS,
     speed: Annotated[
         float, typer.Option(min=0, help="1: in real time; 4: four times as fast; 0: as fast as it goes.")
     ] = 1.0,
@@ -258,7 +349,7 @@ def stream(
         audio, console = FileAudio(file, speed), Console()
         partials = console.is_terminal and format is Format.text
         with screen(console, format=format, file=str(file), live=audio.live) as shown:
-            return await caption(url, audio, [shown], commit=commit.value, partials=partials)
+            return await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=partials)
 
     if asyncio.run(run()):
         raise typer.Exit(INTERRUPTED)
@@ -317,3 +408,99 @@ def transcribe(
         raw=RawFormat(**chosen) if chosen else None,
     )
     raise typer.Exit(status)
+
+
+@app.command(
+    epilog="""Examples:
+
+  earshot evaluate dev.jsonl --limit 20
+
+  earshot evaluate dev.jsonl --latency low --report low.html
+
+  earshot evaluate dev.jsonl --model ./my-model --against transformers --json > figures.json
+
+  earshot evaluate book.jsonl --join
+"""
+)
+def evaluate(
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help='JSON lines: {"audio": PATH, "text": WHAT IS SAID}.')
+    ],
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = Device.auto,
+    latency: LatencyOption = Latency.balanced,
+    commit: CommitOption = Commit.utterance,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Recordings of each corpus, at most.", show_default="all", **CLIPS)
+    ] = None,
+    folds: Annotated[
+        list[int] | None, typer.Option("--fold", help="Only lines of this fold; may be repeated.", **CLIPS)
+    ] = None,
+    corpora: Annotated[
+        list[str] | None, typer.Option("--corpus", help="Only lines of this corpus; may be repeated.", **CLIPS)
+    ] = None,
+    alignments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="When words are said.", show_default="alignments.jsonl.xz beside MANIFEST", **CLIPS
+        ),
+    ] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="All recordings of a corpus, in order, as one long stream.", **CLIPS)
+    ] = False,
+    wall: Annotated[
+        bool, typer.Option("--wall", help="In real time over a socket, to a server of its own or --url.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="With --wall: this server.", show_default="its own")
+    ] = None,
+    against: Annotated[
+        Peer | None,
+        typer.Option(help="The plain pass of the same weights by this library, too.", show_default="nothing"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page with plots, too.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws behind the intervals.")] = 0,
+    block_ms: Annotated[
+        int, typer.Option("--block-ms", min=10, max=1000, help="Audio that arrives together, in milliseconds.")
+    ] = 100,
+) -> None:
+    """Judge streams: plays recordings as if they were spoken now, and measures errors, delays and stability.
+
+    The clock is virtual: computing is real and takes the time that it takes, waiting takes none, so that an hour of
+    audio takes minutes. Delays of words are measured against a forced alignment, where there is one.
+    """
+    import shlex
+
+    from client.evaluate.evaluate import Options
+    from client.evaluate.evaluate import evaluate as run
+    from client.evaluate.manifest import Choice
+
+    if url is not None and not wall:
+        raise typer.BadParameter("--url is for --wall: without, nothing goes over a socket")
+    run(
+        manifests,
+        Options(
+            model=model,
+            revision=revision,
+            device=device.value,
+            latency=latency.value,
+            commit=commit.value,
+            choice=Choice(folds=folds or (), corpora=corpora or (), limit=limit),
+            alignments=alignments,
+            join=join,
+            wall=wall,
+            url=url,
+            against=against and against.value,
+            seed=seed,
+            block_ms=block_ms,
+        ),
+        command=shlex.join(["earshot", *sys.argv[1:]]),
+        as_data=as_json,
+        report=report,
+        stdout=Console(),
+        stderr=Console(stderr=True),
+    )

@@ -4,15 +4,14 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from rich.console import Console
 
-from client.stream import Stream, iterating
+from client.stream import Message, Stream, iterating
 from engine.audio import SAMPLE_RATE, Pcm, Seconds
-from server.wire import ServerMessage
 
 Clock = Callable[[], Seconds]
 
@@ -39,7 +38,7 @@ class Screen(Protocol):
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None: ...
 
-    def show(self, message: ServerMessage, now: Seconds) -> None: ...
+    def show(self, message: Message, now: Seconds) -> None: ...
 
 
 class SampleClock:
@@ -61,7 +60,9 @@ class SampleClock:
         return now - (self._began + at)
 
 
-async def caption(url: str, audio: Audio, screens: list[Screen], clock: Clock = time.monotonic, **options: Any) -> bool:
+async def caption(
+    url: str | Sequence[str], audio: Audio, screens: list[Screen], clock: Clock = time.monotonic, **options: Any
+) -> bool:
     """Streams `audio` to a server and shows what comes back until everything said is final.
 
     Ctrl-C ends the audio, and the last words are waited for; a second one interrupts as usual. True if there was one.
@@ -107,7 +108,12 @@ def interrupt(stop: Callable[[], None]) -> Iterator[threading.Event]:
 
 @asynccontextmanager
 async def local_server(
-    console: Console, *, model: str | None = None, device: str = "auto", latency: str = "balanced"
+    console: Console,
+    *,
+    model: str | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    latency: str = "balanced",
 ) -> AsyncIterator[str]:
     """A server of our own on a free port of this machine, and its URL. Loading the model takes a few seconds.
 
@@ -115,8 +121,7 @@ async def local_server(
     """
     from server.app import ServerConfig, build  # for those that need one: what only connects is spared the engine
 
-    chosen = {} if model is None else {"model": model}
-    server = build(ServerConfig(device=device, port=0, latency=latency, **chosen))
+    server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency))
     with console.status("loading the model") if console.is_terminal else nullcontext():
         await server.start()
     try:

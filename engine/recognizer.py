@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
-from engine.config import StreamConfig, Timing
+from engine.config import RING_MS, StreamConfig, Timing
 from engine.events import Event
 from engine.model import Runner
 from engine.scheduler import FINAL_SECONDS, Job, Ladder, Scheduler
@@ -21,6 +21,8 @@ BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 
 MESSAGE_SECONDS = 0.1
 """What a live stream sends was spoken this long before it came, at most; what brings more was sent ahead."""
+OWED_SECONDS = RING_MS / 1000
+"""So much of what a resumed stream sends at once is owed: it counts as live, not as sent ahead."""
 FORGIVING = 1.25
 """A stream may be as many times as fast as real time and still count as live: clocks differ, networks stutter."""
 
@@ -40,18 +42,22 @@ class Batch:
 class Stream:
     """A session that is served by a recognizer. Made by Recognizer.open()."""
 
-    def __init__(self, recognizer: "Recognizer", number: int, session: Session) -> None:
+    def __init__(self, recognizer: "Recognizer", number: int, session: Session, owed: Seconds) -> None:
         self._recognizer = recognizer
         self._session = session
+        self._owed = owed
         self._lead: Seconds = 0.0  # of the audio over real time
         self._fed: Seconds = recognizer.clock()
+        self._seen: Seconds | None = None  # when the newest sample came that the last hop window has seen
         self.number = number
 
     def feed(self, pcm: Pcm) -> int:
         """Takes samples (S,), 16 kHz, and says how many; where the ring is full, the rest is for after accept()."""
         taken = self._session.feed(pcm)
+        owed = min(self._owed, taken / SAMPLE_RATE)
+        self._owed -= owed
         now = self._recognizer.clock()
-        self._lead, self._fed = self._lead_at(now) + taken / SAMPLE_RATE, now
+        self._lead, self._fed = self._lead_at(now) + taken / SAMPLE_RATE - owed, now
         self._queue()
         return taken
 
@@ -99,6 +105,24 @@ class Stream:
         return self._session.cut
 
     @property
+    def backlog(self) -> int:
+        """Samples that came since the oldest window fell due that still waits to be encoded."""
+        if (job := self._recognizer.scheduler.oldest(self.number)) is None:
+            return 0
+        _, end = self.timing.grid.span(job.window.start, job.window.frames)
+        return self.received - end
+
+    @property
+    def staleness(self) -> Seconds | None:
+        """Age of the newest sample that text of the open utterance was made from; None where there is no such text."""
+        return None if self._seen is None or self.resting else self._recognizer.clock() - self._seen
+
+    @property
+    def resting(self) -> bool:
+        """Nobody is speaking, and all that was spoken is final."""
+        return self._session.resting
+
+    @property
     def done(self) -> bool:
         """Finished, and all has been said; events may still have to be fetched."""
         return self._session.done
@@ -114,7 +138,7 @@ class Stream:
             ahead = self._lead_at(now) - (self._session.received - end) / SAMPLE_RATE - MESSAGE_SECONDS
             due = now + max(0.0, ahead)
             patience = FINAL_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
-            self._recognizer.scheduler.add(Job(self.number, window, due + patience))
+            self._recognizer.scheduler.add(Job(self.number, window, due + patience, due=now))
 
 
 class Recognizer:
@@ -129,9 +153,11 @@ class Recognizer:
         self._streams: dict[int, Stream] = {}
         self._numbers = itertools.count(1)
 
-    def open(self, config: StreamConfig) -> Stream:
-        """A new stream."""
-        stream = Stream(self, next(self._numbers), Session(self.runner.info, config))
+    def open(self, config: StreamConfig, *, cut: int = 0, from_sample: int = 0) -> Stream:
+        """A new stream, or one that goes on at a cut, see Session. Raises ConfigError for what is no cut."""
+        session = Session(self.runner.info, config, cut=cut, from_sample=from_sample)
+        owed = OWED_SECONDS if cut else 0.0
+        stream = Stream(self, next(self._numbers), session, owed)
         self._streams[stream.number] = stream
         return stream
 
@@ -154,6 +180,7 @@ class Recognizer:
         for job, log_probs in zip(batch.jobs, outputs, strict=True):
             if (stream := self._streams.get(job.stream)) is not None:
                 stream._session.accept(job.window, log_probs)
+                stream._seen = None if job.window.final else job.due
                 stream._queue()
                 touched[job.stream] = stream
         return list(touched.values())

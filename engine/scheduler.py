@@ -18,12 +18,17 @@ MERGED_HOPS = 4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A window of a stream, made of `hops` of them, and when it should be done, in seconds of the caller's clock."""
+    """A window of a stream, made of `hops` of them.
+
+    deadline    when it should be done, in seconds of the caller's clock
+    due         when the sample came that completed it
+    """
 
     stream: int
     window: Window
     deadline: Seconds
     hops: int = 1
+    due: Seconds = 0.0
 
 
 class Scheduler:
@@ -46,6 +51,11 @@ class Scheduler:
         """Queues a job behind those of its stream."""
         self._queues.setdefault(job.stream, deque()).append(job)
         self._deadlines[job.stream] = min(job.deadline, self._deadlines.get(job.stream, job.deadline))
+
+    def oldest(self, stream: int) -> Job | None:
+        """The job of a stream that has waited longest."""
+        queue = self._queues.get(stream)
+        return queue[0] if queue else None
 
     def drop(self, stream: int) -> None:
         """Forgets a stream."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from engine.audio import LogProbs, Pcm
 from engine.config import StreamConfig, Timing
 from engine.endpoint import Endpointer, EnergyGate, VoiceDetector
+from engine.errors import ConfigError
 from engine.events import Event, Flushed
 from engine.model import ModelInfo
 from engine.ring import RingBuffer
@@ -39,7 +40,7 @@ class Session:
     """One stream's ring, voice detector, endpointer, planner and segments.
 
     `cut`: the sample to start at, on the frame grid; `from_sample`: the first sample that will be fed,
-    `timing.context` before the cut, or 0. Both are 0 for a new stream.
+    `timing.context` before the cut, or 0. Both are 0 for a new stream. Raises ConfigError for any other.
     """
 
     def __init__(self, info: ModelInfo, config: StreamConfig, *, cut: int = 0, from_sample: int = 0) -> None:
@@ -47,7 +48,11 @@ class Session:
         self._hop = info.grid.hop
         self._detector: VoiceDetector = EnergyGate(self._hop, stream_start=from_sample == 0)
         self.timing = Timing.of(config, info.grid, self._detector.lookback, info.emission_delay)
-        assert cut % self._hop == 0 and from_sample == max(0, cut - self.timing.context), (cut, from_sample)
+        if cut % self._hop or from_sample != max(0, cut - self.timing.context):
+            raise ConfigError(
+                f"a stream can't start at sample {cut} with the audio from {from_sample} on: a cut is a multiple of "
+                f"{self._hop}, and the audio begins {self.timing.context} samples before it, or with the stream"
+            )
         self.cut = cut
         self.finished = False
         self._ring = RingBuffer(self.timing.ring, from_sample)
@@ -129,6 +134,11 @@ class Session:
         if isinstance(head, Segment) and not self.timing.provisional:
             return max(self.cut, head.promised * self._hop)
         return self.cut
+
+    @property
+    def resting(self) -> bool:
+        """Nobody is speaking, and all that was spoken is final."""
+        return self._segment is None and not self._line
 
     @property
     def done(self) -> bool:

@@ -1,9 +1,9 @@
 """One websocket: carries messages between socket and protocol, and holds the socket back when the engine is behind."""
 
 import asyncio
-import logging
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -11,14 +11,14 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from engine.audio import SAMPLE_RATE, Seconds
 from engine.config import StreamConfig
 from engine.recognizer import Stream
-from server.protocol import Protocol
+from server.limits import Limits
+from server.logs import Log
+from server.protocol import TICK_SECONDS, Protocol
 from server.worker import Worker
 
-log = logging.getLogger(__name__)
-
-TICK_SECONDS = 1.0
 CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye."""
 KERNEL_BYTES = 64 * 1024
@@ -28,21 +28,29 @@ KERNEL_BYTES = 64 * 1024
 class Connection:
     """The listener of one stream; run() is its life."""
 
-    def __init__(self, websocket: ServerConnection, worker: Worker, latency: str) -> None:
+    def __init__(
+        self, websocket: ServerConnection, worker: Worker, latency: str, limits: Limits, *, log_text: bool = False
+    ) -> None:
         self.session = secrets.token_hex(8)
-        self.protocol = Protocol(self.session, worker.runner.info, latency, self._open)
+        self.protocol = Protocol(self.session, worker.runner.info, latency, limits, self._open, log_text=log_text)
+        self.address = str((websocket.remote_address or ("",))[0])
+        """Where the client is."""
         self.stuck = False
         """Whether what is sent waits for the client to read."""
+        self._log = Log(__name__, session=self.session)
         self._websocket = websocket
         self._worker = worker
+        self._metrics = worker.metrics
         self._stream: Stream | None = None
+        self._began_at = 0
         self._something = asyncio.Event()  # to be sent
         self._room = asyncio.Event()  # to receive
         self._doom: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Serves the connection until either side has closed it. Raises nothing."""
-        log.info("session %s: opened", self.session)
+        began = time.monotonic()
+        self._log.info("opened", address=self.address)
         _limit_buffer(self._websocket)
         parts = [asyncio.create_task(part) for part in (self._read(), self._write(), self._tick())]
         try:
@@ -58,10 +66,10 @@ class Connection:
                 self._doom.cancel()
         broken = [e for e in results if isinstance(e, Exception) and not isinstance(e, ConnectionClosed)]
         for error in broken:
-            log.error("session %s: internal error", self.session, exc_info=error)
+            self._log.error("internal error", error)
         with suppress(ConnectionClosed), _lost_is_closed(self._websocket):
             await self._websocket.close(1011 if broken else 1000)
-        log.info("session %s: closed, %s", self.session, self._websocket.close_code)
+        self._account(time.monotonic() - began)
 
     # ---- told by the worker and the server
 
@@ -80,6 +88,16 @@ class Connection:
         self.protocol.shut_down()
         self._moved()
 
+    def drain(self) -> None:
+        """The server is about to go down."""
+        self.protocol.drain()
+        self._moved()
+
+    def refuse(self, code: str, message: str) -> None:
+        """The client may not have this connection."""
+        self.protocol.refuse(code, message)
+        self._moved()
+
     def abort(self) -> None:
         """Cuts the line."""
         self._websocket.transport.abort()
@@ -93,12 +111,15 @@ class Connection:
             while self.protocol.blocked:  # only now: while nothing came, the engine may have had much to say
                 self._room.clear()
                 await self._room.wait()
+            self._metrics.received.inc(len(message))
             if isinstance(message, str):
                 self.protocol.receive_text(message)
             else:
                 self.protocol.receive_binary(message)
             self._moved()
             self._worker.wake()
+            if self.protocol.unsent:
+                await asyncio.sleep(0)  # many messages may have come at once: each is answered before the next is read
 
     async def _write(self) -> None:
         """Protocol -> socket, at the pace of the reader."""
@@ -110,6 +131,7 @@ class Connection:
                 with _lost_is_closed(self._websocket):
                     await self._websocket.send(message)
                 self.stuck = False
+                self._metrics.sent.inc(len(message))
             if not self.protocol.blocked:
                 self._room.set()
             if self.protocol.close and not self._something.is_set():
@@ -122,12 +144,34 @@ class Connection:
             await asyncio.sleep(TICK_SECONDS)
             self.protocol.tick()
             self._moved()
+            if (stream := self._stream) is not None:
+                self._metrics.observe(stream)
 
     # ---- joints
 
-    def _open(self, config: StreamConfig) -> Stream:
-        self._stream = self._worker.open(config, self)
+    def _open(self, config: StreamConfig, cut: int, from_sample: int) -> Stream:
+        self._stream = self._worker.open(config, self, cut=cut, from_sample=from_sample)
+        self._began_at = from_sample
+        self._metrics.started.labels("yes" if cut else "no").inc()
         return self._stream
+
+    def _account(self, seconds: Seconds) -> None:
+        """What became of it, for log and metrics."""
+        protocol, code = self.protocol, self._websocket.close_code
+        audio = (self._stream.received - self._began_at) / SAMPLE_RATE if self._stream else 0.0
+        self._metrics.closed.labels(str(code)).inc()
+        self._metrics.audio.inc(audio)
+        self._metrics.finals.inc(protocol.finals)
+        if protocol.error:
+            self._metrics.errors.labels(protocol.error).inc()
+        self._log.info(
+            "closed",
+            code=code,
+            error=protocol.error,
+            seconds=round(seconds, 3),
+            audio=round(audio, 3),
+            finals=protocol.finals,
+        )
 
     def _moved(self) -> None:
         """The protocol's state may have changed: whoever waits for it has a look."""

@@ -10,7 +10,6 @@ PROTOCOL.md is what all this is about.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum, auto
@@ -22,7 +21,7 @@ import numpy as np
 
 from engine.audio import SAMPLE_RATE, Pcm, seconds
 from engine.config import StreamConfig
-from engine.errors import AudioError, ProtocolError
+from engine.errors import AudioError, ConfigError, ProtocolError
 from engine.events import Event, Flushed
 from engine.events import Final as FinalEvent
 from engine.events import Partial as PartialEvent
@@ -30,15 +29,17 @@ from engine.model import ModelInfo
 from engine.recognizer import Stream
 from engine.sources import AudioSource
 from server import wire
-
-log = logging.getLogger(__name__)
+from server.capacity import Full
+from server.limits import Limits
+from server.logs import Log
 
 ACK_SAMPLES = SAMPLE_RATE // 2
 """An ack comes at least this often: every half second, so that with messages of half a second it is one a second."""
 STALE_FROM = 32
 """With so many messages unsent the reader is slow: a newer partial or ack takes the place of an older one."""
-UNSENT = 256
-"""With so many messages unsent, or flushes unanswered, nothing more is read from the client: they do not pile up."""
+UNANSWERED = 32
+"""With so many flushes unanswered nothing more is read from the client: they do not pile up."""
+TICK_SECONDS = 1
 
 CLOSE_CODES: Final = {
     "invalid_json": 1008,
@@ -49,12 +50,20 @@ CLOSE_CODES: Final = {
     "language_unsupported": 1008,
     "hotwords_unsupported": 1008,
     "resume_unsupported": 1008,
+    "resume_invalid": 1008,
+    "fingerprint_mismatch": 1008,
+    "start_timeout": 1008,
+    "stream_too_long": 1008,
     "invalid_audio": 1003,
     "message_too_big": 1009,
     "internal_error": 1011,
     "shutting_down": 1012,
+    "full": 1013,
+    "too_many_connections": 1013,
+    "slow_reader": 1013,
+    "idle": 1013,
 }
-"""Every code of an `error`, and the close code that follows it."""
+"""Every code of an `error`, and the close code that follows it. After 1011 and more a client may resume."""
 
 
 class State(Enum):
@@ -76,6 +85,9 @@ class Refused(ProtocolError):
         super().__init__(message)
         self.code = code
 
+
+OpenStream = Callable[[StreamConfig, int, int], Stream]
+"""Settings, the cut to start at, and the first sample that comes -> a stream."""
 
 _P = ParamSpec("_P")
 
@@ -101,26 +113,45 @@ class Protocol:
     session       its name in `ready` and in the log
     info          the model
     latency       preset of the windows, see StreamConfig.preset
-    open_stream   makes the stream of the recognizer when `start` has come
+    limits        what the client may have
+    open_stream   makes the stream of the recognizer when `start` has come; may raise Full and ConfigError
+    log_text      finals are logged
     """
 
     def __init__(
-        self, session: str, info: ModelInfo, latency: str, open_stream: Callable[[StreamConfig], Stream]
+        self,
+        session: str,
+        info: ModelInfo,
+        latency: str,
+        limits: Limits,
+        open_stream: OpenStream,
+        *,
+        log_text: bool = False,
     ) -> None:
         self.session = session
         self.info = info
         self.latency = latency
+        self.limits = limits
+        self.log = Log(__name__, session=session)
         self.state = START
         self.stream: Stream | None = None
         self.close: tuple[int, str] | None = None
         """Close code and reason, once there is nothing more to be said; to be acted on after messages()."""
+        self.error: str | None = None
+        """The code of the error that ended it, if one did."""
+        self.finals = 0
+        """So many were sent."""
+        self._log_text = log_text
         self._open_stream = open_stream
         self._start = wire.Start()
         self._source: AudioSource | None = None
         self._pending: Pcm = np.zeros(0, np.int16)  # decoded, but the ring was full
         self._finished = False  # the stream knows that no more audio comes
-        self._fault: AudioError | None = None  # in the last bytes of the audio; said once what came before is final
+        self._fault: AudioError | Refused | None = None  # ends the audio; said once what came before is final
         self._acknowledged = 0
+        self._answered = True  # whether an ack was sent since something came
+        self._quiet = 0  # ticks without a message
+        self._draining = False
         self._flushes = 0  # that are not answered yet
         self._unsent: list[wire.ServerMessage] = []
 
@@ -128,18 +159,22 @@ class Protocol:
 
     @property
     def blocked(self) -> bool:
-        """Nothing may be received now: the ring is full, or the client doesn't read, or flushes faster than the engine
-        answers. update() or messages() ends it.
-        """
-        return self.state is not CLOSED and (
-            len(self._pending) > 0 or len(self._unsent) >= UNSENT or self._flushes >= UNSENT
+        """Nothing may be received now: the engine is behind, or has as many flushes to answer. update() ends it."""
+        if self.state is CLOSED or self.stream is None:
+            return False
+        return (
+            len(self._pending) > 0
+            or self._flushes >= UNANSWERED
+            or self.stream.backlog > self.limits.backlog_seconds * SAMPLE_RATE
         )
 
     @_guarded
     def receive_text(self, text: str | bytes) -> None:
         """A text message of the client."""
-        self._check_size(len(text))
+        self._came(len(text))
         match wire.decode_client(text):
+            case _ if self._fault:
+                pass
             case wire.Start() as start:
                 self._begin(start)
             case _ if self.state is START:
@@ -159,13 +194,15 @@ class Protocol:
     @_guarded
     def receive_binary(self, data: bytes) -> None:
         """A binary message of the client: audio, cut anywhere, also within a sample."""
-        self._check_size(len(data))
+        self._came(len(data))
+        if self._fault:
+            return
         if self.state is START:
             raise Refused("start_expected", 'audio came before {"type":"start"}')
         if self.state is FINISHING:
             raise Refused("after_stop", "nothing may follow stop, audio neither")
         assert self._source
-        self._pending = self._source.feed(data)
+        self._pending = self._within_limit(self._source.feed(data))
         self._advance()
 
     @_guarded
@@ -175,10 +212,16 @@ class Protocol:
 
     @_guarded
     def tick(self) -> None:
-        """Acknowledges audio that comes in slowly. To be called once a second."""
+        """Acknowledges what comes in slowly, and ends what has gone quiet. To be called every TICK_SECONDS."""
         self._advance()
-        if self.stream and self.stream.received > self._acknowledged:
+        if self.stream and (self.blocked or not self._answered):
             self._acknowledge(self.stream)
+        self._quiet = 0 if self.blocked else self._quiet + 1
+        silent = self._quiet * TICK_SECONDS
+        if self.state is START and silent >= (limit := self.limits.handshake_seconds):
+            raise Refused("start_timeout", f'{{"type":"start"}} did not come within {limit:g} s')
+        if self.state is STREAMING and silent >= (limit := self.limits.idle_seconds):
+            raise Refused("idle", f"nothing came for {limit:g} s; a stream that pauses has to send keepalive")
 
     def fail(self) -> None:
         """Something of ours broke: ends the stream. Details are for the log, not for the client."""
@@ -190,6 +233,16 @@ class Protocol:
         """The server is going down: ends the stream as it is. Nothing is flushed, that would be text of an accident."""
         self._refuse("shutting_down", "the server is going down; what is not final is not committed")
 
+    @_guarded
+    def drain(self) -> None:
+        """The server is about to go down: ends the stream as soon as nobody is speaking."""
+        self._draining = True
+        self._advance()
+
+    def refuse(self, code: str, message: str) -> None:
+        """Ends the stream with an error, whose code is one of CLOSE_CODES."""
+        self._refuse(code, message)
+
     def abandon(self) -> None:
         """The client has gone: forgets the stream."""
         self.state = CLOSED
@@ -198,6 +251,11 @@ class Protocol:
             self.stream.close()
 
     # ---- out
+
+    @property
+    def unsent(self) -> int:
+        """How many messages there are to send."""
+        return len(self._unsent)
 
     def messages(self) -> list[str]:
         """The messages to send, in order; each is handed out once."""
@@ -215,14 +273,34 @@ class Protocol:
             )
         if start.hotwords:
             raise Refused("hotwords_unsupported", "hotwords are not supported yet; they have to be []")
-        if start.resume is not None:
-            raise Refused("resume_unsupported", "resume is not supported yet; it has to be null")
         config = StreamConfig.preset(self.latency, commit=start.commit, partials=start.partials)
         self._source = AudioSource(start.encoding, start.sample_rate, start.channels)
         self._start = start
-        self.stream = self._open_stream(config)
+        self.stream = self._open_stream(config, *self._resumed(start, config))
+        self._acknowledged = self.stream.received
         self.state = STREAMING
         self._unsent.append(self._ready(start, config, self.stream))
+
+    def _resumed(self, start: wire.Start, config: StreamConfig) -> tuple[int, int]:
+        """The cut to start at, and the first sample that comes."""
+        if (resume := start.resume) is None:
+            return 0, 0
+        if not resumable(start):
+            raise Refused("resume_unsupported", "only streams of pcm_s16le, 16000 samples a second, 1 channel resume")
+        ours = fingerprint(self.info, start, config)
+        if resume.fingerprint[:HALF] != ours[:HALF]:
+            raise Refused(
+                "fingerprint_mismatch",
+                f"the stream began on another model than {self.info.name}: "
+                f"its fingerprint begins with {resume.fingerprint[:HALF]}, this one's with {ours[:HALF]}",
+            )
+        if resume.fingerprint != ours:
+            raise Refused(
+                "fingerprint_mismatch",
+                "the stream began with other options of `start`, or on a server with other settings than "
+                f"{self.latency}; with these its text would be another",
+            )
+        return resume.cut, resume.from_sample
 
     def _ready(self, start: wire.Start, config: StreamConfig, stream: Stream) -> wire.Ready:
         t = stream.timing
@@ -233,7 +311,7 @@ class Protocol:
             session=self.session,
             model=self.info.name,
             fingerprint=fingerprint(self.info, start, config),
-            resumable=False,
+            resumable=resumable(start),
             context=t.context,
             sample_rate=SAMPLE_RATE,
             window_ms=window,
@@ -249,16 +327,30 @@ class Protocol:
         except AudioError as e:
             self._fault = e
 
-    def _check_size(self, size: int) -> None:
+    def _came(self, size: int) -> None:
         assert not self.blocked
-        if size > wire.MESSAGE_BYTES:
-            raise Refused("message_too_big", f"a message of {size} bytes; it may have at most {wire.MESSAGE_BYTES}")
+        self._quiet, self._answered = 0, False
+        if size > (most := self.limits.message_bytes):
+            raise Refused("message_too_big", f"a message of {size} bytes; it may have at most {most}")
+
+    def _within_limit(self, pcm: Pcm) -> Pcm:
+        """What of `pcm` the stream may still have; when that is not all, the stream ends there."""
+        if (longest := self.limits.longest_seconds) is None:
+            return pcm
+        assert self.stream
+        room = max(0, round(longest * SAMPLE_RATE) - self.stream.received)
+        if len(pcm) > room:
+            self.state = FINISHING
+            self._fault = Refused("stream_too_long", f"a stream may have at most {longest:g} s here; begin a new one")
+        return pcm[:room]
 
     # ---- the stream
 
     def _advance(self) -> None:
         """Hands on what fits into the ring, and says what has come of it."""
         if (stream := self.stream) is None:
+            if self._draining:
+                self.shut_down()
             return
         while len(self._pending) and (taken := stream.feed(self._pending)):
             self._pending = self._pending[taken:]
@@ -274,6 +366,8 @@ class Protocol:
                 raise self._fault
             self._unsent.append(wire.Done(stream.received, seconds(stream.received)))
             self._close(1000, "")
+        elif self._draining and not self._finished and stream.resting:
+            self.shut_down()
 
     def _publish(self, stream: Stream) -> None:
         for event in stream.events():
@@ -284,6 +378,9 @@ class Protocol:
             case PartialEvent():
                 return wire.Partial(event.segment, event.start, event.end, event.text, event.stable)
             case FinalEvent():
+                self.finals += 1
+                if self._log_text:
+                    self.log.info("final", start=event.start, end=event.end, text=event.text)
                 words = [wire.WireWord(w.text, w.start, w.end, w.confidence) for w in event.words]
                 return wire.Final(
                     segment=event.segment,
@@ -303,13 +400,15 @@ class Protocol:
         if len(self._unsent) >= STALE_FROM:
             self._drop(lambda m: isinstance(m, _Progress))
         self._unsent.append(_Progress(stream.received, stream.committed, stream.cut))
-        self._acknowledged = stream.received
+        self._acknowledged, self._answered = stream.received, True
 
     def _say(self, message: wire.ServerMessage) -> None:
         """Queues a message. A reader that can't keep up misses partials that are out of date, and nothing else."""
         if isinstance(message, wire.Partial) and len(self._unsent) >= STALE_FROM:
             self._drop(lambda m: isinstance(m, wire.Partial) and m.segment == message.segment)
         self._unsent.append(message)
+        if len(self._unsent) >= (most := self.limits.unsent_messages):
+            raise Refused("slow_reader", f"{most} messages were not read; resume, and read faster")
 
     def _drop(self, stale: Callable[[wire.ServerMessage], bool]) -> None:
         self._unsent = [message for message in self._unsent if not stale(message)]
@@ -327,14 +426,19 @@ class Protocol:
                 self._refuse("invalid_message", str(error))
             case AudioError():
                 self._refuse("invalid_audio", str(error))
+            case Full():
+                self._refuse("full", str(error))
+            case ConfigError():
+                self._refuse("resume_invalid", str(error))
             case _:
-                log.error("session %s: internal error", self.session, exc_info=error)
+                self.log.error("internal error", error)
                 self.fail()
 
     def _refuse(self, code: str, message: str) -> None:
         if self.state is CLOSED:
             return
-        log.info("session %s: %s", self.session, code)
+        self.error = code
+        self.log.info("ended", error=code)
         self._unsent.append(wire.Error(code, message))
         self._close(CLOSE_CODES[code], code)
 
@@ -347,7 +451,17 @@ class _Progress(wire.Ack, tag_field="type", tag="ack", frozen=True):
     """An ack that answers no flush, so that a newer one may take its place."""
 
 
+def resumable(start: wire.Start) -> bool:
+    """Whether a stream's audio comes sample for sample as it is heard, so that it can be sent again from any sample."""
+    return (start.encoding, start.sample_rate, start.channels) == ("pcm_s16le", SAMPLE_RATE, 1)
+
+
+HALF = 16
+"""So many characters of a fingerprint are the model's, as many are the options'."""
+
+
 def fingerprint(info: ModelInfo, start: wire.Start, config: StreamConfig) -> str:
     """The same for the same model and the same options of a stream, whatever it runs on; `resume` is no option."""
     options = {**msgspec.to_builtins(start), **asdict(config), "resume": None}
-    return hashlib.sha256(msgspec.json.encode([info.fingerprint, options], order="sorted")).hexdigest()[:32]
+    parts = (info.fingerprint, options)
+    return "".join(hashlib.sha256(msgspec.json.encode(part, order="sorted")).hexdigest()[:HALF] for part in parts)

@@ -13,7 +13,7 @@ from engine.errors import ProtocolError
 
 PATH = "/v1/stream"
 MESSAGE_BYTES = 64 * 1024
-"""Longest message a client may send, text or binary."""
+"""Longest message that every server takes, text or binary."""
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Commit: TypeAlias = Literal["utterance", "hop"]

@@ -5,13 +5,16 @@ Everything but the runner is called on the event loop, so nothing here needs a l
 
 import asyncio
 import logging
+import time
 from concurrent.futures import Executor
 from typing import Protocol
 
-from engine.audio import LogProbs
-from engine.config import StreamConfig
+from engine.audio import LogProbs, Pcm, Seconds
+from engine.config import StreamConfig, Timing
 from engine.model import Runner
 from engine.recognizer import Batch, Recognizer, Stream
+from server.capacity import Capacity, Full
+from server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +34,18 @@ class Listener(Protocol):
 class Worker:
     """Runs the windows of all streams, batch after batch.
 
-    device    an executor of one thread, the one that owns the device
+    device      an executor of one thread, the one that owns the device
+    capacity    says how many streams there may be
     """
 
-    def __init__(self, runner: Runner, device: Executor) -> None:
+    def __init__(self, runner: Runner, device: Executor, capacity: Capacity, metrics: Metrics) -> None:
         self.runner = runner
         self.recognizer = Recognizer(runner)
+        self.capacity = capacity
+        self.metrics = metrics
         self._device = device
         self._wake = asyncio.Event()
+        self._superseded = 0  # as far as the metrics know
         self._listeners: dict[int, Listener] = {}  # by the stream's number
 
     @property
@@ -46,16 +53,35 @@ class Worker:
         """How many streams are open."""
         return len(self._listeners)
 
-    def open(self, config: StreamConfig, listener: Listener) -> Stream:
-        """A new stream, whose owner is told when it has got on."""
-        stream = self.recognizer.open(config)
+    def open(self, config: StreamConfig, listener: Listener, *, cut: int = 0, from_sample: int = 0) -> Stream:
+        """A stream, new or resumed, whose owner hears when it has got on. Raises Full; ConfigError as Session does."""
+        stream = self.recognizer.open(config, cut=cut, from_sample=from_sample)
+        try:
+            self.capacity.add(stream.number, stream.timing)
+        except Full:
+            stream.close()
+            raise
         self._listeners[stream.number] = listener
         return stream
 
     def close(self, stream: Stream) -> None:
         """Forgets a stream."""
         self._listeners.pop(stream.number, None)
+        self.capacity.remove(stream.number)
         stream.close()
+
+    def fits(self, config: StreamConfig) -> bool:
+        """Whether there is room for one more stream of that kind."""
+        return self.capacity.fits(Timing.of(config, self.runner.info.grid))
+
+    def measured(self) -> None:
+        """Sets the metrics that are states, and not events."""
+        m, scheduler = self.metrics, self.recognizer.scheduler
+        m.streams.set(self.streams)
+        m.capacity.set(self.capacity.used)
+        m.queue.set(len(scheduler))
+        m.superseded.inc(scheduler.superseded - self._superseded)
+        self._superseded = scheduler.superseded
 
     def wake(self) -> None:
         """To be called when a stream has been given something."""
@@ -74,7 +100,7 @@ class Worker:
         """Runs a batch. If it fails its windows run one by one, so that only the streams that broke it suffer."""
         loop = asyncio.get_running_loop()
         try:
-            outputs = await loop.run_in_executor(self._device, self.runner.run, batch.samples)
+            outputs, took = await loop.run_in_executor(self._device, self._run, batch.samples)
         except Exception:
             if len(batch.jobs) == 1:
                 self._fail(batch)
@@ -83,8 +109,22 @@ class Worker:
             for single in batch.split():
                 await self._compute(single)
             return
+        self._measure(batch, took)
         for single, output in zip(batch.split(), outputs, strict=True):
             self._accept(single, output)
+
+    def _run(self, samples: list[Pcm]) -> tuple[list[LogProbs], Seconds]:
+        began = time.perf_counter()
+        return self.runner.run(samples), time.perf_counter() - began
+
+    def _measure(self, batch: Batch, took: Seconds) -> None:
+        frames = sum(job.window.frames for job in batch.jobs)
+        if 2 * frames > self.recognizer.scheduler.batch_frames:  # a small batch is dearer than it has to be
+            self.capacity.measured(frames, took)
+        self.metrics.batch.observe(len(batch.jobs))
+        self.metrics.encoder.observe(took)
+        for job in batch.jobs:
+            self.metrics.windows.labels("final" if job.window.final else "hop").inc()
 
     def _accept(self, single: Batch, output: LogProbs) -> None:
         try:
@@ -92,6 +132,9 @@ class Worker:
         except Exception:
             self._fail(single)
         else:
+            (job,) = single.jobs
+            if job.window.final:
+                self.metrics.final_lag.observe(self.recognizer.clock() - job.due)
             for stream in streams:
                 if listener := self._listeners.get(stream.number):
                     listener.advanced()

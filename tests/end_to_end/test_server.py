@@ -41,7 +41,7 @@ async def test_a_session_from_start_to_done() -> None:
     assert code == 1000
     ready, *_, ack, done = heard
     assert isinstance(ready, wire.Ready)
-    assert not ready.resumable
+    assert ready.resumable
     assert isinstance(ack, wire.Ack)
     assert done == wire.Done(len(pcm), seconds(len(pcm)))
     assert text(heard) == "HELLO THERE"

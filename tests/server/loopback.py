@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -17,14 +18,14 @@ from tests.helpers import FakeRunner
 
 CHUNK = 6400
 """Bytes of a message, 0.2 s."""
-GIVE_UP_SECONDS = 60
+GIVE_UP_SECONDS = 20
 """What would hang is an error instead."""
 
 
 @asynccontextmanager
-async def serving(runner: Runner | None = None) -> AsyncIterator[Server]:
-    """A server that is ready."""
-    async with Server(ServerConfig(port=0), lambda: runner or FakeRunner()) as server:
+async def serving(runner: Runner | None = None, **settings: Any) -> AsyncIterator[Server]:
+    """A server that is ready. `settings`: those of ServerConfig."""
+    async with Server(ServerConfig(port=0, **settings), lambda: runner or FakeRunner()) as server:
         yield server
 
 

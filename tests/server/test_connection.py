@@ -12,7 +12,7 @@ import pytest
 from engine.audio import LogProbs, Pcm, seconds
 from engine.config import StreamConfig
 from server import app, connection, wire
-from server.protocol import UNSENT
+from server.limits import Limits
 from tests.helpers import FakeRunner, finals, run_session, silence, speak
 from tests.server.loopback import connected, cut, dictate, hear, send, serving, talk, text, until
 
@@ -32,7 +32,7 @@ class HeldRunner(FakeRunner):
 async def test_audio_waits_in_the_socket_while_the_engine_is_behind() -> None:
     pcm = np.concatenate([speak("AB " * 100, blocks=4)] * 10)
     runner = HeldRunner()
-    async with serving(runner) as server:
+    async with serving(runner, limits=Limits(streams=1)) as server:  # else it would be measured
         talking = asyncio.create_task(talk(server, wire.Start(), *cut(pcm.tobytes(), 60_000), wire.Stop()))
         await until(lambda: any(session.protocol.blocked for session in server.sessions))
         (session,) = server.sessions
@@ -49,18 +49,18 @@ async def test_audio_waits_in_the_socket_while_the_engine_is_behind() -> None:
     assert text(heard) == " ".join(final.text for final in expected)
 
 
-async def test_a_reader_that_does_not_read_is_not_read_and_disturbs_nobody() -> None:
-    flushes = 10_000
+async def test_a_reader_that_does_not_read_is_given_up_and_disturbs_nobody() -> None:
     async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
-        sending = asyncio.create_task(send(websocket, *[wire.Flush()] * flushes, wire.Stop()))
-        await until(lambda: any(session.stuck and session.protocol.blocked for session in server.sessions))
+        sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000, wire.Stop()))
+        await until(lambda: any(session.stuck for session in server.sessions))
         hi = np.concatenate([silence(0.2), speak("HI"), silence(0.2)])
         assert [final.text for final in await dictate(server, hi)] == ["HI"]
-        await until(lambda: any(session.stuck and session.protocol.blocked for session in server.sessions))
+        await until(lambda: any(session.protocol.error == "slow_reader" for session in server.sessions))
         heard = await hear(websocket)
         await sending
-    assert len([message for message in heard if isinstance(message, wire.Ack)]) == flushes + 1
-    assert isinstance(heard[-1], wire.Done)
+        assert websocket.close_code == 1013
+    assert isinstance(heard[-1], wire.Error)
+    assert heard[-1].code == "slow_reader"
 
 
 async def test_a_reader_that_does_not_read_cannot_keep_the_server_from_going_down(
@@ -88,39 +88,13 @@ async def test_a_reader_that_does_not_read_its_end_is_given_up(monkeypatch: pyte
         await sending
 
 
-async def test_what_comes_after_the_engine_said_much_to_a_slow_reader_is_no_mistake() -> None:
-    """The socket is being waited for while the engine fills the queue, and nothing may be received then."""
-    runner = HeldRunner()
-    async with (
-        serving(runner) as server,
-        connected(server, wire.Start(partials=False), receive_buffer=4096) as websocket,
-    ):
-        await until(lambda: bool(server.sessions))
-        (session,) = server.sessions
-        while not session.stuck:
-            await send(websocket, *[wire.Flush()] * 50)
-            await asyncio.sleep(0.002)
-        stream = session.protocol.stream
-        assert stream
-        talked = np.concatenate([silence(0.2), speak("HI"), silence(0.2)])
-        await send(websocket, talked.tobytes(), *[wire.Flush()] * (UNSENT - 1))
-        await until(lambda: session.protocol._flushes == UNSENT - 1 and not session.protocol.blocked)
-        session.protocol._unsent += [wire.Ack(0, 0, 0)]
-        runner.go.set()
-        await until(lambda: session.protocol.blocked and session.protocol._flushes == 0)
-        await send(websocket, wire.Keepalive(), wire.Stop())
-        heard = await hear(websocket)
-    assert isinstance(heard[-1], wire.Done)
-    assert text(heard) == "HI"
-
-
 async def test_a_reader_that_has_said_its_last_and_reads_on_is_no_mistake_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It closes its half, and so lets asyncio close the transport out of a write."""
     async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
-        await until(lambda: any(session.stuck and session.protocol.blocked for session in server.sessions))
+        await until(lambda: any(session.stuck for session in server.sessions))
         websocket.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
         with caplog.at_level(logging.ERROR):
             await hear(websocket)

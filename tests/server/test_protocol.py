@@ -1,10 +1,12 @@
 """The protocol without sockets: what is said, in which order, and how each mistake ends."""
 
 import itertools
+import json
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,13 @@ from engine.endpoint import EnergyGate
 from engine.model import ModelInfo
 from engine.recognizer import Recognizer, Stream
 from server import wire
-from server.protocol import CLOSE_CODES, CLOSED, STALE_FROM, UNSENT, Protocol, fingerprint
+from server.limits import Limits
+from server.logs import FIELDS
+from server.protocol import CLOSE_CODES, CLOSED, STALE_FROM, UNANSWERED, Protocol, fingerprint
 from tests.helpers import INFO, FakeRunner, finals, noise, partials, run_session, silence, speak, utterances
 
 PAUSE = silence(0.2)
+LIMITS = Limits()
 
 
 def said(text: str) -> Pcm:
@@ -37,9 +42,9 @@ NAN = np.array([0.0, np.nan], "<f4").tobytes()
 class Line:
     """A client, a protocol and a recognizer in one thread."""
 
-    def __init__(self, runner: FakeRunner | None = None) -> None:
+    def __init__(self, runner: FakeRunner | None = None, limits: Limits = LIMITS, **settings: Any) -> None:
         self.recognizer = Recognizer(runner or FakeRunner(), clock=lambda: 0.0)
-        self.protocol = Protocol("s1", INFO, "balanced", self.recognizer.open)
+        self.protocol = Protocol("s1", INFO, "balanced", limits, self.open, **settings)
         self.heard: list[wire.ServerMessage] = []
 
     def send(self, *messages: str | bytes | wire.ClientMessage, compute: bool = True) -> None:
@@ -52,6 +57,9 @@ class Line:
                 self.protocol.receive_text(wire.encode(message))
             if compute:
                 self.compute()
+
+    def open(self, config: StreamConfig, cut: int, from_sample: int) -> Stream:
+        return self.recognizer.open(config, cut=cut, from_sample=from_sample)
 
     def compute(self) -> None:
         while self.recognizer.step():
@@ -103,7 +111,7 @@ def test_ready() -> None:
             session="s1",
             model="fake",
             fingerprint=fingerprint(INFO, wire.Start(), config),
-            resumable=False,
+            resumable=True,
             context=Timing.of(config, INFO.grid, EnergyGate(INFO.grid.hop).lookback).context,
             sample_rate=16_000,
             window_ms=4000,
@@ -201,10 +209,14 @@ def test_flush_finalizes_and_goes_on() -> None:
     assert [final.text for final in line.finals] == ["ONE", "TWO"]
 
 
-def test_keepalive_says_nothing() -> None:
+def test_keepalive_is_answered_by_a_tick() -> None:
     line = Line()
     line.send(wire.Start(), wire.Keepalive(), wire.Keepalive(), b"")
     assert len(line.heard) == 1
+    line.protocol.tick()
+    line.protocol.tick()
+    line.listen()
+    assert line.heard[1:] == [wire.Ack(0, 0, 0)]
 
 
 def test_ack_at_least_twice_a_second_of_audio() -> None:
@@ -303,6 +315,14 @@ def test_a_tick_does_not_run_ahead_either() -> None:
 
 
 START = '{"type":"start"}'
+
+
+def resuming(cut: int, from_sample: int, fingerprint: str) -> str:
+    resume = {"cut": cut, "from_sample": from_sample, "fingerprint": fingerprint}
+    return json.dumps({"type": "start", "resume": resume}, separators=(",", ":"))
+
+
+OURS = fingerprint(INFO, wire.Start(), StreamConfig.preset("balanced"))
 REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
     ("audio first", [bytes(2)], "start_expected", "audio came before"),
     ("flush first", ['{"type":"flush"}'], "start_expected", "first message"),
@@ -324,12 +344,19 @@ REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
     ("unknown encoding", ['{"type":"start","encoding":"opus"}'], "invalid_message", "pcm_s16le"),
     ("language", ['{"type":"start","language":"en"}'], "language_unsupported", "language has to be null"),
     ("hotwords", ['{"type":"start","hotwords":["Ada"]}'], "hotwords_unsupported", "hotwords"),
+    ("resumed on another model", [resuming(320, 0, "x" * 32)], "fingerprint_mismatch", "another model than fake"),
+    ("resumed with other options", [resuming(320, 0, OURS[:16] + "x" * 16)], "fingerprint_mismatch", "other options"),
+    ("resumed off the grid", [resuming(321, 0, OURS)], "resume_invalid", "a cut is a multiple of 320"),
+    ("resumed without context", [resuming(320, 320, OURS)], "resume_invalid", "audio begins"),
+    ("resumed with half the context", [resuming(320_000, 300_000, OURS)], "resume_invalid", "audio begins"),
+    ("resumed before the start", [resuming(-320, 0, OURS)], "invalid_message", "resume.cut"),
     (
-        "resume",
-        ['{"type":"start","resume":{"cut":0,"from_sample":0,"fingerprint":"x"}}'],
+        "resumed telephone",
+        [resuming(320, 0, OURS).replace('"start"', '"start","encoding":"mulaw"')],
         "resume_unsupported",
-        "resume",
+        "pcm_s16le",
     ),
+    ("number beyond all bounds", [resuming(2**60, 0, OURS)], "invalid_message", "resume.cut"),
     ("odd bytes", [START, ODD, '{"type":"stop"}'], "invalid_audio", "ends within a sample"),
     ("NaN", ['{"type":"start","encoding":"pcm_f32le"}', NAN], "invalid_audio", "NaN"),
     ("long audio", [START, bytes(wire.MESSAGE_BYTES + 1)], "message_too_big", "65537 bytes; it may have at most 65536"),
@@ -381,10 +408,10 @@ def test_after_the_end_nothing_is_said() -> None:
 
 
 def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixture) -> None:
-    def break_down(config: StreamConfig) -> Stream:
+    def break_down(config: StreamConfig, cut: int, from_sample: int) -> Stream:
         raise RuntimeError("the secret of the house")
 
-    protocol = Protocol("s7", INFO, "balanced", break_down)
+    protocol = Protocol("s7", INFO, "balanced", Limits(), break_down)
     with caplog.at_level(logging.ERROR):
         protocol.receive_text(START)
     (text,) = protocol.messages()
@@ -393,7 +420,8 @@ def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixt
     assert error.code == "internal_error"
     assert "secret" not in text
     assert protocol.close == (1011, "internal_error")
-    assert "s7" in caplog.text
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert getattr(record, FIELDS) == {"session": "s7"}
     assert "the secret of the house" in caplog.text
 
 
@@ -416,8 +444,16 @@ def test_neither_text_nor_audio_in_the_log(caplog: pytest.LogCaptureFixture) -> 
         talk(speak("CONFIDENTIAL"))
         line = Line()
         line.send(wire.Start(), '{"type":"flush","CONFIDENTIAL":1}')
-    assert "CONFIDENTIAL" not in caplog.text
-    assert "invalid_message" in caplog.text
+    logged = [(record.getMessage(), getattr(record, FIELDS)) for record in caplog.records]
+    assert "CONFIDENTIAL" not in str(logged)
+    assert ("ended", {"session": "s1", "error": "invalid_message"}) in logged
+
+
+def test_text_in_the_log_if_asked(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line(log_text=True)
+    with caplog.at_level(logging.INFO):
+        line.send(wire.Start(), TALK, wire.Stop())
+    assert [getattr(record, FIELDS)["text"] for record in caplog.records if record.getMessage() == "final"] == ["HELLO"]
 
 
 # ---- flow
@@ -447,7 +483,7 @@ def test_a_full_ring_blocks_and_loses_nothing() -> None:
 def test_the_end_waits_until_the_ring_has_room_for_what_the_resampler_held_back() -> None:
     rng = np.random.default_rng(1)
     bursts = np.concatenate([noise(9600, rng, 5000.0), np.zeros(4800, np.int16)] * 200).tobytes()
-    line = Line()
+    line = Line(limits=Limits(backlog_seconds=30))
     line.send(wire.Start(sample_rate=48_000), compute=False)
     stream = line.protocol.stream
     assert stream
@@ -500,21 +536,21 @@ def test_without_a_backlog_every_partial_is_said() -> None:
     assert line.partials == talk(DIALOGUE).partials
 
 
-def test_a_reader_that_does_not_read_is_not_read() -> None:
-    line = Line()
-    line.send(wire.Start(), compute=False)
-    line.send(*[wire.Flush()] * (UNSENT - 2), compute=False)
-    assert not line.protocol.blocked
+def test_a_reader_that_does_not_read_is_given_up() -> None:
+    line = Line(limits=Limits(unsent_messages=100))
+    line.send(wire.Start(), compute=False)  # answered by `ready`
+    line.send(*[wire.Flush()] * 98, compute=False)
+    assert line.protocol.close is None
     line.send(wire.Flush(), compute=False)
-    assert line.protocol.blocked
+    assert line.protocol.close == (1013, "slow_reader")
     line.listen()
-    assert not line.protocol.blocked
-    assert len(line.acks) == UNSENT - 1
+    assert len(line.acks) == 99
+    assert line.heard[-1] == wire.Error("slow_reader", "100 messages were not read; resume, and read faster")
 
 
 def test_flushes_that_wait_for_the_engine_do_not_pile_up() -> None:
     line = Line()
-    line.send(wire.Start(), TALK, *[wire.Flush()] * (UNSENT - 1), compute=False)
+    line.send(wire.Start(), TALK, *[wire.Flush()] * (UNANSWERED - 1), compute=False)
     line.listen()
     assert not line.protocol.blocked
     line.send(wire.Flush(), compute=False)

@@ -12,6 +12,8 @@ from engine.audio import Pcm
 from engine.config import StreamConfig
 from engine.events import Final
 from engine.recognizer import Stream
+from server.capacity import Capacity, Speed
+from server.metrics import Metrics
 from server.worker import Worker
 from tests.helpers import FakeRunner, silence, speak
 from tests.server.loopback import until
@@ -36,7 +38,7 @@ class Ear:
 @asynccontextmanager
 async def working(runner: FakeRunner) -> AsyncIterator[Worker]:
     with ThreadPoolExecutor(1) as device:
-        worker = Worker(runner, device)
+        worker = Worker(runner, device, Capacity(Speed(1e-6, 1e-6)), Metrics())
         loop = asyncio.create_task(worker.run())
         yield worker
         assert not loop.done()

@@ -1,0 +1,151 @@
+"""How many streams fit: what each may want in a second, against what was measured of the device and of this process.
+
+A server is full when one more stream would not fit with the hops of all streams that can be thinned doubled twice.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
+from engine.config import StreamConfig, Timing
+from engine.errors import EarshotError
+from engine.model import Runner
+from engine.recognizer import Recognizer
+from engine.scheduler import MERGED_HOPS
+
+HEADROOM = 0.9
+"""Of a second, so much is given away."""
+UTTERANCE_SECONDS = 5
+"""Between pauses people speak for about this long; a short utterance makes the context of its final window dear."""
+SMOOTHING = 0.05
+"""Weight of the newest batch in the running measurement."""
+TRIAL_SECONDS = 4
+TRIALS = 3
+
+
+class Full(EarshotError):
+    """There is no room for one more stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What was measured.
+
+    frame     seconds of the device for a frame of a window, in a full batch
+    hearing   seconds of this process for a second of a stream's audio, all but the device
+    """
+
+    frame: Seconds
+    hearing: Seconds
+
+
+UNKNOWN = Speed(0.0, 0.0)
+
+
+class Capacity:
+    """Counts what the open streams may want.
+
+    streams    most of them; None: as many as fit
+    """
+
+    def __init__(self, speed: Speed, streams: int | None = None) -> None:
+        self._speed = speed
+        self._most = streams
+        self._open: dict[int, float] = {}  # of each stream, frames a second
+
+    @property
+    def speed(self) -> Speed:
+        """As measured by now."""
+        return self._speed
+
+    @property
+    def used(self) -> float:
+        """Share of what fits that is given away; over 1 where the device has become slower."""
+        return self._share(list(self._open.values()))
+
+    def fits(self, timing: Timing) -> bool:
+        """Whether one more stream may be admitted. A lone one always may, however slow the device is."""
+        return not self._open or self._share([*self._open.values(), frames_a_second(timing)]) <= 1
+
+    def add(self, stream: int, timing: Timing) -> None:
+        """Admits a stream. Raises Full."""
+        if not self.fits(timing):
+            raise Full(f"the server is full, with {len(self._open)} streams; try again later, or another server")
+        self._open[stream] = frames_a_second(timing)
+
+    def remove(self, stream: int) -> None:
+        """A stream has ended."""
+        self._open.pop(stream, None)
+
+    def _share(self, streams: list[float]) -> float:
+        if self._most is not None:
+            return len(streams) / self._most
+        return max(self._speed.frame * sum(streams), self._speed.hearing * len(streams)) / HEADROOM
+
+    def measured(self, frames: int, seconds: Seconds) -> None:
+        """A full batch took so long: the device may be slower than it was, or have company."""
+        frame = self._speed.frame + SMOOTHING * (seconds / frames - self._speed.frame)
+        self._speed = Speed(frame, self._speed.hearing)
+
+
+def frames_a_second(timing: Timing) -> float:
+    """Most frames that a stream wants encoded in a second: people speak all the time, hops are thinned if they may."""
+    t = timing
+    rate = SAMPLE_RATE / t.grid.hop
+    hop = t.hop * (MERGED_HOPS if t.provisional else 1)
+    hops = (t.left + hop + t.right) / hop if t.hops else 0.0
+    final = 1 + t.margin / (UTTERANCE_SECONDS * rate) if t.provisional else 0.0
+    return rate * (hops + final)
+
+
+def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] = time.perf_counter) -> Speed:
+    """Runs full batches of noise, and a stream of it with the device left out; the best of a few trials each."""
+    recognizer = Recognizer(runner)
+    timing = Timing.of(config, runner.info.grid)
+    window = timing.left + timing.hop + timing.right
+    first, last = timing.grid.span(0, window)
+    batch = [_noise(last - first)] * max(1, recognizer.scheduler.batch_frames // window)
+
+    def timed(work: Callable[[], object]) -> Seconds:
+        took = []
+        for _ in range(TRIALS):
+            began = clock()
+            work()
+            took.append(clock() - began)
+        return min(took)
+
+    frame = timed(lambda: runner.run(batch)) / (len(batch) * window)
+    speech = _noise(TRIAL_SECONDS * SAMPLE_RATE)
+    hearing = timed(lambda: _hear(_Deaf(runner), config, speech)) / TRIAL_SECONDS
+    return Speed(frame, hearing)
+
+
+def _noise(samples: int) -> Pcm:
+    """Bursts of it, which pass for speech."""
+    loud = 1000 * (np.arange(samples) % SAMPLE_RATE < SAMPLE_RATE // 2) + 10
+    return np.random.default_rng(0).normal(0, loud).astype(np.int16)
+
+
+def _hear(runner: Runner, config: StreamConfig, pcm: Pcm) -> None:
+    recognizer = Recognizer(runner)
+    stream = recognizer.open(config)
+    for at in range(0, len(pcm), SAMPLE_RATE // 10):
+        stream.feed(pcm[at : at + SAMPLE_RATE // 10])
+        while recognizer.step():
+            pass
+        stream.events()
+    stream.finish()
+
+
+class _Deaf:
+    """A runner that computes nothing."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.info, self.device = runner.info, runner.device
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        size = self.info.vocabulary.size
+        return [np.full((self.info.grid.frames(len(pcm)), size), -np.log(size), np.float32) for pcm in windows]

@@ -1,0 +1,47 @@
+"""What a server lets its clients have. Each limit has a flag of `earshot serve`, and a line in PROTOCOL.md."""
+
+from dataclasses import dataclass
+
+from engine.audio import Seconds
+from engine.config import RING_MS
+from engine.errors import ConfigError
+from server import wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Raises ConfigError for a value that is out of its range. None is no limit.
+
+    streams            that are open at once; None: as many as the device was measured to hold
+    per_address        connections from one address
+    message_bytes      of a message of the client, text or binary
+    backlog_seconds    audio that waits to be encoded; past that the socket is not read
+    handshake_seconds  for the HTTP headers, and then for `start`
+    idle_seconds       without a message; does not count while the socket is not read
+    longest_seconds    of a stream's audio
+    unsent_messages    that wait for a slow reader, when partials have been left out
+    """
+
+    streams: int | None = None
+    per_address: int | None = 64
+    message_bytes: int = wire.MESSAGE_BYTES
+    backlog_seconds: Seconds = 10.0
+    handshake_seconds: Seconds = 10.0
+    idle_seconds: Seconds = 60.0
+    longest_seconds: Seconds | None = None
+    unsent_messages: int = 256
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("streams", 1, 1_000_000),
+            ("per_address", 1, 1_000_000),
+            ("message_bytes", wire.MESSAGE_BYTES, 16 * wire.MESSAGE_BYTES),
+            ("backlog_seconds", 1, RING_MS / 1000),
+            ("handshake_seconds", 1, 600),
+            ("idle_seconds", 1, 86_400),
+            ("longest_seconds", 1, 10**9),
+            ("unsent_messages", 64, 100_000),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{name} is {value}; it must be between {low} and {high:g}")

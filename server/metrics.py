@@ -1,0 +1,63 @@
+"""What a server tells of itself to Prometheus, at /metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from engine.audio import SAMPLE_RATE
+from engine.recognizer import Stream
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+LAGS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+AGES = (0.2, *LAGS[5:])
+
+
+class Metrics:
+    """The instruments of one server; names and meanings are what each is made with."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.connections = Gauge("earshot_connections", "Websockets that are open.", registry=r)
+        self.streams = Gauge("earshot_streams", "Streams that are open.", registry=r)
+        self.capacity = Gauge("earshot_capacity_used", "Share of what fits that the open streams may want.", registry=r)
+        self.queue = Gauge("earshot_queue_windows", "Windows that wait to be encoded.", registry=r)
+        self.backlog = Histogram(
+            "earshot_backlog_seconds",
+            "Audio that waits to be encoded, of each stream each second.",
+            buckets=LAGS,
+            registry=r,
+        )
+        self.staleness = Histogram(
+            "earshot_staleness_seconds",
+            "Age of the newest audio that the last partial has seen, of each speaking stream each second.",
+            buckets=AGES,
+            registry=r,
+        )
+        self.final_lag = Histogram(
+            "earshot_final_lag_seconds",
+            "From the sample that made a final's window due to its result.",
+            buckets=LAGS,
+            registry=r,
+        )
+        self.batch = Histogram("earshot_batch_windows", "Windows in a batch.", buckets=SIZES, registry=r)
+        self.encoder = Histogram("earshot_encoder_seconds", "Time of the device for a batch.", buckets=LAGS, registry=r)
+        self.windows = Counter("earshot_windows", "Windows encoded.", ["kind"], registry=r)
+        self.superseded = Counter("earshot_windows_superseded", "Hop windows that a newer one took over.", registry=r)
+        self.audio = Counter("earshot_audio_seconds", "Audio of streams that have ended.", registry=r)
+        self.finals = Counter("earshot_finals", "Finals of streams that have ended.", registry=r)
+        self.received = Counter("earshot_received_bytes", "Bytes of messages from clients.", registry=r)
+        self.sent = Counter("earshot_sent_bytes", "Bytes of messages to clients.", registry=r)
+        self.started = Counter("earshot_streams_started", "Streams admitted.", ["resumed"], registry=r)
+        self.errors = Counter("earshot_errors", "Streams that ended with an error.", ["code"], registry=r)
+        self.closed = Counter("earshot_closed", "Connections closed.", ["code"], registry=r)
+
+    def observe(self, stream: Stream) -> None:
+        """Looks at a stream; to be called once a second."""
+        self.backlog.observe(stream.backlog / SAMPLE_RATE)
+        if (age := stream.staleness) is not None:
+            self.staleness.observe(age)
+
+    def text(self) -> str:
+        """All of them in Prometheus' text format."""
+        return generate_latest(self.registry).decode()
