@@ -5,15 +5,17 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
 
 from engine.errors import CheckpointError, ConfigError
 from engine.model import Runner
 from server import wire
 from server.app import Server, ServerConfig, build, serve
-from tests.helpers import FakeRunner
-from tests.server.loopback import connected, get, hear, serving
+from tests.helpers import FakeRunner, silence, speak
+from tests.server.loopback import connected, cut, finals, get, hear, send, serving, text, until
 
 
 async def test_port_zero_is_a_free_one() -> None:
@@ -131,3 +133,88 @@ async def test_an_engine_that_breaks_ends_all_streams_and_is_not_ready() -> None
 async def test_a_stopped_server_can_be_stopped_again() -> None:
     async with serving() as server:
         await server.stop()
+
+
+# ---- draining
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[tuple[Server, asyncio.Task[None]]]:
+    """A server under `serve`, as the command runs it."""
+    server = Server(ServerConfig(port=0), FakeRunner)
+    started = asyncio.Event()
+    running = asyncio.create_task(serve(server, lambda _: started.set()))
+    await started.wait()
+    yield server, running
+    running.cancel()
+    await asyncio.wait([running])
+
+
+MID_SENTENCE = np.concatenate([silence(0.2), speak("SO IT BEGINS")])
+
+
+async def test_a_drained_stream_runs_on_to_its_next_endpoint(served: tuple[Server, asyncio.Task[None]]) -> None:
+    server, running = served
+    async with connected(server, wire.Start()) as speaking, connected(server, wire.Start()) as silent:
+        await send(speaking, *cut(MID_SENTENCE.tobytes()))
+        await until(lambda: received(server) == len(MID_SENTENCE))
+        os.kill(os.getpid(), signal.SIGTERM)
+        heard = await hear(silent)
+        assert isinstance(heard[-1], wire.Error)
+        assert silent.close_code == 1012
+        assert [(await get(server.port, path))[0] for path in ("/healthz", "/readyz", wire.PATH)] == [200, 503, 503]
+        await send(speaking, *cut(np.concatenate([speak(" AND ENDS"), silence(3)]).tobytes()))
+        heard = await hear(speaking)
+        assert text(heard) == "SO IT BEGINS AND ENDS"
+        assert isinstance(heard[-1], wire.Error)
+        assert heard[-1].code == "shutting_down"
+        assert speaking.close_code == 1012
+    await running
+    assert not server.listening
+
+
+async def test_a_stopped_stream_is_finished_while_the_server_drains(served: tuple[Server, asyncio.Task[None]]) -> None:
+    server, running = served
+    async with connected(server, wire.Start()) as speaking:
+        await send(speaking, *cut(MID_SENTENCE.tobytes()))
+        await until(lambda: received(server) == len(MID_SENTENCE))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: not server.ready)
+        await send(speaking, wire.Stop())
+        heard = await hear(speaking)
+        assert text(heard).startswith("SO IT BEGINS")  # the fake encoder errs where sound ends with the audio
+        assert isinstance(heard[-1], wire.Done)
+    await running
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_closes_at_once(
+    served: tuple[Server, asyncio.Task[None]], second: signal.Signals
+) -> None:
+    server, running = served
+    async with connected(server, wire.Start()) as speaking:
+        await send(speaking, *cut(MID_SENTENCE.tobytes()))
+        await until(lambda: received(server) == len(MID_SENTENCE))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: not server.ready)
+        assert server.sessions
+        os.kill(os.getpid(), second)
+        heard = await hear(speaking)
+        assert not finals(heard)
+        assert speaking.close_code == 1012
+    await running
+
+
+async def test_draining_has_an_end() -> None:
+    async with serving(drain=0.1) as server, connected(server, wire.Start()) as speaking:
+        await send(speaking, *cut(MID_SENTENCE.tobytes()))
+        await until(lambda: received(server) == len(MID_SENTENCE))
+        await server.drain()
+        assert server.sessions
+        await server.stop()
+        assert not finals(await hear(speaking))
+
+
+def received(server: Server) -> int:
+    """Samples that all streams together have received."""
+    return sum(session.protocol.stream.received for session in server.sessions if session.protocol.stream)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -613,3 +614,44 @@ def test_the_example_of_the_page_is_in_the_format() -> None:
     }
     for text in server:
         assert wire.encode(wire.decode_server(text)) == text
+
+
+# ---- resuming
+
+
+@pytest.mark.parametrize("commit", ["utterance", "hop"])
+def test_from_every_cut_on_a_stream_says_the_same(commit: wire.Commit) -> None:
+    start = wire.Start(commit=commit)
+    whole = talk(DIALOGUE, start)
+    cuts = {m.cut for m in whole.heard if isinstance(m, wire.Ack | wire.Final)}
+    assert len(cuts) > 2
+    for cut in sorted(cuts):
+        line = Line()
+        begin = max(0, cut - whole.ready.context)
+        resume = wire.Resume(cut, begin, whole.ready.fingerprint)
+        line.send(msgspec.structs.replace(start, resume=resume), *chunks(DIALOGUE[begin:], 999), wire.Stop())
+        assert line.ready == whole.ready
+        assert line.finals == [final for final in whole.finals if final.cut > cut]
+        assert line.heard[-1] == whole.heard[-1]
+        assert min(ack.cut for ack in line.acks) >= cut
+
+
+def test_what_does_not_come_sample_by_sample_does_not_resume() -> None:
+    for start in (wire.Start(sample_rate=8000), wire.Start(channels=2), wire.Start(encoding="mulaw")):
+        line = Line()
+        line.send(start)
+        assert not line.ready.resumable
+
+
+def test_what_is_replayed_is_not_sent_ahead() -> None:
+    """Its windows are as urgent as those of a live stream."""
+
+    def deadline(resume: wire.Resume | None) -> float:
+        line = Line()
+        line.send(wire.Start(resume=resume), *chunks(DIALOGUE[:48_000]), compute=False)
+        return max(job.deadline for queue in line.recognizer.scheduler._queues.values() for job in queue)
+
+    whole = talk(DIALOGUE)
+    live = StreamConfig.preset("balanced").hop_ms / 1000
+    assert deadline(wire.Resume(320, 0, whole.ready.fingerprint)) == live
+    assert deadline(None) > 2 * live

@@ -1,0 +1,84 @@
+"""How many streams fit."""
+
+import itertools
+
+import pytest
+
+from engine.config import StreamConfig, Timing
+from server.capacity import HEADROOM, Capacity, Full, Speed, frames_a_second, measure
+from tests.helpers import GRID, FakeRunner
+
+
+def timing(**settings: object) -> Timing:
+    return Timing.of(StreamConfig(**settings), GRID)  # type: ignore[arg-type]
+
+
+def admitted(capacity: Capacity, of: Timing) -> int:
+    for number in itertools.count():
+        try:
+            capacity.add(number, of)
+        except Full:
+            return number
+    raise AssertionError
+
+
+def test_a_stream_is_charged_for_what_it_may_want() -> None:
+    final = 50 * (1 + 0.64 / 5)
+    assert frames_a_second(timing(partials=False)) == pytest.approx(final)
+    assert frames_a_second(timing()) == pytest.approx(50 * (3.2 + 4 * 0.48 + 0.32) / (4 * 0.48) + final)
+    assert frames_a_second(timing(commit="hop")) == pytest.approx(50 * (3.2 + 0.48 + 0.32) / 0.48)
+    assert frames_a_second(timing(commit="hop", partials=False)) == frames_a_second(timing(commit="hop"))
+
+
+def test_the_device_is_given_away_and_no_more() -> None:
+    wanted = frames_a_second(timing())
+    capacity = Capacity(Speed(frame=HEADROOM / wanted / 10.5, hearing=0.0))
+    assert admitted(capacity, timing()) == 10
+    assert capacity.used == pytest.approx(10 / 10.5)
+    capacity.remove(3)
+    assert capacity.fits(timing())
+    assert not capacity.fits(timing(commit="hop"))
+
+
+def test_so_is_the_process() -> None:
+    assert admitted(Capacity(Speed(frame=1e-9, hearing=HEADROOM / 7.5)), timing()) == 7
+
+
+def test_a_limit_that_was_set_is_the_limit() -> None:
+    assert admitted(Capacity(Speed(1.0, 1.0), streams=5), timing()) == 5
+
+
+def test_however_slow_one_stream_is_served() -> None:
+    assert admitted(Capacity(Speed(1.0, 1.0)), timing()) == 1
+
+
+def test_a_device_that_slows_down_takes_no_more_and_keeps_what_it_has() -> None:
+    wanted = frames_a_second(timing())
+    capacity = Capacity(Speed(frame=HEADROOM / wanted / 10.5, hearing=0.0))
+    for number in range(5):
+        capacity.add(number, timing())
+    for _ in range(200):
+        capacity.measured(400, 400 * 4 * HEADROOM / wanted / 10.5)
+    assert not capacity.fits(timing())
+    assert capacity.used == pytest.approx(4 * 5 / 10.5, rel=0.01)
+    for _ in range(200):
+        capacity.measured(400, 400 * HEADROOM / wanted / 10.5)
+    assert capacity.fits(timing())
+
+
+def test_measured_is_the_best_of_full_batches() -> None:
+    """By a clock on which each look takes a second: the runner gets as many windows as go into a batch."""
+
+    class Counting(FakeRunner):
+        batches: list[int]
+
+        def run(self, windows):  # type: ignore[no-untyped-def]
+            self.batches.append(len(windows))
+            return super().run(windows)
+
+    runner = Counting()
+    runner.batches = []
+    ticks = itertools.count()
+    speed = measure(runner, StreamConfig(), clock=lambda: float(next(ticks)))
+    assert set(runner.batches) == {2}  # of 4 s: 8 s are a batch
+    assert speed == Speed(frame=1 / (2 * 200), hearing=1 / 4)
