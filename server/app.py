@@ -22,7 +22,7 @@ from typing import Any, Self
 from websockets.asyncio import server as websockets
 
 from engine.audio import Seconds
-from engine.config import StreamConfig
+from engine.config import StreamConfig, Timing
 from engine.errors import ConfigError
 from engine.model import Runner
 from server import wire
@@ -103,7 +103,8 @@ class Server:
         self._loop = asyncio.create_task(self.worker.run())
         self._loop.add_done_callback(self._broke)
         self._ready = True
-        log.info("listening at %s, %s on %s", self.url, runner.info.name, runner.device)
+        room = capacity.room(Timing.of(StreamConfig.preset(self.config.latency), runner.info.grid))
+        log.info("listening at %s, %s on %s, room for %d streams", self.url, runner.info.name, runner.device, room)
 
     async def stop(self) -> None:
         """Closes every connection with 1012, nothing flushed, and waits until they have gone."""

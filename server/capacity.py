@@ -66,6 +66,10 @@ class Capacity:
         """Share of what fits that is given away; over 1 where the device has become slower."""
         return self._share(list(self._open.values()))
 
+    def room(self, timing: Timing) -> int:
+        """How many streams of a kind fit, if there are no others; one in any case."""
+        return max(1, int(1 / max(self._share([frames_a_second(timing)]), 1e-6)))
+
     def fits(self, timing: Timing) -> bool:
         """Whether one more stream may be admitted. A lone one always may, however slow the device is."""
         return not self._open or self._share([*self._open.values(), frames_a_second(timing)]) <= 1

@@ -33,7 +33,7 @@ def test_a_stream_is_charged_for_what_it_may_want() -> None:
 def test_the_device_is_given_away_and_no_more() -> None:
     wanted = frames_a_second(timing())
     capacity = Capacity(Speed(frame=HEADROOM / wanted / 10.5, hearing=0.0))
-    assert admitted(capacity, timing()) == 10
+    assert admitted(capacity, timing()) == capacity.room(timing()) == 10
     assert capacity.used == pytest.approx(10 / 10.5)
     capacity.remove(3)
     assert capacity.fits(timing())
@@ -49,7 +49,8 @@ def test_a_limit_that_was_set_is_the_limit() -> None:
 
 
 def test_however_slow_one_stream_is_served() -> None:
-    assert admitted(Capacity(Speed(1.0, 1.0)), timing()) == 1
+    capacity = Capacity(Speed(1.0, 1.0))
+    assert admitted(capacity, timing()) == capacity.room(timing()) == 1
 
 
 def test_a_device_that_slows_down_takes_no_more_and_keeps_what_it_has() -> None:
