@@ -1,14 +1,18 @@
 """The microphone: what PortAudio's thread hears is queued, resampled to 16 kHz mono here, and iterated over.
 
 Nothing is lost silently. Where samples are missing, zeros of the same length take their place, so that times stay true.
+A device that goes away is waited for, in a thread of its own: what is asked of it may hang as long as it does.
 """
 
 import asyncio
+import atexit
 import threading
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.audio import SAMPLE_RATE, Pcm, Seconds
@@ -19,6 +23,16 @@ BLOCK_MS = 50
 LIMIT_SECONDS = 10
 """Longest audio that waits to be sent. A reader that is further behind loses the newest."""
 SAMPLE_BYTES = 2
+PAUSE_SECONDS = 1.0
+"""After a longer one, the device's clock is asked whether audio was lost or only came late."""
+GONE_SECONDS = 5.0
+"""A device that is silent for longer went away, whatever it says. PulseAudio may take 2 s to begin."""
+RETRY_SECONDS = 1.0
+"""How often a device that went away is looked for."""
+TICK_SECONDS = 0.25
+"""How often a device without news is looked at."""
+CLOSE_SECONDS = 2.0
+"""Longest wait for a device to close. One that hangs is left to itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,7 @@ class Capture:
     rate          samples a second and channel
     frame_bytes   bytes of one sample of all channels
     limit         frames that may wait; what comes while it is full is dropped and counted, and taken as zeros
+    dropped       frames that were lost, for whatever reason
     """
 
     def __init__(self, rate: int, frame_bytes: int, limit: int) -> None:
@@ -48,25 +63,37 @@ class Capture:
         self._lock = threading.Lock()
         self._queue: deque[bytes | int] = deque()  # audio, or how many frames are missing
         self._waiting = 0
-        self._next_time: Seconds | None = (
-            None  # when the next block's first frame is to be heard, on the device's clock
-        )
+        self._until: Seconds | None = None  # our clock: until when audio came, or is known to be missing
+        self._expected: Seconds | None = None  # the device's clock: when the next block is to begin
 
-    def put(self, block: bytes, heard_at: Seconds = 0.0, overflow: bool = False) -> None:
-        """A block from the device, whose first frame was heard at `heard_at` on the device's clock.
+    def put(self, block: bytes, heard_at: Seconds, arrived: Seconds, overflow: bool = False) -> None:
+        """A block from the device.
 
-        overflow   the device says that it lost audio before this block; how much, its clock tells
+        heard_at   when its first frame was heard, on the device's clock
+        arrived    now, on our clock
+        overflow   the device says that it lost audio before this block
         """
         frames = len(block) // self._frame_bytes
+        began = arrived - frames / self.rate
         with self._lock:
-            if overflow and self._next_time is not None:
-                self._lose(max(0, round((heard_at - self._next_time) * self.rate)))
-            self._next_time = heard_at + frames / self.rate
+            if self._until is not None:
+                if self._expected is None:  # the device is back, and its clock may be another
+                    self._lose(round((began - self._until) * self.rate))
+                elif overflow or began - self._until > PAUSE_SECONDS:
+                    self._lose(round((heard_at - self._expected) * self.rate))
+            self._until, self._expected = arrived, heard_at + frames / self.rate
             if self._waiting + frames > self._limit:
                 self._lose(frames)
             else:
                 self._queue.append(block)
                 self._waiting += frames
+
+    def absent(self, now: Seconds) -> None:
+        """There is no device: what it would have heard until `now`, on our clock, is missing."""
+        with self._lock:
+            if self._until is not None:
+                self._lose(round((now - self._until) * self.rate))
+            self._until, self._expected = now, None
 
     def take(self) -> bytes:
         """The next audio, up to a second of zeros where it is missing; empty if there is none yet."""
@@ -83,7 +110,7 @@ class Capture:
             return bytes(zeros * self._frame_bytes)
 
     def _lose(self, frames: int) -> None:
-        if not frames:
+        if frames <= 0:
             return
         self.dropped += frames
         last = self._queue[-1] if self._queue else None
@@ -93,24 +120,76 @@ class Capture:
             self._queue.append(frames)
 
 
+class Line:
+    """An open device: PortAudio's thread puts into `capture` what it hears, until it is closed.
+
+    open   makes the stream, given its callbacks, and raises what `sounddevice.RawInputStream` does
+    wake   called from the audio thread when there is news
+    """
+
+    def __init__(self, open: Callable[..., Any], capture: Capture, wake: Callable[[], None]) -> None:
+        self.heard = False  # any audio
+        self._capture, self._wake = capture, wake
+        self._sign_of_life = time.monotonic()
+        self._ended = self._left = False
+        self._stream = open(callback=self._hear, finished_callback=self._end)
+        try:
+            self._stream.start()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    @property
+    def gone(self) -> bool:
+        """Whether the device went away. PortAudio sees some devices end, others just say nothing any more."""
+        return self._ended or time.monotonic() - self._sign_of_life > GONE_SECONDS
+
+    def leave(self) -> None:
+        """Takes nothing more from the device, should it come to life."""
+        self._left = True
+
+    def close(self) -> None:
+        """Lets go of the device. May take as long as the device likes."""
+        self._stream.close()
+
+    def _hear(self, data: Any, _frames: int, at: Any, status: Any) -> None:
+        if not self._left:
+            self._sign_of_life = now = time.monotonic()
+            self._capture.put(bytes(data), at.inputBufferAdcTime, now, bool(status.input_overflow))
+            self.heard = True
+            self._wake()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._wake()
+
+
 class Microphone:
-    """Iterates over a microphone's audio, 16 kHz mono int16, until `stop`.
+    """Iterates over a microphone's audio, 16 kHz mono int16, until `stop`. One at a time in a process.
 
     device   None for the system's default, an index, or a part of a name; `list_devices` knows them
+    report   is told, in a line, that the microphone went away, and that it is back
 
-    Raises DeviceError: PortAudio is missing, there is no such device, it is in use, or it went away.
+    While it is away there are zeros, as fast as time passes. Raises DeviceError: PortAudio is missing, there is no such
+    device at the start, or it is in use.
     """
 
     live = True
 
-    def __init__(self, device: str | None = None) -> None:
+    def __init__(self, device: str | None = None, report: Callable[[str], None] = lambda line: None) -> None:
         self._portaudio = load_portaudio()
+        self._part = None if device is None or device.isdigit() else device
         self._device, self.rate, self._channels = self._choose(device)
         self._source = AudioSource("pcm_s16le", self.rate, self._channels)
         frame_bytes = SAMPLE_BYTES * self._channels
         self._capture = Capture(self.rate, frame_bytes, LIMIT_SECONDS * self.rate)
+        self._report = report
         self._news = asyncio.Event()
-        self._stopped = self._gone = False
+        self._stopped = False
+        self._line: Line | None = None  # none: the device is waited for
+        self._away = False  # as was reported
+        self._waiting: threading.Thread | None = None
+        self._over = threading.Event()
 
     @property
     def name(self) -> str:
@@ -128,17 +207,60 @@ class Microphone:
         self._news.set()
 
     async def __aiter__(self) -> AsyncIterator[Pcm]:
-        with closing(self._open(asyncio.get_running_loop())):
+        self._loop = asyncio.get_running_loop()
+        self._line = self._open(self._device["index"])
+        try:
             while not self._stopped:
                 self._news.clear()
+                self._watch()
                 for pcm in self._heard():
                     yield pcm
-                if self._gone:
-                    raise DeviceError(f"the microphone {self.name!r} went away; plug it in and start again")
-                await self._news.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TICK_SECONDS):
+                        await self._news.wait()
+        finally:
+            self._let_go()
         for pcm in self._heard():
             yield pcm
         yield self._source.finish()
+
+    def _watch(self) -> None:
+        if self._line is not None and self._line.gone:
+            self._line.leave()
+            self._waiting = in_thread(self._wait_for_return, self._line)
+            self._line = None
+            if not self._away:
+                self._report(f"the microphone {self.name!r} went away; waiting for it")
+            self._away = True
+        if self._line is None:
+            self._capture.absent(time.monotonic())
+        elif self._away and self._line.heard:
+            self._report(f"the microphone {self.name!r} is back")
+            self._away = False
+
+    def _wait_for_return(self, line: Line) -> None:
+        line.close()
+        while not self._over.wait(RETRY_SECONDS):
+            with suppress(DeviceError):
+                self._line = self._open(self._find_again())
+                return
+
+    def _let_go(self) -> None:
+        self._over.set()
+        closing = in_thread(self._close)
+        closing.join(CLOSE_SECONDS)
+        if closing.is_alive():  # it would hang at the exit of the process, too
+            atexit.unregister(self._portaudio._exit_handler)
+
+    def _close(self) -> None:
+        if self._waiting is not None:
+            self._waiting.join()
+        if self._line is not None:
+            self._line.close()
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._news.set)
 
     def _heard(self) -> Iterator[Pcm]:
         while block := self._capture.take():
@@ -158,38 +280,45 @@ class Microphone:
             return info, round(info["default_samplerate"]), min(2, info["max_input_channels"])
         return info, SAMPLE_RATE, 1
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """PortAudio's stream, started: its thread fills the queue until it is closed."""
-
-        def wake() -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._news.set)
-
-        def heard(data: Any, _frames: int, time: Any, status: Any) -> None:
-            self._capture.put(bytes(data), time.inputBufferAdcTime, bool(status.input_overflow))
-            wake()
-
-        def finished() -> None:
-            self._gone = True
-            wake()
-
+    def _find_again(self) -> int:
+        """The device's number now: numbers change as devices come and go. Raises DeviceError where it is away."""
         sd = self._portaudio
+        with suppress(sd.PortAudioError):
+            sd._terminate()  # PortAudio knows the devices that there were when it was initialized
         try:
-            stream = sd.RawInputStream(
-                device=self._device["index"],
-                samplerate=self.rate,
-                channels=self._channels,
-                dtype="int16",
-                blocksize=self.rate * BLOCK_MS // 1000,
-                callback=heard,
-                finished_callback=finished,
-            )
-            stream.start()
+            sd._initialize()
+            if self._part is not None:
+                return int(sd.query_devices(self._part, "input")["index"])
+            for info in sd.query_devices():
+                if info["max_input_channels"] and all(info[k] == self._device[k] for k in ("name", "hostapi")):
+                    return int(info["index"])
+        except (ValueError, sd.PortAudioError) as e:
+            raise DeviceError(no_device(self.name, str(e))) from None
+        raise DeviceError(no_device(self.name, "it is away"))
+
+    def _open(self, index: int) -> Line:
+        sd = self._portaudio
+        stream = partial(
+            sd.RawInputStream,
+            device=index,
+            samplerate=self.rate,
+            channels=self._channels,
+            dtype="int16",
+            blocksize=self.rate * BLOCK_MS // 1000,
+        )
+        try:
+            return Line(stream, self._capture, self._wake)
         except (ValueError, sd.PortAudioError) as e:
             raise DeviceError(
                 f"can't open the microphone {self.name!r}: {e}; close what uses it, or choose another with --device"
             ) from None
-        return stream
+
+
+def in_thread(work: Callable[..., None], *arguments: Any) -> threading.Thread:
+    """Runs it in a thread that does not keep the process alive."""
+    thread = threading.Thread(target=work, args=arguments, name="microphone", daemon=True)
+    thread.start()
+    return thread
 
 
 def load_portaudio() -> Any:
