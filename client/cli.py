@@ -108,7 +108,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="What is written 
 RetryOption = Annotated[
     float,
     typer.Option(
-        "--retry", min=0, metavar="SECONDS", help="How long a lost connection is tried to be resumed; 0: it ends there."
+        "--retry", min=0, metavar="SECONDS", help="How long to look for a server when one is lost; 0: not at all."
     ),
 ]
 

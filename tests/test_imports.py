@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_START_A_SERVER = {"client.cli", "client.demo", "client.live"}
-WITH_TORCH = {f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "checkpoint", "runner")}
+WITH_TORCH = {f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "checkpoint", "runner")} | {
+    "client.evaluate.against"
+}
 
 
 def modules() -> dict[str, Path]:

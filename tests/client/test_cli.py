@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from client.cli import app, main
+from client.cli import RETRY_SECONDS, app, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +64,7 @@ def wav(tmp_path: Path) -> Path:
         ["stream"],
         ["stream", "--speed", "-1", "talk.wav"],
         ["stream", "--format", "doc", "talk.wav"],
+        ["stream", "--retry", "-1", "talk.wav"],
         ["serve", "--port", "99999"],
         ["serve", "--latency", "none"],
         ["mic", "--url", "ws://h:1", "--latency", "low"],
@@ -74,6 +75,12 @@ def test_wrong_usage_is_exit_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
+def test_the_command_line_is_as_patient_as_the_library() -> None:
+    from client.stream import RETRY_SECONDS as OF_THE_LIBRARY
+
+    assert RETRY_SECONDS == OF_THE_LIBRARY
+
+
 def test_version() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert done.exit_code == 0
@@ -82,7 +89,7 @@ def test_version() -> None:
 
 def test_every_command_explains_itself() -> None:
     commands = [command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert commands == ["demo", "serve", "mic", "stream", "transcribe"]
+    assert commands == ["demo", "serve", "mic", "stream", "transcribe", "evaluate"]
     for command in commands:
         done = CliRunner().invoke(app, [command, "--help"])
         assert done.exit_code == 0

@@ -1,0 +1,1 @@
+"""The judge: figures of streams over manifests of recordings."""

@@ -1,0 +1,41 @@
+"""The same weights by `transformers`, as a second opinion on the plain pass."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from client.transcribe import passes
+from engine.audio import FrameGrid, Pcm, to_float
+from engine.errors import CheckpointError, ConfigError
+
+
+def transformers_plain(model: str | Path, revision: str | None, device: str, grid: FrameGrid) -> Callable[[Pcm], str]:
+    """A recording's samples (S,) -> its text, in single precision, with the passes that ours has.
+
+    Raises ConfigError where transformers is not installed, CheckpointError where it can't load the model.
+    """
+    try:
+        from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError:
+        raise ConfigError("--against transformers needs the package: pip install transformers") from None
+    logging.disable_progress_bar()
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        network = AutoModelForCTC.from_pretrained(model, revision=revision, dtype=torch.float32).to(device).eval()
+    except (OSError, ValueError) as e:
+        raise CheckpointError(f"transformers can't load {model}: {e}") from None
+
+    @torch.inference_mode()
+    def symbols(pcm: Pcm) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        inputs = extractor(to_float(pcm), sampling_rate=16_000, return_tensors="pt").to(device)
+        return network(**inputs).logits[0].argmax(-1).cpu().numpy()  # type: ignore[no-any-return]
+
+    def plain(pcm: Pcm) -> str:
+        kept = [symbols(part)[keep] for part, keep in passes([pcm], grid)]
+        return str(tokenizer.decode(np.concatenate(kept))) if kept else ""
+
+    return plain

@@ -1,0 +1,57 @@
+"""What is played to the engine: a clip's recording, and the noise floor of the same room behind it."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from client.evaluate.take import Clip
+from engine.audio import SAMPLE_RATE, Pcm, Seconds
+from engine.sources import open_file
+
+TAIL: Seconds = 2.0
+"""So much noise floor follows, so that an endpoint and not the end of the stream ends the last utterance."""
+QUIET = 0.02
+"""The quietest of a recording's frames, this share and at least two, are its noise floor: many are cut tight."""
+FRAME = 512
+
+Progressed = Callable[[float], None]
+"""Told which share of a clip has been played."""
+
+
+def unseen(share: float) -> None:
+    """Nobody looks at the progress."""
+
+
+def recording(clip: Clip) -> Pcm:
+    """All of its audio, 16 kHz mono int16 (S,). Raises AudioError."""
+    parts: list[Pcm] = []
+    for path in clip.audio:
+        with open_file(path) as audio:
+            parts += audio
+    return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+
+def noise_floor(pcm: Pcm, samples: int) -> Pcm:
+    """`samples` of stationary noise, as loud and of the same colour as where `pcm` is quietest; silence if that is.
+
+    The same every time: what is judged twice is judged on the same audio.
+    """
+    frames = pcm[: len(pcm) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
+    if not len(frames):
+        return np.zeros(samples, np.int16)
+    window = np.hanning(FRAME + 1)[:-1]
+    quietest = np.argsort((frames**2).sum(axis=1), kind="stable")[: max(2, round(QUIET * len(frames)))]
+    power = (np.abs(np.fft.rfft(frames[quietest] * window)) ** 2).mean(axis=0) / (window**2).sum()
+    power[0] = 0.0  # an offset is no noise
+    white = np.random.default_rng(0).standard_normal(max(samples, FRAME))
+    length = len(white)
+    gain = np.interp(np.fft.rfftfreq(length), np.fft.rfftfreq(FRAME), np.sqrt(power))
+    coloured = np.fft.irfft(np.fft.rfft(white) * gain, length)[:samples]
+    return np.rint(coloured).clip(-32768, 32767).astype(np.int16)
+
+
+def blocks(pcm: Pcm, size: int) -> Iterator[tuple[Seconds, Pcm]]:
+    """Audio as it arrives, `size` samples at a time: when each block has been spoken to its end, and the block."""
+    for first in range(0, len(pcm), size):
+        block = pcm[first : first + size]
+        yield (first + len(block)) / SAMPLE_RATE, block

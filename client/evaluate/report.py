@@ -1,0 +1,141 @@
+"""`--report`: one page of HTML with everything to be seen of an evaluation, which opens without a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from string import Template
+
+from client.evaluate.delays import delays
+from client.evaluate.figures import MEANINGS, POOLED, About, Figure, Figures
+from client.evaluate.markup import Markup, element, join
+from client.evaluate.table import interval, remarks, written
+from client.evaluate.take import Take
+from client.evaluate.timeline import screens
+from client.evaluate.words import lives
+from client.evaluate.worst import worst
+
+HEADLINES = ("WER", "file gap", "word latency p50", "final delay p50", "staleness p95", "unstable words", "RTFx")
+GROUPS = {"WER": "Words", "word latency": "Delay", "stable before final": "Steadiness", "RTFx": "Cost and material"}
+"""What figures are about, from the one named on, in the order of MEANINGS."""
+
+
+def page(takes: Sequence[Take], figures: Figures, about: About) -> str:
+    """The page. Whatever comes from outside is escaped; nothing that it shows is fetched."""
+    words = [lives(take) for take in takes]
+    overall = figures.get(POOLED) or next(iter(figures.values()), {})
+    notes = [element("p", note, class_="soft") for note in (remarks(overall) if overall else ())]
+    title = f"{about.model}, {about.latency}, commit {about.commit}"
+    body = join(
+        element("h1", title),
+        element("p", f"Streaming figures, {about.clock} clock, {about.device}, {about.date}", class_="soft"),
+        _tiles(overall),
+        _section("Delays", None, delays(takes, [life for each in words for life in each], overall)),
+        _section(
+            "Words on the screen",
+            "A row is a place on the screen; in the dashed box its word was said.",
+            screens(takes, words),
+        ),
+        _section(
+            "Figures",
+            "Below each, its 95 % interval: what other clips of the kind would give. A single clip has none.",
+            _table(figures),
+            *notes,
+        ),
+        _section("Worst clips", None, worst(takes)),
+        _section("What the figures mean", None, _meanings(figures)),
+        _section("The run", None, _run(about)),
+    )
+    template = files("client.evaluate").joinpath("page.html").read_text(encoding="utf-8")
+    return Template(template).substitute(title=join(f"Earshot: {title}"), body=body)
+
+
+def _section(title: str, lead: str | None, *parts: Markup) -> Markup:
+    """Nothing, where there is nothing to be shown."""
+    if not any(parts):
+        return Markup("")
+    return element("section", element("h2", title), element("p", lead, class_="soft") if lead else None, *parts)
+
+
+def _tiles(figures: Mapping[str, Figure]) -> Markup:
+    """The figures to be seen first."""
+    if not figures:
+        return element("p", "There is nothing to show: no clip was played.")
+    shown = [(name, figures[name]) for name in HEADLINES if name in figures]
+    tiles = (
+        element(
+            "div",
+            element("small", name),
+            element("b", written(figure).replace("-", "−"), " ", element("i", figure.unit)),
+            element("small", _range(figure)),
+        )
+        for name, figure in shown
+    )
+    return element("div", *tiles, class_="tiles")
+
+
+def _value(figure: Figure) -> str:
+    return f"{written(figure)} {figure.unit}".replace("-", "−").rstrip()
+
+
+def _range(figure: Figure) -> str:
+    return interval(figure).replace("-", "−")
+
+
+def _table(figures: Figures) -> Markup:
+    """A row a figure, a column a corpus."""
+    rows = []
+    group = None
+    for name in _names(figures):
+        if group != (group := _group(name)):
+            rows.append(element("tr", element("th", group, colspan=len(figures) + 1), class_="group"))
+        cells = (_cell(each.get(name)) for each in figures.values())
+        rows.append(element("tr", element("th", name, title=MEANINGS.get(_base(name))), *cells))
+    if not rows:
+        return Markup("")
+    head = element("thead", element("tr", element("th"), *(element("th", corpus) for corpus in figures)))
+    return element("div", element("table", head, element("tbody", *rows)), class_="card")
+
+
+def _cell(figure: Figure | None) -> Markup:
+    return element("td", _value(figure), element("small", _range(figure))) if figure else element("td", "–")
+
+
+def _names(figures: Figures) -> list[str]:
+    """Of all figures there are, in the order of their meanings."""
+    order = {name: place for place, name in enumerate(MEANINGS)}
+    names = dict.fromkeys(name for each in figures.values() for name in each)
+    return sorted(names, key=lambda name: order.get(_base(name), len(order)))
+
+
+def _group(name: str) -> str:
+    """What a figure is about."""
+    group = "Other"
+    for known in MEANINGS:
+        group = GROUPS.get(known, group)
+        if known == _base(name):
+            return group
+    return "Other"
+
+
+def _base(name: str) -> str:
+    """A figure's name without its quantile: "word latency" of "word latency p50"."""
+    head, _, level = name.rpartition(" p")
+    return head if level.isdecimal() else name
+
+
+def _meanings(figures: Figures) -> Markup:
+    """A sentence for each figure, in which `this` is code."""
+    entries = []
+    for name in dict.fromkeys(map(_base, _names(figures))):
+        parts = MEANINGS.get(name, "").split("`")
+        prose = (element("code", part) if n % 2 else part for n, part in enumerate(parts))
+        entries.append(join(element("dt", name), element("dd", *prose)))
+    return element("div", element("dl", *entries), class_="card") if entries else Markup("")
+
+
+def _run(about: About) -> Markup:
+    """How it came about."""
+    told = asdict(about)
+    command = element("code", told.pop("command"))
+    entries = (join(element("dt", name), element("dd", value)) for name, value in [*told.items(), ("command", command)])
+    return element("div", element("dl", *entries), class_="card")

@@ -1,0 +1,106 @@
+"""Figures for people, as a table, and for machines, as JSON."""
+
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from client.evaluate.figures import POOLED, About, Figure, Figures
+
+DIGITS = {"%": 1, "points": 2, "s": 2, "x": 1, "": 2}
+"""Behind the decimal point, by unit; counts have none."""
+FIRST_OF_GROUP = ("word latency p50", "stable before final", "RTFx")
+
+
+def show(figures: Figures, about: About, console: Console) -> None:
+    """Prints a column a corpus, and the interval of the last one, which is of all where there are several.
+
+    What goes to a file or a pipe is as wide as it has to be.
+    """
+    grid = _table(figures)
+    if not console.is_terminal:
+        console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), grid).maximum)
+    console.print(grid, highlight=False)
+    for line in (
+        f"{about.model} ({about.fingerprint[:12]}) on {about.device}: {about.machine}",
+        f"latency {about.latency}, commit {about.commit}, {about.clock} clock, {about.date}",
+        about.command,
+        *remarks(list(figures.values())[-1]),
+    ):
+        console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(figures: Figures) -> Table:
+    last = list(figures)[-1]
+    grid = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, header_style="bold")
+    grid.add_column("", no_wrap=True)
+    for corpus in figures:
+        grid.add_column(corpus.replace("-", "-\n"), justify="right", style="bold" if corpus == POOLED else "")
+    grid.add_column("95 %", style="dim", no_wrap=True)
+    for name in dict.fromkeys(name for corpus in figures.values() for name in corpus):
+        row = [figures[corpus].get(name) for corpus in figures]
+        unit = next(figure.unit for figure in row if figure)
+        shown = [written(figure) if figure else "-" for figure in row]
+        if name in FIRST_OF_GROUP:
+            grid.add_row()
+        grid.add_row(f"{name}{f', {unit}' if unit else ''}", *shown, interval(figures[last].get(name)))
+    return grid
+
+
+def remarks(figures: dict[str, Figure]) -> list[str]:
+    """What a reader has to know to read the figures right."""
+    missing = figures["clips"].value - figures["clips aligned"].value
+    return [f"{missing:.0f} clips have no alignment: no delays from words and speech"] if missing else []
+
+
+def written(figure: Figure) -> str:
+    """A figure's value, without its unit."""
+    value = figure.value
+    digits = 0 if not figure.unit and value == int(value) else DIGITS[figure.unit]
+    return f"{value:+.{digits}f}" if figure.unit == "points" else f"{value:.{digits}f}"
+
+
+def interval(figure: Figure | None) -> str:
+    """A figure's interval; empty if it has none."""
+    if figure is None or figure.low is None or figure.high is None:
+        return ""
+    digits = DIGITS[figure.unit]
+    return f"{figure.low:.{digits}f} to {figure.high:.{digits}f}"
+
+
+def as_json(figures: Figures, about: About) -> dict[str, Any]:
+    """Everything, to be dumped: the fields of About, and `figures` {corpus: {name: {value, low, high, unit}}}."""
+    rounded = {
+        corpus: {
+            name: {key: round(of, 5) if isinstance(of, float) else of for key, of in asdict(figure).items()}
+            for name, figure in each.items()
+        }
+        for corpus, each in figures.items()
+    }
+    return asdict(about) | {"figures": rounded}
+
+
+def machine() -> str:
+    """This machine's processor, its cores, and its GPUs, as far as the system tells."""
+    cpus = _fields(Path("/proc/cpuinfo")).get("model name") or platform.processor() or platform.machine()
+    gpus = [
+        _fields(path).get("Model", "GPU") for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ", ".join([f"{cpus}, {cores} cores", *gpus])
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """Lines of `name : value`, the first of each name."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = [line.split(":", 1) for line in reversed(lines) if ":" in line]
+    return {name.strip(): value.strip() for name, value in pairs}

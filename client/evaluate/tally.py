@@ -1,0 +1,174 @@
+"""What one take contributes to the figures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from client.evaluate.take import Clip, Spoken, Take
+from client.evaluate.words import Life, erased, lives, retractions
+from engine.audio import SAMPLE_RATE, Seconds
+from engine.events import Final
+from engine.text import normalize
+
+PAUSE: Seconds = 0.3
+"""Words with no longer gap between them are one stretch of speech."""
+TICK: Seconds = 0.02
+"""Staleness is looked at this often."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """By the figures' names: of rates, what is divided and by what; of quantiles, the seconds; and counts."""
+
+    rates: dict[str, tuple[float, float]]
+    delays: dict[str, list[Seconds]]
+    counts: dict[str, float]
+
+
+def tally(take: Take) -> Tally:
+    """Looks at a take from all sides."""
+    words = lives(take)
+    timed = [life for life in words if life.final is not None and life.spoken is not None]
+    first, last = _utterance_delays(take)
+    return Tally(
+        rates=_scores(take) | _stability(take, words) | _coverage(take, timed),
+        delays={
+            "word latency": [life.shown - life.spoken.end for life in timed if life.spoken],
+            "time to stable": [_stable(life) - life.spoken.end for life in timed if life.spoken],
+            "first partial": first,
+            "final delay": last,
+            "staleness": staleness(take)[1].tolist(),
+            "final lag": _final_lags(take),
+        },
+        counts={
+            "retractions after final": retractions(take),
+            "clips": 1,
+            "clips aligned": int(take.clip.words is not None),
+            "audio": take.seconds,
+        },
+    )
+
+
+def errors(reference: str, text: str) -> tuple[int, int]:
+    """Word errors (substituted, deleted, inserted), and how many words the reference has; both normalized before."""
+    import jiwer
+
+    said, heard = normalize(reference), normalize(text)
+    if not (said and heard):
+        return len((said or heard).split()), len(said.split())
+    found = jiwer.process_words(said, heard)
+    return found.substitutions + found.deletions + found.insertions, len(said.split())
+
+
+def character_errors(reference: str, text: str) -> tuple[int, int]:
+    """The same, of characters, the spaces counted."""
+    import jiwer
+
+    said, heard = normalize(reference), normalize(text)
+    if not (said and heard):
+        return len(said or heard), len(said)
+    found = jiwer.process_characters(said, heard)
+    return found.substitutions + found.deletions + found.insertions, len(said)
+
+
+def _scores(take: Take) -> dict[str, tuple[float, float]]:
+    """Of the stream, and of plain passes."""
+    said = take.clip.reference
+    wrong, words = errors(said, take.text)
+    rates: dict[str, tuple[float, float]] = {"WER": (wrong, words), "CER": character_errors(said, take.text)}
+    if take.plain is not None:
+        rates["plain WER"], rates["plain CER"] = errors(said, take.plain), character_errors(said, take.plain)
+        rates["file gap"] = wrong - rates["plain WER"][0], words
+        if take.reference_plain is not None:
+            rates["transformers WER"] = errors(said, take.reference_plain)
+            rates["transformers equal"] = normalize(take.reference_plain) == normalize(take.plain), 1
+    return rates
+
+
+def _stability(take: Take, words: Sequence[Life]) -> dict[str, tuple[float, float]]:
+    final = sum(life.final is not None for life in words)
+    gone = [life for life in words if life.gone is not None]
+    return {
+        "stable before final": (sum(life.final is not None and life.stable is not None for life in words), final),
+        "unstable words": (len(gone), final),
+        "unstable in stable": (sum(life.stable is not None for life in gone), final),
+        "normalized erasure": (erased(take), final),
+    }
+
+
+def _coverage(take: Take, timed: Sequence[Life]) -> dict[str, tuple[float, float]]:
+    rates: dict[str, tuple[float, float]] = {"words timed": (len(timed), len(take.clip.words or ()))}
+    if take.work is not None:
+        rates["RTFx"] = take.seconds, take.work
+    return rates
+
+
+def _stable(life: Life) -> Seconds:
+    """When it was sure to stay."""
+    stable = life.final if life.stable is None else life.stable
+    assert stable is not None
+    return stable
+
+
+def _final_lags(take: Take) -> list[Seconds]:
+    finals = ((at, event) for at, event in take.heard if isinstance(event, Final))
+    return [at - take.due[final.segment] for at, final in finals if final.segment in take.due]
+
+
+# ---- speech
+
+
+def stretches(clip: Clip) -> list[tuple[Seconds, Seconds]]:
+    """When somebody speaks: from where to where, without longer pauses in between."""
+    found: list[tuple[Seconds, Seconds]] = []
+    for _, start, end in clip.words or ():
+        if found and start <= found[-1][1] + PAUSE:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
+
+
+def _utterance_delays(take: Take) -> tuple[list[Seconds], list[Seconds]]:
+    """From the start of speech to the first text of each utterance, and from the end of speech to its final.
+
+    An utterance that was too long ends in mid-speech, and the next one begins there: somebody spoke on before the
+    final was due. Such an end, and such a beginning, is none of speech.
+    """
+    first, last = [], []
+    texts: dict[int, Seconds] = {}
+    begins = True
+    for at, event in take.heard:
+        if event.text:
+            texts.setdefault(event.segment, at)
+        if isinstance(event, Final) and (said := list(_said(take.clip, event))):
+            if begins:
+                first.append(texts.get(event.segment, at) - said[0].start)
+            due = take.due.get(event.segment, at)
+            begins = not any(said[-1].end <= word.start < due for word in take.clip.words or ())
+            if begins:
+                last.append(at - said[-1].end)
+    return first, last
+
+
+def _said(clip: Clip, final: Final) -> Iterator[Spoken]:
+    """The words of the alignment that were said in an utterance."""
+    for word in clip.words or ():
+        if final.segment <= (word.start + word.end) / 2 * SAMPLE_RATE < final.cut:
+            yield word
+
+
+def staleness(take: Take) -> tuple[np.ndarray, np.ndarray]:
+    """Moments of speech (N,), every 20 ms, and how stale what was shown was at each, in seconds (N,).
+
+    That is: how long ago the newest sample arrived that the last message has seen; where nothing has been said since
+    the last message, from when there was something to be seen, the beginning of the stretch.
+    """
+    moments = [np.arange(start, end, TICK) for start, end in stretches(take.clip)]
+    starts = [np.full(len(each), start) for each, (start, _) in zip(moments, stretches(take.clip), strict=True)]
+    now, start = np.concatenate(moments or [np.empty(0)]), np.concatenate(starts or [np.empty(0)])
+    at = np.array([0.0, *(at for at, _ in take.heard)])
+    seen = np.array([0.0, *(e.cut / SAMPLE_RATE if isinstance(e, Final) else e.end for _, e in take.heard)])
+    arrived = np.ceil(np.maximum.accumulate(seen) / take.block - 1e-6) * take.block
+    return now, now - np.maximum(arrived[np.searchsorted(at, now, side="right") - 1], start)

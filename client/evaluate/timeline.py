@@ -1,0 +1,172 @@
+"""The report's pictures of the screen while somebody spoke: each word's life, against when it was said."""
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from math import ceil
+from typing import NamedTuple
+
+from client.evaluate.markup import Markup, element, join
+from client.evaluate.plots import Scale, captioned, key, number, svg, x_axis
+from client.evaluate.take import Spoken, Take
+from client.evaluate.words import Life
+from engine.audio import SAMPLE_RATE, Seconds
+from engine.events import Final
+
+FEWEST, LONGEST = 4, 12.0
+"""Words, and seconds, of an utterance that makes a good picture."""
+WIDTH, ROW, AXIS = 1060, 22, 44
+LETTER = 7.8
+"""Width of a character, about."""
+LEAN = 0.62
+"""Sine of the angle at which the words said lean, as there is little room for them."""
+ALIKE = 0.5
+"""How much alike words are of which one replaced the other, from 0 to 1."""
+KEY = (
+    ("said", "said (forced alignment)"),
+    ("shown", "shown"),
+    ("stable", "stable"),
+    ("final", "final"),
+    ("gone", "changed or withdrawn later"),
+    ("gone was", "the same, though stable"),
+)
+
+
+class Utterance(NamedTuple):
+    """A final of a take, all words that were shown until it came, and the words of the alignment in its audio."""
+
+    take: Take
+    final: Final
+    lives: list[Life]
+    said: list[Spoken]
+
+    @property
+    def restless(self) -> float:
+        """The share of its words that did not stay."""
+        return sum(life.gone is not None for life in self.lives) / len(self.lives)
+
+
+def screens(takes: Sequence[Take], lives: Sequence[Sequence[Life]]) -> Markup:
+    """Two utterances: that of which the median share of words did not stay, and that of which the most."""
+    everything = [one for take, each in zip(takes, lives, strict=True) for one in _utterances(take, each)]
+    good = [one for one in everything if _good(one)] or everything
+    if not good:
+        return Markup("")
+    by_rest = sorted(good, key=lambda one: one.restless)
+    typical, most = by_rest[len(by_rest) // 2], by_rest[-1]
+    if typical is most:
+        return _captioned("", most)
+    return join(_captioned("Typical: ", typical), _captioned("Most restless: ", most))
+
+
+def _utterances(take: Take, lives: Sequence[Life]) -> Iterator[Utterance]:
+    for final in take.finals:
+        first, past = final.segment / SAMPLE_RATE, final.cut / SAMPLE_RATE
+        said = [word for word in take.clip.words or () if first <= (word.start + word.end) / 2 < past]
+        if own := [life for life in lives if life.segment == final.segment]:
+            yield Utterance(take, final, own, said)
+
+
+def _good(one: Utterance) -> bool:
+    return len(one.final.text.split()) >= FEWEST and one.final.end - one.final.start <= LONGEST
+
+
+def _captioned(which: str, one: Utterance) -> Markup:
+    others = len(one.take.finals) - 1
+    lead = f"From {one.final.start:.1f} to {one.final.end:.1f} s of the stream." if others else ""
+    return captioned(f"{which}{one.take.clip.name}", lead, timeline(one))
+
+
+def timeline(one: Utterance) -> Markup:
+    """Words over time. A row is a place on the screen: what replaced one another there, then what stayed."""
+    rows = _rows(one.lives)
+    edges = [edge for life in one.lives for edge in (life.shown, _end(life))]
+    edges += [edge for word in one.said for edge in (word.start, word.end)]
+    margin = LETTER * (2 + max(len(row[-1].text) for row in rows)) + 16
+    x = Scale(max(0.0, min(edges) - 0.1), max(edges) + 0.1, 8, WIDTH - min(margin, WIDTH / 3))
+    top = ceil(LEAN * LETTER * max(len(word.text) for word in one.said)) + 34 if one.said else 8
+    bottom = top + ROW * len(rows) + 6
+    drawn = [
+        *x_axis(x, bottom, top - 4, 16),
+        element("text", "time (s)", x=(x.begin + x.end) / 2, y=bottom + 36, text_anchor="middle"),
+        *_said(one.said, x, top),
+        *(_row(row, x, top + ROW * n) for n, row in enumerate(rows)),
+    ]
+    return join(key(KEY), svg(WIDTH, bottom + AXIS, join(*drawn), f"words on the screen over time: {one.final.text}"))
+
+
+def _end(life: Life) -> Seconds:
+    """When it came to rest, or to its end."""
+    ends = (at for at in (life.final, life.gone) if at is not None)
+    return next(ends, life.shown)
+
+
+def _rows(lives: Sequence[Life]) -> list[list[Life]]:
+    """Lives, each behind the one that it replaced: gone when it appeared, and much like it."""
+    rows: list[list[Life]] = []
+    for life in lives:
+        replaced = [row for row in rows if row[-1].gone == life.shown]
+        likest = max(replaced, key=lambda row: _likeness(row[-1].text, life.text), default=None)
+        if likest and _likeness(likest[-1].text, life.text) >= ALIKE:
+            likest.append(life)
+        else:
+            rows.append([life])
+    return rows
+
+
+def _likeness(a: str, b: str) -> float:
+    """0 to 1; a word that has only grown is very much like itself."""
+    return 1.0 if a.startswith(b) or b.startswith(a) else SequenceMatcher(None, a, b, autojunk=False).ratio()
+
+
+def _said(words: Sequence[Spoken], x: Scale, top: float) -> Iterator[Markup]:
+    """When words were said, above the rows; one that has no room has its text in the tooltip alone."""
+    free = 0.0
+    for word in words:
+        begin, end = x(word.start), x(word.end)
+        title = element("title", f"{word.text}: said from {word.start:.2f} to {word.end:.2f} s")
+        yield element("rect", title, class_="said", x=begin, y=top - 14, width=max(2.0, end - begin - 1), height=6)
+        if (middle := (begin + end) / 2) >= free:
+            free = middle + 16
+            yield element("text", word.text, transform=f"translate({middle - 1:.1f} {top - 18}) rotate(-38)")
+
+
+def _row(row: Sequence[Life], x: Scale, y: float) -> Markup:
+    """The words that were in one place, one after the other; what came of it stands at the end."""
+    last = row[-1]
+    label = element(
+        "text",
+        f"{last.text} ✕" if last.final is None else last.text,
+        class_="lost" if last.final is None else "strong",
+        x=x(_end(last)) + (6 if last.final is None else 13),
+        y=y + 15,
+    )
+    when = None
+    if last.spoken is not None:
+        begin, end = x(last.spoken.start), x(last.spoken.end)
+        when = element("rect", class_="when", x=begin, y=y + 3, width=max(2.0, end - begin), height=ROW - 6)
+    return join(when, *(_life(life, x, y) for life in row), label)
+
+
+def _life(life: Life, x: Scale, y: float) -> Markup:
+    """One word, in the colour of what it is at each time."""
+    end = _end(life)
+    stable = end if life.stable is None else min(life.stable, end)
+    early, late = ("gone", "gone was") if life.final is None else ("shown", "stable")
+    drawn = [
+        element("rect", class_=style, x=x(a), y=y + 4, width=max(1.0, x(b) - x(a) - 1), height=ROW - 8)
+        for style, a, b in ((early, life.shown, stable), (late, stable, end))
+        if b > a
+    ]
+    if life.final is not None:
+        drawn.append(element("rect", class_="final", x=x(end), y=y + 4, width=8, height=ROW - 8))
+    elif x(end) - x(life.shown) > LETTER * len(life.text) + 6:
+        drawn.append(element("text", life.text, class_="inside", x=x(life.shown) + 4, y=y + 15))
+    return element("g", element("title", _story(life)), *drawn)
+
+
+def _story(life: Life) -> str:
+    """A life in words."""
+    stages = (("shown", life.shown), ("stable", life.stable), ("final", life.final), ("gone", life.gone))
+    story = [f"{stage} at {number(round(at, 2))} s" for stage, at in stages if at is not None]
+    said = [] if life.spoken is None else [f"said until {life.spoken.end:.2f} s"]
+    return f"{life.text}: {', '.join(said + story)}"

@@ -1,0 +1,158 @@
+"""A stream in real time, on a virtual clock: what computes is real, what waits does not wait.
+
+As in a server there is one loop, which feeds streams and takes results, and one device, which computes meanwhile.
+Audio arrives block by block at its time. All that is done is timed with a stopwatch and charged to the one who does
+it, and the clock moves on to whatever happens next.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from math import inf
+from typing import NamedTuple, TypeVar
+
+from client.evaluate.playback import Progressed, blocks, unseen
+from client.evaluate.take import Heard
+from engine.audio import LogProbs, Pcm, Seconds
+from engine.config import StreamConfig
+from engine.events import Final, Flushed
+from engine.model import ModelInfo, Runner
+from engine.recognizer import Batch, Recognizer
+from engine.session import Session
+from engine.windows import Window
+
+T = TypeVar("T")
+Stopwatch = Callable[[], Seconds]
+
+
+class _Computing(NamedTuple):
+    """What the device is at, and when it will be done."""
+
+    until: Seconds
+    batch: Batch
+    outputs: list[LogProbs]
+
+
+class Playback:
+    """One stream, alone on its device, from the first sample to the last message.
+
+    block        samples that arrive together
+    stopwatch    seconds of real time; what it shows across a piece of work is what that costs
+    progress     told how far it is
+
+    run() plays it. Then: `heard`, the messages; `work`, seconds of computing, of loop and device; `outputs`, what the
+    device made of each window.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        config: StreamConfig,
+        pcm: Pcm,
+        block: int,
+        stopwatch: Stopwatch = time.perf_counter,
+        progress: Progressed = unseen,
+    ) -> None:
+        self.heard: list[Heard] = []
+        self.work: Seconds = 0.0
+        self.outputs: dict[Window, LogProbs] = {}
+        self._now: Seconds = 0.0
+        self._stopwatch = stopwatch
+        self._progress = progress
+        self._coming = deque(blocks(pcm, block))
+        self._seconds = self._coming[-1][0] if self._coming else 0.0
+        self._unread: deque[Pcm] = deque()  # arrived, but the ring was full
+        self._computing: _Computing | None = None
+        self._recognizer = Recognizer(runner, lambda: self._now)
+        self._stream = self._recognizer.open(config)
+        self._finished = False
+
+    def run(self) -> None:
+        """Plays it to its end."""
+        self._read()
+        while not self._stream.done:
+            arrives = self._coming[0][0] if self._coming else inf
+            until = self._computing.until if self._computing else inf
+            if self._coming and arrives < until:
+                self._at(arrives)
+                self._unread.append(self._coming.popleft()[1])
+                self._progress(arrives / self._seconds)
+            else:
+                assert self._computing, (self._stream.received, self._stream.committed)
+                self._at(until)
+                self._accept(self._computing)
+            self._read()
+            self._compute()
+
+    def _at(self, event: Seconds) -> None:
+        """The loop turns to something that happened at `event`, or later, if it was busy then."""
+        self._now = max(self._now, event)
+
+    def _charged(self, work: Callable[[], T]) -> T:
+        result, seconds = self._timed(work)
+        self._now += seconds
+        return result
+
+    def _timed(self, work: Callable[[], T]) -> tuple[T, Seconds]:
+        began = self._stopwatch()
+        result = work()
+        seconds = self._stopwatch() - began
+        self.work += seconds
+        return result, seconds
+
+    def _accept(self, computed: _Computing) -> None:
+        self._computing = None
+        self.outputs.update(zip((job.window for job in computed.batch.jobs), computed.outputs, strict=True))
+        self._charged(partial(self._recognizer.accept, computed.batch, computed.outputs))
+        self._listen()
+
+    def _read(self) -> None:
+        """Feeds what has arrived, as far as there is room."""
+        while self._unread:
+            pcm = self._unread[0]
+            taken = self._charged(partial(self._stream.feed, pcm))
+            self._listen()
+            if taken < len(pcm):
+                self._unread[0] = pcm[taken:]
+                return
+            self._unread.popleft()
+        if not self._coming and not self._finished:
+            self._finished = True
+            self._charged(self._stream.finish)
+            self._listen()
+
+    def _compute(self) -> None:
+        """Gives the device something to do, if it has nothing."""
+        if self._computing is None and (batch := self._charged(self._recognizer.take)) is not None:
+            outputs, seconds = self._timed(partial(self._recognizer.runner.run, batch.samples))
+            self._computing = _Computing(self._now + seconds, batch, outputs)
+
+    def _listen(self) -> None:
+        self.heard += (Heard(self._now, event) for event in self._stream.events() if not isinstance(event, Flushed))
+
+
+def due(
+    info: ModelInfo, config: StreamConfig, pcm: Pcm, block: int, outputs: dict[Window, LogProbs]
+) -> dict[int, Seconds]:
+    """Of each segment, when the sample arrived that made its final due: there it would be if computing took no time.
+
+    outputs    of all windows that finals depend on; others may be missing: they change no final
+    """
+    session = Session(info, config)
+    fell_due: dict[int, Seconds] = {}
+
+    def finals() -> Iterator[Final]:
+        while (window := session.next_window()) is not None:
+            if window in outputs and session.wants(window):
+                session.accept(window, outputs[window])
+        return (event for event in session.events() if isinstance(event, Final))
+
+    at: Seconds = 0.0
+    for at, arrived in blocks(pcm, block):
+        waiting = arrived
+        while len(waiting := waiting[session.feed(waiting) :]):
+            fell_due.update((final.segment, at) for final in finals())
+        fell_due.update((final.segment, at) for final in finals())
+    session.finish()
+    return fell_due | {final.segment: at for final in finals()}

@@ -1,0 +1,68 @@
+"""The report's clips with the most errors, and what went wrong in them."""
+
+from collections.abc import Sequence
+
+from client.evaluate.markup import Markup, element, join
+from client.evaluate.take import Take
+from client.evaluate.tally import errors
+from engine.text import normalize
+
+WORST = 12
+
+
+def error_rate(take: Take) -> float:
+    """Word errors over words of the reference; where it has none, how many words were heard."""
+    wrong, said = errors(take.clip.reference, take.text)
+    return wrong / max(1, said)
+
+
+def worst(takes: Sequence[Take]) -> Markup:
+    """The worst clips; nothing where all is right."""
+    wrong = sorted((take for take in takes if error_rate(take)), key=error_rate, reverse=True)
+    if not wrong:
+        return Markup("")
+    missing, too_many = element("del", "missing"), element("ins", "was not said")
+    legend = element("p", "Of what was said, this is ", missing, "; this ", too_many, ".", class_="soft")
+    return join(legend, element("div", *map(_clip, wrong[:WORST]), class_="card"))
+
+
+def _clip(take: Take) -> Markup:
+    plain = None
+    if take.plain is not None and normalize(take.plain) != normalize(take.text):
+        plain = element("p", "plain pass: ", diff(take.clip.reference, take.plain), class_="soft")
+    name = element("code", take.clip.name)
+    return element(
+        "div",
+        element("p", element("b", f"{error_rate(take):.0%}"), " ", name, " ", element("small", take.clip.corpus)),
+        element("p", diff(take.clip.reference, take.text), dir="auto"),
+        plain,
+        class_="diff",
+    )
+
+
+def diff(reference: str, text: str) -> Markup:
+    """What was said and what was heard in one text, normalized: words missing as <del>, words too many as <ins>."""
+    said, heard = normalize(reference).split(), normalize(text).split()
+    parts: list[Markup] = []
+    for same, old, new in _chunks(said, heard):
+        if same:
+            parts.append(join(" ".join(old)))
+        else:
+            parts += [element(tag, " ".join(words)) for tag, words in (("del", old), ("ins", new)) if words]
+    return Markup(" ".join(parts))
+
+
+def _chunks(said: list[str], heard: list[str]) -> list[tuple[bool, list[str], list[str]]]:
+    """Stretches of two texts: whether they are the same, and the words of each."""
+    import jiwer
+
+    if not (said and heard):
+        return [(False, said, heard)]
+    return [
+        (
+            chunk.type == "equal",
+            said[chunk.ref_start_idx : chunk.ref_end_idx],
+            heard[chunk.hyp_start_idx : chunk.hyp_end_idx],
+        )
+        for chunk in jiwer.process_words(" ".join(said), " ".join(heard)).alignments[0]
+    ]

@@ -1,0 +1,134 @@
+"""`earshot evaluate` from end to end: on a fake encoder, and on the bundled model and recording."""
+
+import io
+import json
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from client.cli import main
+from client.evaluate.evaluate import Options, evaluate, judge
+from client.evaluate.figures import figures
+from client.evaluate.manifest import load
+from client.evaluate.playback import unseen
+from engine.errors import ConfigError
+from tests.helpers import FakeRunner, silence, speak
+
+DEMO = Path(str(files("client") / "data" / "demo.flac"))
+
+
+def manifest(folder: Path, **texts: str) -> Path:
+    """Recordings that the fake encoder hears as these texts."""
+    rows = []
+    for name, text in texts.items():
+        pcm = np.concatenate([silence(0.5), speak(text, blocks=3), silence(0.5)])
+        soundfile.write(folder / f"{name}.wav", pcm, 16_000)
+        rows.append({"audio": f"{name}.wav", "text": text, "corpus": "fake"})
+    path = folder / "fake.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def printed(manifest: Path, options: Options, *, as_data: bool = False, report: Path | None = None) -> str:
+    stdout = io.StringIO()
+    evaluate(
+        [manifest],
+        options,
+        command="earshot evaluate",
+        as_data=as_data,
+        report=report,
+        stdout=Console(file=stdout),
+        stderr=Console(file=io.StringIO()),
+    )
+    return stdout.getvalue()
+
+
+@pytest.mark.parametrize("commit", ["utterance", "hop"])
+@pytest.mark.parametrize("join", [False, True])
+def test_what_is_heard_right_has_no_errors(tmp_path: Path, commit: str, join: bool) -> None:
+    clips = load([manifest(tmp_path, one="HELLO WORLD", two="SO LONG")], join=join)
+    options = Options(latency="low", commit=commit)  # type: ignore[arg-type]
+    takes = judge(clips, FakeRunner(), options, lambda stage, number, clip: unseen)
+    found = figures(takes)["fake"]
+    assert len(takes) == (1 if join else 2)
+    assert found["WER"].value == found["plain WER"].value == found["file gap"].value == 0
+    assert found["retractions after final"].value == 0
+    assert found["final lag p95"].value < 0.5
+    assert found["audio"].value == pytest.approx(sum(take.seconds for take in takes))
+    for take in takes:
+        assert len(take.due) == len(take.finals) == 2 / len(takes)  # an endpoint ended it, and not the end
+        assert max(take.due.values()) < take.seconds + 1.5
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """The bundled recording, 12 words of it aligned by nobody."""
+    path = tmp_path / "demo.jsonl"
+    text = (DEMO.parent / "demo.txt").read_text(encoding="utf-8")
+    path.write_text(json.dumps({"audio": str(DEMO), "text": text}))
+    return path
+
+
+def test_the_bundled_model_as_table_json_and_page(demo: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    found = json.loads(printed(demo, Options(device="cpu"), as_data=True, report=page))
+    assert found["model"] == "tiny-en"
+    assert found["clock"] == "virtual"
+    assert found["command"] == "earshot evaluate"
+    assert 0 < found["figures"]["demo"]["CER"]["value"] < 30
+    assert found["figures"]["demo"]["RTFx"]["value"] > 1
+    assert "<html" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_beside_transformers_and_truly_in_real_time(demo: Path) -> None:
+    told = printed(demo, Options(device="cpu", against="transformers", wall=True), as_data=True)
+    found = json.loads(told)["figures"]["demo"]
+    assert found["transformers equal"]["value"] == 100
+    assert found["transformers WER"] == found["plain WER"]
+    assert json.loads(told)["clock"] == "wall"
+    assert "RTFx" not in found
+
+
+def test_a_page_that_can_t_be_written_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"can't write .*page.html: there is no folder"):
+        printed(tmp_path / "none.jsonl", Options(), report=tmp_path / "nowhere" / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        (["nowhere.jsonl"], 1, "earshot: can't read nowhere.jsonl: No such file"),
+        (["a", "--url", "ws://h"], 2, "--wall"),
+    ],
+)
+def test_from_the_command_line(
+    arguments: list[str],
+    status: int,
+    complaint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["earshot", "evaluate", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == status
+    assert complaint in capsys.readouterr().err
+
+
+def test_only_transformers_is_known_to_compare_with(tmp_path: Path) -> None:
+    clips = load([manifest(tmp_path, one="HELLO")])
+    with pytest.raises(ConfigError, match="against is 'whisper'; it must be 'transformers'"):
+        judge(clips, FakeRunner(), Options(against="whisper"), lambda stage, number, clip: unseen)
+
+
+def test_transformers_that_is_not_installed_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    clips = load([manifest(tmp_path, one="HELLO")])
+    with pytest.raises(ConfigError, match="pip install transformers"):
+        judge(clips, FakeRunner(), Options(against="transformers"), lambda stage, number, clip: unseen)

@@ -1,0 +1,176 @@
+"""The judge judged: known delays, known corrections and known errors must yield exactly those figures."""
+
+from dataclasses import replace
+
+import jiwer
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.evaluate.figures import COUNTS, MEANINGS, POOLED, QUANTILES, RATES, figures
+from client.evaluate.take import Spoken, Take
+from client.evaluate.tally import character_errors, errors, staleness, tally
+from tests.client.evaluate.scripted import clip, final, partial, spoken, take
+
+WORDS = spoken("THE CAT SAT DOWN")  # from 1 to 3 s, half a second each
+
+
+def story() -> Take:
+    """Four words, of which one is wrong; seven were shown, of which three went, one of them out of `stable`."""
+    heard = [*WORDS[:3], Spoken("TOWN", 2.5, 3.0)]
+    return take(
+        clip("The cat sat down", WORDS),
+        partial(1.62, "the", seen=1.5),
+        partial(2.13, "the bat", "the", seen=2.0),
+        partial(2.64, "the cat sad", "the cat", seen=2.5),
+        partial(3.15, "the cab sat", "the cab", seen=3.0),
+        final(3.9, heard, cut=3.3),
+        seconds=4.0,
+        work=0.5,
+        due={0: 3.7},
+        plain="the cat sat down town",
+        reference_plain="The cat sat down, town",
+    )
+
+
+def values(of: Take) -> dict[str, float]:
+    return {name: figure.value for name, figure in figures([of])["book"].items()}
+
+
+def test_known_errors() -> None:
+    found = values(story())
+    assert found["WER"] == 25  # DOWN was heard as TOWN
+    assert found["CER"] == pytest.approx(100 * 1 / len("THE CAT SAT DOWN"))
+    assert found["plain WER"] == 25
+    assert found["file gap"] == 0
+    assert found["transformers WER"] == 25
+    assert found["transformers equal"] == 100
+
+
+def test_known_delays() -> None:
+    found = values(story())
+    latencies = [1.62 - 1.5, 3.9 - 2.0, 3.15 - 2.5]  # THE at once, CAT with the final as CAB was between, SAT in time
+    stable = [2.13 - 1.5, 3.9 - 2.0, 3.9 - 2.5]
+    for name, delays in (("word latency", latencies), ("time to stable", stable)):
+        for level in (50, 90, 99):
+            expected = np.quantile(delays, level / 100, method="inverted_cdf")
+            assert found[f"{name} p{level}"] == pytest.approx(expected)
+    assert found["first partial p50"] == pytest.approx(1.62 - 1.0)
+    assert found["final delay p95"] == pytest.approx(3.9 - 3.0)
+    assert found["final lag p50"] == pytest.approx(0.2)
+    assert found["RTFx"] == 8
+    assert found["words timed"] == 75
+
+
+def test_known_corrections() -> None:
+    found = values(story())
+    assert found["stable before final"] == 25  # THE
+    assert found["unstable words"] == 100  # BAT, CAT, SAD, CAB, over four words
+    assert found["unstable in stable"] == 50  # CAT, CAB
+    assert found["normalized erasure"] == (1 + 2 + 2) / 4
+    assert found["retractions after final"] == 0
+
+
+def test_known_staleness() -> None:
+    now, stale = staleness(story())
+    assert now[0] == 1.0 and now[-1] == pytest.approx(2.98)
+    expected = now - np.select([now < 1.62, now < 2.13, now < 2.64], [1.0, 1.5, 2.0], 2.5)
+    assert stale == pytest.approx(expected)
+    assert values(story())["staleness p99"] == pytest.approx(np.quantile(expected, 0.99, method="inverted_cdf"))
+
+
+def test_what_a_message_has_seen_had_arrived_with_its_block() -> None:
+    played = take(clip("a", spoken("A")), partial(1.2, "a", seen=1.11))
+    now, stale = staleness(played)
+    assert stale[-1] == pytest.approx(now[-1] - 1.2)
+
+
+def test_nothing_is_stale_while_nobody_speaks() -> None:
+    said = spoken("ONE") + spoken("TWO", 5.0)
+    now, stale = staleness(take(clip("one two", said), partial(1.5, "one", seen=1.5)))
+    assert not np.any((now > 1.5) & (now < 5.0))
+    assert stale[now == 5.0] == 0
+
+
+def test_an_utterance_cut_in_mid_speech_has_no_end_and_the_next_no_beginning() -> None:
+    said = spoken("ONE TWO THREE") + spoken("FOUR", 6.0)
+    played = take(
+        clip("one two three four", said),
+        partial(1.7, "one"),
+        final(2.6, said[:1], cut=1.5),  # due at 2.5, when they were at THREE
+        partial(2.7, "two", segment=1.5),
+        final(3.2, said[1:3], segment=1.5, cut=4.0),
+        final(7.3, said[3:], segment=4.0),
+        due={0: 2.5, 24_000: 3.1, 64_000: 7.2},
+    )
+    delays = tally(played).delays
+    assert delays["first partial"] == pytest.approx([0.7, 1.3])  # of ONE, and of FOUR with its final
+    assert delays["final delay"] == pytest.approx([0.7, 0.8])  # of THREE and FOUR
+    assert delays["final lag"] == pytest.approx([0.1, 0.1, 0.1])
+
+
+def test_retractions_are_counted() -> None:
+    played = story()
+    played.heard += [partial(5, "the"), final(6, WORDS)]
+    assert values(played)["retractions after final"] == 2
+
+
+def test_without_an_alignment_there_are_errors_and_stability_but_no_delays() -> None:
+    played = story()
+    played.clip = clip("The cat sat down")
+    found = values(played)
+    assert found["clips"] == 1 and found["clips aligned"] == 0
+    assert {"WER", "unstable words", "final lag p50", "RTFx"} <= found.keys()
+    assert (
+        not {"word latency p50", "first partial p50", "final delay p50", "staleness p50", "words timed"} & found.keys()
+    )
+
+
+def test_what_was_not_run_is_left_out() -> None:
+    played = replace(story(), plain=None, reference_plain=None, work=None, due={})
+    missing = {"plain WER", "plain CER", "file gap", "transformers WER", "transformers equal", "RTFx", "final lag p50"}
+    assert not missing & values(played).keys()
+
+
+def test_corpora_and_all_of_them() -> None:
+    other = take(clip("one two", corpus="other"), final(2, spoken("ONE TWO")), seconds=6.0)
+    found = figures([story(), other, story()])
+    assert list(found) == ["book", "other", POOLED]
+    assert [found[corpus]["WER"].value for corpus in found] == [25, 0, 20]
+    assert [found[corpus]["clips"].value for corpus in found] == [2, 1, 3]
+    assert found[POOLED]["audio"].value == 14
+    assert found["other"]["WER"].low is None
+    wer = found[POOLED]["WER"]
+    assert wer.low is not None and wer.high is not None
+    assert wer.low < wer.value < wer.high
+
+
+def test_the_same_seed_draws_the_same_clips() -> None:
+    takes = [story(), *(take(clip("one two"), final(2, spoken(text))) for text in ("ONE", "ONE TWO", "ON TO"))]
+    assert figures(takes, 1) == figures(takes, 1)
+    assert figures(takes, 1) != figures(takes, 2)
+
+
+def test_every_figure_has_a_meaning() -> None:
+    assert set(MEANINGS) == {*RATES, *QUANTILES, *COUNTS}
+
+
+def test_an_empty_reference_is_no_division() -> None:
+    found = values(take(clip(""), final(2, spoken("UH OH"))))
+    assert "WER" not in found
+    assert errors("", "uh oh") == (2, 0)
+    assert errors("uh oh", "") == (2, 2)
+    assert character_errors("", "uh") == (2, 0)
+
+
+texts = st.lists(st.sampled_from(["a", "bb", "cab"]), min_size=1, max_size=8).map(" ".join)
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4))
+def test_rates_are_those_of_jiwer(lines: list[tuple[str, str]]) -> None:
+    takes = [take(clip(reference), final(2, spoken(text))) for reference, text in lines]
+    references, heard = (list(column) for column in zip(*lines, strict=True))
+    found = figures(takes)["book"]
+    assert found["WER"].value == pytest.approx(100 * jiwer.wer(references, heard))
+    assert found["CER"].value == pytest.approx(100 * jiwer.cer(references, heard))

@@ -1,0 +1,120 @@
+"""The page as a whole: it is whole, it fetches nothing, and nothing breaks out of its place."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from client.evaluate.figures import MEANINGS, About, Figure, Figures, figures
+from client.evaluate.report import page
+from client.evaluate.take import Take
+from tests.client.evaluate.clips import take
+
+ABOUT = About(
+    model="tiny-en",
+    fingerprint="8ef7caa4a902",
+    device="cpu",
+    latency="balanced",
+    commit="utterance",
+    clock="virtual",
+    machine="a CPU, 2 cores",
+    date="2026-11-22T18:00:00+00:00",
+    command="earshot evaluate dev.jsonl",
+)
+COUNTED = {"clips": Figure(2), "clips aligned": Figure(2)}
+EVIL = """</title><script>alert('1')</script><img src="http://evil/" onerror=alert()>" onload="f()" ]]> &lt; $body"""
+VOID = {"meta", "br"}
+
+
+class Outline(HTMLParser):
+    """Checks that elements are nested, and keeps what there is: tags, attributes' names, text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def made(takes: list[Take], about: About = ABOUT) -> str:
+    return page(takes, figures(takes), about)
+
+
+def test_it_fetches_nothing() -> None:
+    html = made([take("a"), take("b", "ONE"), take("c", corpus="others", seconds=200)])
+    assert not re.search(r"https?:|//|@import|url\(", html)
+    assert "default-src 'none'" in html
+    outline = Outline(html)
+    assert not {"src", "href", "srcset", "xlink:href", "data", "action"} & outline.attributes
+    assert not {"script", "link", "img", "iframe", "object", "base"} & set(outline.tags)
+
+
+def test_all_sections_are_there() -> None:
+    outline = Outline(made([take("a"), take("b", "ONE"), take("c", corpus="others")]))
+    titles = ("Delays", "Words on the screen", "Figures", "Worst clips", "What the figures mean", "The run")
+    assert all(title in outline.text for title in titles)
+    assert outline.tags.count("svg") >= 5
+    assert "8ef7caa4a902" in outline.text and "earshot evaluate dev.jsonl" in outline.text
+
+
+def test_every_figure_is_in_the_table_with_interval_and_meaning() -> None:
+    found: Figures = {
+        "a": {name: Figure(10 + n, 9 + n, 11 + n, "s") for n, name in enumerate(MEANINGS)},
+        "pooled": {"WER": Figure(-66.25, -70.06, -60.0, "%"), "news": Figure(0.5)} | COUNTED,
+    }
+    html = page([], found, ABOUT)
+    for n, (name, meaning) in enumerate(MEANINGS.items()):
+        assert f">{name}</th><td>{10 + n}.00 s<small>{9 + n}.00 to {11 + n}.00</small></td>" in html
+        assert meaning.split("`")[0] in Outline(html).text
+    assert "<td>−66.2 %<small>−70.1 to −60.0</small></td>" in html
+    assert html.index(">Other</th>") < html.index(">news</th>")
+
+
+@pytest.mark.parametrize("missing", [name for name in MEANINGS if name not in COUNTED])
+def test_groups_have_one_heading_each_whatever_is_missing(missing: str) -> None:
+    found = {"a": {name: Figure(1) for name in MEANINGS if name != missing}}
+    groups = re.findall(r'class="group"><th [^>]*>([^<]*)<', page([], found, ABOUT))
+    assert groups == ["Words", "Delay", "Steadiness", "Cost and material"]
+
+
+def test_hostile_text_stays_text() -> None:
+    bad = take(EVIL, EVIL, corpus=EVIL)
+    bad.clip = replace(bad.clip, reference=EVIL, words=tuple(word._replace(text=EVIL) for word in bad.clip.words or ()))
+    bad.plain = f"{EVIL} \ud800\u202e"
+    about = replace(ABOUT, model=EVIL, device=EVIL, machine=EVIL, command=EVIL, fingerprint=EVIL)
+    kind, harmless = Outline(made([take(), take("b", "ONE")])), Outline(made([bad, bad], about))
+    assert set(harmless.tags) <= set(kind.tags) and harmless.attributes <= kind.attributes | {"dir"}
+    assert harmless.text.count(EVIL) >= 5
+    made([bad], about).encode()
+
+
+def test_nothing_was_played() -> None:
+    outline = Outline(page([], {}, ABOUT))
+    assert "There is nothing to show" in outline.text and "The run" in outline.text
+    assert "Figures" not in outline.text and "svg" not in outline.tags
+
+
+def test_one_clip_and_a_silent_one() -> None:
+    assert "svg" in Outline(made([take()])).tags
+    silent = take()
+    silent.heard, silent.due = [], {}
+    assert "100%" in Outline(made([silent])).text
+    silent.clip = replace(silent.clip, words=None, reference="")
+    assert "Delays" not in Outline(made([silent])).text

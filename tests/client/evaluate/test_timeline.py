@@ -1,0 +1,109 @@
+"""Words on the screen over time."""
+
+from dataclasses import replace
+
+import pytest
+
+from client.evaluate.take import Heard
+from client.evaluate.timeline import FEWEST, LETTER, WIDTH, Utterance, screens, timeline
+from client.evaluate.words import lives
+from engine.events import Final
+from tests.client.evaluate.clips import SAID, svg, take, titles
+
+
+def utterance() -> Utterance:
+    played = take()
+    return Utterance(played, played.finals[0], lives(played), list(SAID))
+
+
+def test_each_word_has_its_story() -> None:
+    assert titles(timeline(utterance()))[len(SAID) :] == [
+        "ONE: said until 0.50 s, shown at 0.8 s, stable at 1.2 s, final at 2 s",
+        "TOO: shown at 0.8 s, gone at 1.2 s",
+        "TWO: said until 0.90 s, shown at 1.2 s, final at 2 s",
+        "THREE: said until 1.40 s, shown at 2 s, final at 2 s",
+    ]
+
+
+def test_a_correction_stands_behind_what_it_corrects() -> None:
+    """One row each for ONE, TOO and TWO, THREE: the labels at their ends are one below the other."""
+    labels = [text for text in svg(timeline(utterance())).iter("text") if text.get("class") in ("strong", "lost")]
+    assert [label.text for label in labels] == ["ONE", "TWO", "THREE"]
+    heights = [float(label.get("y", "nan")) for label in labels]
+    assert heights[1] - heights[0] == heights[2] - heights[1] > 0
+
+
+def test_a_word_of_another_kind_has_a_row_of_its_own() -> None:
+    one = utterance()
+    one.lives[1].text = "GIRAFFE"
+    labels = [text.text for text in svg(timeline(one)).iter("text") if text.get("class") in ("strong", "lost")]
+    assert labels == ["ONE", "GIRAFFE ✕", "TWO", "THREE"]
+
+
+def test_bars_stand_where_their_times_are() -> None:
+    picture = svg(timeline(utterance()))
+    bars = {
+        style: [bar for bar in picture.iter("rect") if bar.get("class") == style]
+        for style in ("said", "shown", "stable", "gone")
+    }
+    said, (shown, *_), (stable, *_) = bars["said"], bars["shown"], bars["stable"]
+    second = (float(said[2].get("x", "nan")) - float(said[0].get("x", "nan"))) / 0.8
+    assert float(shown.get("x", "nan")) - float(said[0].get("x", "nan")) == pytest.approx(0.6 * second, abs=0.1)
+    assert float(stable.get("x", "nan")) - float(shown.get("x", "nan")) == pytest.approx(0.4 * second, abs=0.1)
+    assert float(stable.get("width", "nan")) + 1 == pytest.approx(0.8 * second, abs=0.1)
+    assert float(bars["gone"][0].get("width", "nan")) + 1 == pytest.approx(0.4 * second, abs=0.1)
+
+
+def test_long_words_have_room() -> None:
+    one = utterance()
+    one.lives[-1].text = "ANTIDISESTABLISHMENTARIANISM"
+    label = next(text for text in svg(timeline(one)).iter("text") if text.text == one.lives[-1].text)
+    assert float(label.get("x", "nan")) + LETTER * len(one.lives[-1].text) <= WIDTH
+
+
+def test_a_typical_utterance_and_a_restless_one() -> None:
+    calm, usual, wild = take("calm"), take("usual"), take("wild")
+    calm.heard = [heard for heard in calm.heard if heard.at != 0.8]
+    first = wild.heard[0]
+    wild.heard.insert(0, first._replace(at=0.5, event=replace(first.event, text="WHAT IS THIS")))
+    takes = [calm, usual, wild]
+    shown = screens(takes, [lives(one) for one in takes])
+    assert "Typical: usual" in shown and "Most restless: wild" in shown and "calm" not in shown
+
+
+def test_a_single_utterance_is_shown_once_however_short() -> None:
+    played = take()
+    assert len(played.text.split()) < FEWEST
+    shown = screens([played], [lives(played)])
+    assert shown.count("<figure>") == 1 and "Typical" not in shown
+
+
+def test_nothing_was_said() -> None:
+    silent = take()
+    silent.heard = []
+    assert screens([], []) == screens([silent], [lives(silent)]) == ""
+
+
+def test_without_an_alignment_there_are_still_words() -> None:
+    played = take()
+    played.clip = replace(played.clip, words=None)
+    picture = svg(timeline(Utterance(played, played.finals[0], lives(played), [])))
+    assert not [bar for bar in picture.iter("rect") if bar.get("class") in ("said", "when")]
+    assert [text.text for text in picture.iter("text")][-1] == "THREE"
+
+
+def test_only_words_of_the_utterance_are_in_it() -> None:
+    played = take()
+    played.heard.append(Heard(4.0, Final(48_000, 3.2, 3.4, "FOUR", 0.9, (), 64_000)))
+    shown = screens([played], [lives(played)])
+    assert "From 0.2 to 1.4 s of the stream." in shown
+    assert "TOO: " in shown and "FOUR: " not in shown
+
+
+def test_a_word_follows_only_one_that_left_when_it_came() -> None:
+    one = utterance()
+    one.lives[0].text = one.lives[1].text = one.lives[2].text = "TWO"
+    assert one.lives[1].gone is not None
+    one.lives[1].gone += 0.1
+    labels = [text.text for text in svg(timeline(one)).iter("text") if text.get("class") in ("strong", "lost")]
+    assert labels == ["TWO", "TWO ✕", "TWO", "THREE"]

@@ -1,0 +1,39 @@
+"""The worst clips."""
+
+from client.evaluate.worst import WORST, diff, error_rate, worst
+from tests.client.evaluate.clips import take
+
+
+def test_diff() -> None:
+    assert diff("the cat sat, down", "THE HAT SAT") == "THE <del>CAT</del> <ins>HAT</ins> SAT <del>DOWN</del>"
+    assert diff("one", "one two") == "ONE <ins>TWO</ins>"
+    assert diff("One.", "ONE") == "ONE"
+
+
+def test_diff_of_nothing() -> None:
+    assert diff("", "") == ""
+    assert diff("one two", "") == "<del>ONE TWO</del>"
+    assert diff("", "one two") == "<ins>ONE TWO</ins>"
+
+
+def test_the_worst_come_first_and_the_right_ones_not_at_all() -> None:
+    takes = [take("one", "ONE TWO FOUR"), take("right"), take("three", "NO"), take("two", "ONE MORE")]
+    assert [round(3 * error_rate(one)) for one in takes] == [1, 0, 3, 2]
+    page = worst(takes)
+    assert page.index(">three<") < page.index(">two<") < page.index(">one<") and "right" not in page
+    assert "<b>100%</b>" in page
+
+
+def test_there_is_an_end_to_them() -> None:
+    assert worst([take(f"clip{n}", "NO") for n in range(WORST + 5)]).count("<code>clip") == WORST
+
+
+def test_all_is_right() -> None:
+    assert worst([take()]) == worst([]) == ""
+
+
+def test_the_plain_pass_is_told_where_it_says_something_else() -> None:
+    wrong = take(text="ONE")
+    assert "plain pass" not in worst([wrong])
+    wrong.plain = "ONE TWO"
+    assert "plain pass: ONE TWO <del>THREE</del>" in worst([wrong])
