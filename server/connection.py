@@ -23,6 +23,10 @@ CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye."""
 KERNEL_BYTES = 64 * 1024
 """Send buffer of the socket. What lies in there is out of our hands: a slow reader would get minutes of old text."""
+READ_BYTES = 16 * 1024
+"""Read of a client at once. A flood of tiny frames holds up the others for as long as these take."""
+UNREAD_BYTES = 1024 * 1024
+"""Messages wait for their reader, but not the pongs of the websocket layer: who lets so many lie is cut off."""
 
 
 class Connection:
@@ -51,7 +55,7 @@ class Connection:
         """Serves the connection until either side has closed it. Raises nothing."""
         began = time.monotonic()
         self._log.info("opened", address=self.address)
-        _limit_buffer(self._websocket)
+        _limit_buffers(self._websocket)
         parts = [asyncio.create_task(part) for part in (self._read(), self._write(), self._tick())]
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -144,8 +148,11 @@ class Connection:
             await asyncio.sleep(TICK_SECONDS)
             self.protocol.tick()
             self._moved()
-            if (stream := self._stream) is not None:
+            if (stream := self._stream) is not None and not self.protocol.close:
                 self._metrics.observe(stream)
+            if self._websocket.transport.get_write_buffer_size() > UNREAD_BYTES:
+                self.protocol.refuse("slow_reader", "pongs were not read")
+                self.abort()
 
     # ---- joints
 
@@ -179,6 +186,8 @@ class Connection:
         if not self.protocol.blocked:
             self._room.set()
         if self.protocol.close and not self._doom:
+            if self._stream:  # its room is another's, however long the goodbye takes
+                self._worker.close(self._stream)
             self._doom = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
 
 
@@ -193,6 +202,7 @@ def _lost_is_closed(websocket: ServerConnection) -> Iterator[None]:
         raise websocket.protocol.close_exc from None
 
 
-def _limit_buffer(websocket: ServerConnection) -> None:
+def _limit_buffers(websocket: ServerConnection) -> None:
     sock: socket.socket = websocket.transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+    websocket.transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own transport

@@ -63,3 +63,4 @@ def configure(*, as_json: bool) -> None:
     handler.setFormatter(Json() if as_json else Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("websockets").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # warns of every pong to a client that has gone

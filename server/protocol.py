@@ -214,7 +214,7 @@ class Protocol:
     def tick(self) -> None:
         """Acknowledges what comes in slowly, and ends what has gone quiet. To be called every TICK_SECONDS."""
         self._advance()
-        if self.stream and (self.blocked or not self._answered):
+        if self.stream and (self.blocked or self.state is FINISHING or not self._answered):
             self._acknowledge(self.stream)
         self._quiet = 0 if self.blocked else self._quiet + 1
         silent = self._quiet * TICK_SECONDS

@@ -100,10 +100,13 @@ def test_while_the_socket_is_not_read_there_is_an_ack_each_second() -> None:
         assert len(line.acks) == before + n
 
 
-def test_a_stream_that_was_stopped_is_not_idle() -> None:
+def test_a_stream_that_was_stopped_is_not_idle_and_hears_that_its_server_lives() -> None:
     line = Line(limits=Limits(idle_seconds=5))
     line.send(wire.Start(), TALK, wire.Stop(), compute=False)
+    line.listen()
+    before = len(line.acks)
     tick(line, 20)
+    assert len(line.acks) == before + 20
     line.compute()
     assert isinstance(line.heard[-1], wire.Done)
 
