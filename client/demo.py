@@ -9,11 +9,12 @@ from rich.markup import escape
 
 from client.files import FileAudio
 from client.live import SampleClock, caption, local_server
+from client.stream import Message
 from client.terminal import screen
 from engine.audio import Pcm, Seconds
 from engine.errors import EarshotError
 from engine.text import normalize
-from server.wire import Final, Partial, ServerMessage
+from server.wire import Final, Partial
 
 HIGHEST_CER = 0.20
 RECORDING, TRANSCRIPT = "demo.flac", "demo.txt"
@@ -80,7 +81,7 @@ class Witness:
         self._clock.hear(len(pcm), now)
         self._early = self._first_partial is not None
 
-    def show(self, message: ServerMessage, now: Seconds) -> None:
+    def show(self, message: Message, now: Seconds) -> None:
         """See Screen."""
         match message:
             case Partial(text=text) if text:
@@ -122,7 +123,7 @@ async def demo(console: Console, device: str = "auto") -> bool:
     async with local_server(console, device=device) as url:
         audio = FileAudio(str(recording))
         with screen(console) as shown:
-            if await caption(url, audio, [witness, shown]):
+            if await caption(url, audio, [witness, shown], retry=0):
                 return True
     reference = transcript.read_text(encoding="utf-8")
     report = witness.report(reference)

@@ -1,4 +1,4 @@
-"""The client library: audio goes in, messages come out, over one websocket.
+"""The client library: audio goes in, messages come out, over one websocket after the other where lines break.
 
 async with Stream("ws://127.0.0.1:8765") as stream:
     stream.play(FileAudio("talk.opus"))
@@ -8,117 +8,168 @@ async with Stream("ws://127.0.0.1:8765") as stream:
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI
-from websockets.protocol import State
 
-from engine.errors import AudioError, ConfigError, EarshotError, ProtocolError
+from client.backoff import Backoff
+from client.continuity import Continuity
+from client.inbox import Inbox
+from client.line import Line, Patience, StreamError, complete, dial
+from client.replay import Replay
+from engine.audio import Seconds
+from engine.errors import AudioError, ConfigError
 from server import wire
-from server.wire import Done, Final, Ready, ServerMessage
+from server.wire import Ack, Done, Final, Partial, Ready, ServerMessage
+
+__all__ = [
+    "Ack",
+    "Done",
+    "Final",
+    "Message",
+    "Partial",
+    "Patience",
+    "Ready",
+    "Reconnecting",
+    "Resumed",
+    "Stream",
+    "StreamError",
+]
 
 T = TypeVar("T")
 Audio: TypeAlias = bytes | npt.NDArray[np.int16]
 """Bytes in the encoding that `start` named, or int16 samples of shape (S,), interleaved (S, C) with more channels."""
 
-READY_SECONDS = 30.0
-CLOSE_SECONDS = 2.0
-PONG_SECONDS = 120.0
-"""A pong stands behind all audio that was sent and that the server, when it is behind, has not read yet."""
-INBOX = 1024
-"""Messages that may wait to be read; past that, partials and acks that a newer one replaces are dropped."""
+PATIENCE = Patience()
+RETRY_SECONDS = 300.0
+KEEP_SECONDS = 300.0
+"""5 minutes are 9.6 MB."""
+LEAST_KEEP_SECONDS = 60.0
+"""The longest utterance with its context, and what a server reads ahead, must have room in what is kept."""
 
 
-class StreamError(EarshotError):
-    """The server refused or ended the stream, or the connection to it was lost.
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The connection is lost, and attempt number `attempt` is under way. `kept`: seconds of audio not committed."""
 
-    `code` is the server's word for it, or one of ours: unreachable, timeout, lost, closed.
-    """
+    attempt: int
+    reason: str
+    kept: Seconds
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
-    def __str__(self) -> str:
-        return f"{self.message} ({self.code})"
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The stream goes on at `url`. `replayed`: seconds of audio that are sent again."""
+
+    url: str
+    replayed: Seconds
+
+
+Message: TypeAlias = ServerMessage | Reconnecting | Resumed
 
 
 class Stream:
     """One stream to a server: `send` audio, iterate over what comes back, `stop`.
 
-    url       `ws://HOST:PORT`; the path may be left out
-    options   the fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
+    url        `ws://HOST:PORT`; the path may be left out. Of several, the next is tried where one fails
+    retry      how long a connection that was lost is tried to be replaced, in seconds; 0: it ends the stream
+    keep       how much audio may wait here, to be sent or to be committed, in seconds of 16 kHz PCM: `send` waits then
+    patience   how long is waited for what
+    options    the fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
 
     Entering connects and waits until the stream is admitted; `ready` is what the server said then. Iterating yields
     Partial, Final, Ack and at last Done. Messages are received in the background, so sending without reading is safe.
-    Raises ConfigError for an option or a URL that isn't one, StreamError for what goes wrong between here and there.
+
+    Where the connection is lost, or the server goes down, another one takes over: audio that is not committed is sent
+    again, and the messages go on as if nothing had happened, but for a Reconnecting at each attempt and a Resumed.
+    That takes 16 kHz mono PCM; a stream of another encoding ends with its connection.
+
+    Raises ConfigError for an option or a URL that isn't one, StreamError for what goes wrong between here and there:
+    code `lost` when `retry` is over; at once where the server refuses, or has another model or configuration.
     """
 
     ready: Ready
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.url = complete(url)
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        retry: Seconds = RETRY_SECONDS,
+        keep: Seconds = KEEP_SECONDS,
+        patience: Patience = PATIENCE,
+        **options: Any,
+    ) -> None:
+        self.urls = [complete(each) for each in ([url] if isinstance(url, str) else url)]
         self.start = start(options)
-        self._connection: ClientConnection | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._inbox: deque[ServerMessage] = deque()
-        self._news = asyncio.Event()
-        self._over = False
-        self._failure: BaseException | None = None
+        if not self.urls:
+            raise ConfigError("no URL of a server; one looks like ws://127.0.0.1:8765")
+        if not retry >= 0:
+            raise ConfigError(f"retry is {retry} s; it must be 0 (not at all) or more")
+        if not keep >= LEAST_KEEP_SECONDS:
+            raise ConfigError(f"keep is {keep} s; it must be at least {LEAST_KEEP_SECONDS:.0f} s")
+        self._keep, self._patience = keep, patience
+        self._backoff = Backoff(retry, patience.first_wait, patience.longest_wait)
+        self._line: Line | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._inbox: Inbox[Message] = Inbox()
+        self._told = Continuity()
+        self._replay: Replay | None = None
+        self._work = asyncio.Event()  # there is something to be sent
+        self._room = asyncio.Event()  # there is room for more, or never will be
 
     async def __aenter__(self) -> Self:
-        self._connection = await _connect(self.url)
-        try:
-            self._run(self._receive(self._connection))
-            await self._send(wire.encode(self.start))
-            async with asyncio.timeout(READY_SECONDS):
-                first = await anext(self, None)
-            if not isinstance(first, Ready):
-                raise ProtocolError(f"{self.url} began with {first!r}; an Earshot server begins with `ready`")
-            self.ready = first
-        except TimeoutError:
-            await self._close()
-            raise StreamError("timeout", f"{self.url} did not admit the stream within {READY_SECONDS:.0f} s") from None
-        except BaseException:
-            await self._close()
-            raise
+        self._line = await self._first()
+        self.ready = self._line.ready
+        resumable = self.ready.resumable and self._backoff.limit > 0
+        self._replay = Replay(self.ready.context if resumable else None, self._keep)
+        self._run(self._live(self._line, self._replay))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._line is not None:
+            await self._line.close()
+
+    @property
+    def url(self) -> str:
+        """The server that has the stream, or had it last."""
+        return self._line.url if self._line is not None else self.urls[0]
 
     async def send(self, audio: Audio) -> None:
-        """Sends audio, in as many messages as it takes; waits while the server has no room.
+        """Sends audio, or keeps it until it can be sent; waits while too much is kept.
 
-        Raises AudioError for an array that isn't int16.
+        Raises AudioError for an array that isn't int16, and StreamError when the stream is over.
         """
         data = memoryview(audio if isinstance(audio, bytes) else self._encode(audio))
         for first in range(0, len(data), wire.MESSAGE_BYTES):
-            await self._send(bytes(data[first : first + wire.MESSAGE_BYTES]))
+            replay = await self._open()
+            while replay.full:
+                self._room.clear()
+                await self._room.wait()
+                replay = await self._open()
+            replay.audio(data[first : first + wire.MESSAGE_BYTES])
+            self._work.set()
 
     async def flush(self) -> None:
         """Makes what was said so far final now. The server answers with an Ack, after a Final where there are words."""
-        await self._send(wire.encode(wire.Flush()))
-
-    async def keepalive(self) -> None:
-        """Tells the server that a stream without audio is still wanted."""
-        await self._send(wire.encode(wire.Keepalive()))
+        (await self._open()).flush()
+        self._work.set()
 
     async def stop(self) -> None:
         """Ends the audio: the last words come as finals, then Done, then the iteration ends."""
-        await self._send(wire.encode(wire.Stop()))
+        (await self._open()).stop()
+        self._work.set()
 
     def play(self, audio: AsyncIterable[Audio]) -> None:
         """Sends all of `audio` in the background, then stops. What it raises is raised by the iteration."""
@@ -127,15 +178,10 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> ServerMessage:
-        while not self._inbox:
-            if self._failure is not None:
-                raise self._failure
-            if self._over:
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        return self._inbox.popleft()
+    async def __anext__(self) -> Message:
+        return await self._inbox.get()
+
+    # ---- out
 
     def _encode(self, audio: npt.NDArray[np.int16]) -> bytes:
         if audio.dtype != np.int16 or self.start.encoding != "pcm_s16le":
@@ -145,57 +191,131 @@ class Stream:
             )
         return audio.astype("<i2", copy=False).tobytes()
 
+    async def _open(self) -> Replay:
+        """Where to put what is to be sent. Raises StreamError, or what broke the stream, when it is over."""
+        assert self._replay is not None, "a Stream is used with `async with`"
+        await asyncio.sleep(0)  # however fast audio comes, it is sent meanwhile
+        if self._inbox.closed:
+            raise self._inbox.failure or StreamError("closed", f"the stream to {self.url} is over")
+        if self._replay.stopped:
+            raise StreamError("after_stop", "nothing may follow stop")
+        return self._replay
+
     async def _play(self, audio: AsyncIterable[Audio]) -> None:
         async with iterating(audio) as parts:
             async for part in parts:
                 await self.send(part)
         await self.stop()
 
-    async def _send(self, data: str | bytes) -> None:
-        assert self._connection is not None, "a Stream is used with `async with`"
-        try:
-            await self._connection.send(data)
-        except (ConnectionClosed, AttributeError):  # asyncio trips over a transport that was closed while it wrote
-            if self._connection.state is not State.CLOSED:
-                raise
-            await asyncio.wait(self._tasks[:1])  # the receiver knows why
-            raise self._failure or StreamError("closed", f"the stream to {self.url} is over") from None
+    async def _send(self, line: Line, replay: Replay) -> None:
+        """All that there is to be sent, over one connection, and keepalives in between."""
+        message: bytes | wire.ClientMessage | None = None
+        with suppress(StreamError):  # the line is lost: _talk hears why
+            while not isinstance(message, wire.Stop):
+                self._work.clear()
+                if (message := replay.take()) is None:
+                    try:
+                        async with asyncio.timeout(self._patience.keepalive):
+                            await self._work.wait()
+                        continue
+                    except TimeoutError:
+                        message = wire.Keepalive()
+                if not replay.full:
+                    self._room.set()
+                await line.say(message)
 
-    async def _receive(self, connection: ClientConnection) -> None:
-        while not self._over:
+    # ---- in
+
+    async def _live(self, line: Line, replay: Replay) -> None:
+        """The life of a stream, over one connection after the other."""
+        while True:
             try:
-                message = wire.decode_server(await connection.recv())
-            except ConnectionClosed as e:
-                raise StreamError("lost", f"the connection to {self.url} was lost: {e}") from None
-            if isinstance(message, wire.Error):
-                raise StreamError(message.code, message.message)
-            self._over = isinstance(message, Done)
-            if len(self._inbox) >= INBOX:
-                self._inbox = deque(without_replaced(self._inbox))
-            self._inbox.append(message)
-            self._news.set()
+                await self._talk(line, replay)
+                break
+            except StreamError as e:
+                if not (replay.resumable and e.transient):
+                    raise
+                line.abort()
+                line = self._line = await self._reconnect(e, replay)
+        self._over()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _talk(self, line: Line, replay: Replay) -> None:
+        """Sends and receives over one connection until Done. Raises StreamError where it ends before."""
+        sending = self._run(self._send(line, replay))
+        try:
+            while True:
+                message = await line.hear()
+                for told in self._told.tell(message):
+                    self._inbox.put(told)
+                if isinstance(message, Done):
+                    return
+                if self._told.cut > replay.cut:
+                    replay.acked(self._told.cut)
+                    self._backoff.achieved()
+                    self._room.set()
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
+
+    async def _first(self) -> Line:
+        """The first connection, to the first server that admits the stream."""
+        failures: list[StreamError] = []
+        for url in self.urls:
+            try:
+                return await dial(url, self.start, self._patience)
+            except StreamError as e:
+                if not e.transient:
+                    raise
+                failures.append(e)
+        raise StreamError(failures[0].code, "; ".join(e.message for e in failures), transient=True)
+
+    async def _reconnect(self, error: StreamError, replay: Replay) -> Line:
+        """The next connection, on which all is to be said again. Raises StreamError where there won't be one."""
+        backoff, replayed = self._backoff, replay.taken
+        resuming = msgspec.structs.replace(self.start, resume=replay.rewind(self.ready.fingerprint))
+        at = self.urls.index(self.url)
+        backoff.lost()
+        while backoff.left > 0:
+            wait = backoff.wait()
+            self._inbox.put(Reconnecting(backoff.attempts, reason(error), replay.kept))
+            await asyncio.sleep(wait)
+            at = (at + 1) % len(self.urls)
+            try:
+                async with asyncio.timeout(backoff.left):
+                    line = await dial(self.urls[at], resuming, self._patience)
+            except TimeoutError:  # time is over; what went wrong before says more
+                break
+            except StreamError as e:
+                if not e.transient:
+                    raise StreamError(e.code, f"{self.urls[at]} can't go on with the stream: {e.message}") from None
+                error = e
+            else:
+                backoff.found()
+                self._told.resumed()
+                self._inbox.put(Resumed(line.url, replayed))
+                return line
+        raise StreamError(
+            "lost",
+            f"the stream could not be resumed within {backoff.limit:g} s, {replay.kept:.1f} s of audio are not "
+            f"transcribed: {error.message}",
+        )
+
+    # ---- in the background
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
+        self._tasks.add(task)
         task.add_done_callback(self._ended)
-        self._tasks.append(task)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            self._failure = self._failure or task.exception()
-            self._news.set()
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._over(failure)
 
-    async def _close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connection is not None:
-            try:
-                with suppress(AttributeError):  # see _send
-                    async with asyncio.timeout(CLOSE_SECONDS):
-                        await self._connection.close()
-            except TimeoutError:  # a goodbye stands behind audio that the server doesn't read
-                self._connection.transport.abort()
+    def _over(self, failure: BaseException | None = None) -> None:
+        self._inbox.close(failure)
+        self._room.set()
 
 
 @asynccontextmanager
@@ -217,50 +337,16 @@ def start(options: dict[str, Any]) -> wire.Start:
         raise ConfigError(f"stream options: {e}") from None
 
 
-def complete(url: str) -> str:
-    """A server's address with the path of the protocol, where it has none. Raises ConfigError."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ConfigError(f"{url!r} is no address of a server; one looks like ws://127.0.0.1:8765")
-    return url if parts.path.strip("/") else parts._replace(path=wire.PATH).geturl()
+REASONS = {
+    "lost": "connection lost",
+    "unreachable": "server unreachable",
+    "timeout": "no answer",
+    "full": "server full",
+    "shutting_down": "server going down",
+    "internal_error": "server failed",
+}
 
 
-def without_replaced(messages: deque[ServerMessage]) -> list[ServerMessage]:
-    """The messages in their order, but of all partials and acks the newest one only."""
-    newest: dict[type[ServerMessage], ServerMessage] = {type(m): m for m in messages}
-    return [m for m in messages if isinstance(m, Final) or newest[type(m)] is m]
-
-
-async def _connect(url: str) -> ClientConnection:
-    host = urlsplit(url).hostname or ""
-    loopback = host in ("localhost", "::1") or host.startswith("127.")
-    try:
-        # Audio hardly compresses, and a proxy can't reach what listens on this machine only.
-        return await connect(
-            url,
-            compression=None,
-            proxy=None if loopback else True,
-            ping_timeout=PONG_SECONDS,
-            close_timeout=CLOSE_SECONDS / 2,
-        )
-    except TimeoutError:
-        raise StreamError("timeout", f"no answer from {url}") from None
-    except ConnectionRefusedError:
-        raise StreamError("unreachable", f"no server at {url}: start one with `earshot serve`") from None
-    except InvalidStatus as e:
-        status = e.response.status_code
-        advice = "it is not ready, try again in a moment" if status == 503 else "is that an Earshot server?"
-        raise StreamError("unreachable", f"{url} answered with HTTP {status}: {advice}") from None
-    except (InvalidHandshake, EOFError) as e:
-        raise StreamError("unreachable", f"{url} does not speak websocket: {e}") from None
-    except (InvalidURI, UnicodeError) as e:  # UnicodeError: no host can have such a name
-        raise ConfigError(f"{url!r} is no address of a server: {e}") from None
-    except (InvalidProxy, ImportError) as e:
-        raise ConfigError(f"can't use the proxy that the environment names: {e}") from None
-    except OSError as e:
-        reason = e.strerror or str(e) or "the connection was closed; is it ws://, not wss://?"
-        raise StreamError("unreachable", f"can't reach {url}: {reason}") from None
+def reason(error: StreamError) -> str:
+    """Why a connection is lost, in a word or two."""
+    return REASONS.get(error.code, error.code.replace("_", " "))

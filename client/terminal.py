@@ -3,6 +3,7 @@
 `Captions` is what there is to see, `Terminal` is how long it is on the screen.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from math import log10
@@ -16,8 +17,9 @@ from rich.text import Text
 
 from client.captions import CaptionWriter, writer
 from client.live import SampleClock, Screen
+from client.stream import Message, Reconnecting, Resumed
 from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
-from server.wire import Ack, Done, Final, Partial, ServerMessage
+from server.wire import Ack, Done, Final, Partial
 
 QUIET_DB = -60.0
 METER = 12
@@ -40,6 +42,7 @@ class Captions:
         self._delay: Seconds | None = None
         self._level = QUIET_DB
         self._dropped: Seconds = 0.0
+        self._lost: Reconnecting | None = None
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """Audio, the last sample of which was heard at `now`; `dropped` seconds were lost since the beginning."""
@@ -47,7 +50,7 @@ class Captions:
         self._level = level_db(pcm)
         self._dropped = dropped
 
-    def show(self, message: ServerMessage, now: Seconds) -> str | None:
+    def show(self, message: Message, now: Seconds) -> str | None:
         """A message that came at `now`. Returns text that is final and leaves the live region."""
         match message:
             case Partial():
@@ -58,6 +61,10 @@ class Captions:
                 return printable(message.text)
             case Ack():  # an utterance that turned out to hold no words has no final
                 self._close(before=message.cut)
+            case Reconnecting():
+                self._lost = message
+            case Resumed():
+                self._lost = None
         return None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -68,7 +75,7 @@ class Captions:
         yield self.footer("#-" if options.ascii_only else "█░")
 
     def footer(self, cells: str) -> Text:
-        """Elapsed time, delay, level and what was lost; `cells`: a full and an empty one of the meter."""
+        """Elapsed time, delay, level, what was lost; `cells`: a full and an empty one of the meter."""
         parts = [elapsed(self._clock.heard)]
         if self._live and self._delay is not None:
             parts.append(f"delay {max(0.0, self._delay):.1f} s")
@@ -76,6 +83,8 @@ class Captions:
             full = round(METER * (1 - min(max(self._level / QUIET_DB, 0), 1)))
             parts.append(cells[0] * full + cells[1] * (METER - full))
         footer = Text("  ".join(parts), style="dim", no_wrap=True, overflow="crop")
+        if self._lost:
+            footer.append(f"  {lost(self._lost)}", style="not dim yellow")
         if self._dropped:
             footer.append(f"  {self._dropped:.1f} s of audio lost", style="not dim red")
         return footer
@@ -108,38 +117,48 @@ class Terminal:
         self._captions.hear(pcm, dropped, now)
         self._draw(now)
 
-    def show(self, message: ServerMessage, now: Seconds) -> None:
+    def show(self, message: Message, now: Seconds) -> None:
         """See Screen."""
         final = self._captions.show(message, now)
         if final is None:
-            self._draw(now)
+            self._draw(now, at_once=isinstance(message, Reconnecting | Resumed))
         else:
             self._console.print(Text(final))
 
-    def _draw(self, now: Seconds) -> None:
-        if now - self._drawn >= DRAWN_SECONDS:
+    def _draw(self, now: Seconds, *, at_once: bool = False) -> None:
+        if at_once or now - self._drawn >= DRAWN_SECONDS:
             self._drawn = now
             self._region.refresh()
 
 
 class Written:
-    """Finals in a format of client.captions, as they come, for what is no terminal. A Screen."""
+    """Finals in a format of client.captions, as they come, for what is no terminal. A Screen.
 
-    def __init__(self, captions: CaptionWriter, file: IO[str]) -> None:
-        self._captions, self._file = captions, file
+    file, log   where finals go, and where a line goes when the connection is lost and when it is there again
+    """
+
+    def __init__(self, captions: CaptionWriter, file: IO[str], log: IO[str]) -> None:
+        self._captions, self._file, self._log = captions, file, log
+        self._connected = True
         self._samples = 0  # since the last `finish`
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """See Screen."""
         self._samples += len(pcm)
 
-    def show(self, message: ServerMessage, now: Seconds) -> None:
+    def show(self, message: Message, now: Seconds) -> None:
         """See Screen."""
         match message:
             case Final():
                 self._write(self._captions.feed(message))
             case Done():
                 self._finish(message.duration)
+            case Reconnecting() if self._connected:
+                self._connected = False
+                print(lost(message), file=self._log, flush=True)
+            case Resumed():
+                self._connected = True
+                print(f"resumed at {message.url}; {message.replayed:.1f} s sent again", file=self._log, flush=True)
 
     def close(self) -> None:
         """Finishes what was cut short, so that nothing that came is lost; nothing where no audio went out."""
@@ -169,7 +188,7 @@ def screen(
         with Terminal(console, live=live, meter=meter) as terminal:
             yield terminal
     else:
-        with closing(Written(captions, console.file)) as written:
+        with closing(Written(captions, console.file, sys.stderr)) as written:
             yield written
 
 
@@ -177,6 +196,11 @@ def utterance(partial: Partial) -> Text:
     """A partial: its stable part plain, the rest dim."""
     text = Text(printable(partial.text[: partial.stable]))
     return text.append(printable(partial.text[partial.stable :]), style="dim")
+
+
+def lost(state: Reconnecting) -> str:
+    """A connection that is being looked for, as a reader is told."""
+    return f"reconnecting ({state.attempt}): {printable(state.reason)}; {state.kept:.1f} s kept"
 
 
 def printable(text: str) -> str:

@@ -1,61 +1,21 @@
 """The client library against a scripted server: a real websocket that says what the test wants."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
-from client.stream import INBOX, Stream, StreamError, complete, without_replaced
+from client.inbox import CROWDED
+from client.line import complete
+from client.stream import Stream, StreamError
 from engine.audio import Pcm
 from engine.errors import AudioError, ConfigError, ProtocolError
 from server import wire
-from server.wire import Ack, Done, Error, Final, Flush, Partial, Ready, ServerMessage, Start, Stop
-
-READY = Ready("s", "fake", "f00d", True, 3200, 16_000, 4000, 480, 320)
-HELLO = Final(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
-Script = Callable[[ServerConnection], Awaitable[None]]
-
-
-@asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[str]:
-    """A server that admits every stream, then follows the script; its URL."""
-
-    async def handle(socket: ServerConnection) -> None:
-        assert isinstance(wire.decode_client(await socket.recv()), Start)
-        await say(socket, READY)
-        await script(socket)
-
-    async with listening(handle) as url:
-        yield url
-
-
-@asynccontextmanager
-async def listening(handle: Script) -> AsyncIterator[str]:
-    """A server that does nothing but what the handler does."""
-    async with serve(handle, "127.0.0.1", 0, compression=None, close_timeout=1) as server:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-async def say(socket: ServerConnection, *messages: ServerMessage) -> None:
-    for message in messages:
-        await socket.send(wire.encode(message))
-
-
-async def heard(socket: ServerConnection) -> tuple[list[bytes], list[wire.ClientMessage]]:
-    """What a client sends up to `stop`: audio, and messages."""
-    audio: list[bytes] = []
-    messages: list[wire.ClientMessage] = []
-    while Stop() not in messages:
-        data = await socket.recv()
-        if isinstance(data, bytes):
-            audio.append(data)
-        else:
-            messages.append(wire.decode_client(data))
-    return audio, messages
+from server.wire import Ack, Done, Error, Final, Flush, Partial, Start, Stop
+from tests.client.scripted import HELLO, READY, heard, listening, say, scripted
 
 
 async def test_ten_lines_are_a_client() -> None:
@@ -110,7 +70,7 @@ async def test_audio_arrives_whole_in_messages_that_are_not_too_long() -> None:
     ("options", "names"),
     [({"sampel_rate": 8000}, "sampel_rate"), ({"sample_rate": 1}, "sample_rate"), ({"commit": "never"}, "commit")],
 )
-def test_wrong_options_are_named(options: dict[str, object], names: str) -> None:
+def test_wrong_options_are_named(options: dict[str, Any], names: str) -> None:
     with pytest.raises(ConfigError, match=names):
         Stream("ws://127.0.0.1:1", **options)
 
@@ -157,7 +117,7 @@ async def test_an_error_of_the_server_is_raised_after_what_came_before_it() -> N
         await say(socket, HELLO, Error("internal_error", "sorry"))
         await socket.close(1011)
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, Stream(url, retry=0) as stream:
         assert await anext(stream) == HELLO
         with pytest.raises(StreamError, match=r"^sorry \(internal_error\)$") as caught:
             await anext(stream)
@@ -193,7 +153,7 @@ async def test_a_lost_connection_names_the_url() -> None:
     async def script(socket: ServerConnection) -> None:
         socket.transport.abort()
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, Stream(url, retry=0) as stream:
         with pytest.raises(StreamError, match=f"the connection to {url}/v1/stream was lost") as caught:
             await anext(stream)
     assert caught.value.code == "lost"
@@ -203,7 +163,7 @@ async def test_an_orderly_close_without_done_is_a_loss_too() -> None:
     async def script(socket: ServerConnection) -> None:
         await socket.close(1012, "going down")
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, Stream(url, retry=0) as stream:
         with pytest.raises(StreamError, match=r"1012.*going down"):
             await anext(stream)
 
@@ -225,7 +185,7 @@ async def test_a_server_that_fails_while_much_is_unsent_is_a_loss(by: str) -> No
             yield bytes(wire.MESSAGE_BYTES)
 
     async def stream_to(url: str) -> None:
-        async with Stream(url) as stream:
+        async with Stream(url, retry=0) as stream:
             if by == "playing":
                 stream.play(endless())
                 await anext(stream)
@@ -325,12 +285,12 @@ async def test_leaving_early_ends_what_plays() -> None:
 
 async def test_a_client_that_does_not_read_gets_all_finals_and_the_newest_partial() -> None:
     """Neither side waits for the other, however much is sent before anything is read."""
-    finals = [Final(k, 0, 1, "X" * 500, 1.0, k) for k in range(300)]
-    newest = Partial(0, 0, 9, "Y", 0)
+    finals = [Final(k, 0, 1, "X" * 500, 1.0, k + 1) for k in range(300)]
+    newest = Partial(300, 0, 9, "Y", 0)
 
     async def script(socket: ServerConnection) -> None:
         for final in finals:
-            await say(socket, final, *[Partial(0, 0, 1, "X" * 500, 0)] * 20, Ack(1, 1, 1))
+            await say(socket, final, *[Partial(300, 0, 1, "X" * 500, 0)] * 20, Ack(final.cut, 0, 0))
         await say(socket, newest)
         await heard(socket)
         await say(socket, Done(0, 0.0))
@@ -339,15 +299,10 @@ async def test_a_client_that_does_not_read_gets_all_finals_and_the_newest_partia
         for _ in range(100):
             await stream.send(bytes(wire.MESSAGE_BYTES))
         await stream.stop()
-        while not isinstance(stream._inbox and stream._inbox[-1], Done):
+        while not stream._inbox.closed:
             await asyncio.sleep(0.001)
-        assert len(stream._inbox) <= INBOX + len(finals)
+        assert len(stream._inbox) <= CROWDED + len(finals)
         messages = [message async for message in stream]
     assert [m for m in messages if isinstance(m, Final)] == finals
     assert [m for m in messages if isinstance(m, Partial)][-1] == newest
     assert messages[-1] == Done(0, 0.0)
-
-
-def test_only_what_is_replaced_is_dropped() -> None:
-    a, b, done = Partial(0, 0, 1, "A", 0), Partial(0, 0, 2, "B", 0), Done(2, 0.1)
-    assert without_replaced(deque([a, Ack(1, 0, 0), HELLO, b, Ack(2, 1, 1), done])) == [HELLO, b, Ack(2, 1, 1), done]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from client.stream import Reconnecting, Resumed
 from client.terminal import Captions, Terminal, elapsed, level_db, printable, screen, utterance
 from engine.audio import SAMPLE_RATE, Pcm
 from engine.errors import ConfigError
@@ -18,6 +19,12 @@ HELLO = Final(0, 0.1, 0.9, "HELLO WORLD", 0.9, 16_000, [WireWord("HELLO", 0.1, 0
 
 def console(width: int = 80, height: int = 24) -> Console:
     return Console(file=StringIO(), width=width, height=height, force_terminal=True, _environ={})
+
+
+def written(out: Console) -> str:
+    """All that was written to a console."""
+    assert isinstance(out.file, StringIO)
+    return out.file.getvalue()
 
 
 def quiet(seconds: float) -> Pcm:
@@ -106,6 +113,43 @@ def test_lost_audio_is_shown_once_there_is_some() -> None:
     assert "lost" not in captions.footer("#-").plain
     captions.hear(quiet(1), 0.25, now=2.0)
     assert captions.footer("#-").plain.endswith("0.2 s of audio lost")
+
+
+def test_a_lost_connection_is_shown_until_there_is_another() -> None:
+    captions = Captions()
+    captions.hear(quiet(1), 0.0, now=1.0)
+    captions.show(Partial(0, 0, 1, "HELLO", 0), now=1.0)
+    captions.show(Reconnecting(3, "connection lost", 12.34), now=2.0)
+    assert shown(captions) == ["HELLO", "0:01  delay 0.0 s  reconnecting (3): connection lost; 12.3 s kept"]
+    footer = captions.footer("#-")
+    assert footer.plain[footer.spans[-1].start :].strip() == "reconnecting (3): connection lost; 12.3 s kept"
+    assert footer.spans[-1].style == "not dim yellow"
+    captions.show(Resumed("ws://h:1", 12.34), now=3.0)
+    assert shown(captions) == ["HELLO", "0:01  delay 0.0 s"]
+
+
+def test_a_lost_connection_is_drawn_at_once() -> None:
+    out = console()
+    with Terminal(out) as terminal:
+        terminal.show(Partial(0, 0, 1, "HELLO", 0), now=1.0)
+        terminal.show(Reconnecting(1, "connection lost", 0.0), now=1.001)
+        assert "reconnecting (1)" in written(out)
+
+
+def test_what_is_no_terminal_says_it_on_standard_error_once(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Console(file=StringIO(), width=80)
+    with screen(out) as view:
+        for attempt in (1, 2, 3):
+            view.show(Reconnecting(attempt, "connection lost", 12.34), now=1.0)
+        view.show(Resumed("ws://h:1/v1/stream", 13.0), now=2.0)
+        view.show(HELLO, now=2.1)
+        view.show(Reconnecting(4, "no answer", 1.0), now=3.0)
+    assert written(out) == "HELLO WORLD\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "reconnecting (1): connection lost; 12.3 s kept",
+        "resumed at ws://h:1/v1/stream; 13.0 s sent again",
+        "reconnecting (4): no answer; 1.0 s kept",
+    ]
 
 
 def test_text_of_a_server_can_not_steer_the_terminal() -> None:

@@ -125,8 +125,9 @@ async def test_stream_that_is_interrupted_prints_the_last_words(tmp_path: Path) 
     soundfile.write(tmp_path / "long.wav", np.concatenate([silence(0.5), speak(LONG)]), SAMPLE_RATE)
     runner = FakeRunner()
     async with serving(runner) as server:
+        before = runner.windows
         process = await earshot("stream", "--url", server.url, "--commit", "hop", str(tmp_path / "long.wav"))
-        await until(lambda: runner.windows > 0)  # something was said
+        await until(lambda: runner.windows > before)  # something was said
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert (process.returncode, err) == (130, b"")
