@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from engine.audio import SAMPLE_RATE
 from engine.recognizer import Stream
 
-disable_created_metrics()  # a second time series for each, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second time series for each, which nobody asks for
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 LAGS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect
 
 from engine.audio import LogProbs, Pcm, seconds
 from engine.config import StreamConfig
@@ -108,3 +109,8 @@ async def test_a_refused_client_that_goes_on_sending_learns_why() -> None:
         heard, code = await talk(server, wire.Start(), "oops", *[bytes(60_000)] * 100)
     assert isinstance(heard[-1], wire.Error)
     assert code == 1008
+
+
+async def test_audio_is_not_compressed() -> None:
+    async with serving() as server, connect(server.url, compression="deflate", proxy=None) as websocket:
+        assert websocket.protocol.extensions == []
