@@ -14,6 +14,8 @@ from client.stream import Message, Stream, iterating
 from engine.audio import SAMPLE_RATE, Pcm, Seconds
 
 Clock = Callable[[], Seconds]
+OWN_STREAMS = 2
+"""A server of our own has one stream at a time, and maybe one that is just being closed. That need not be measured."""
 
 
 class Audio(Protocol):
@@ -120,8 +122,10 @@ async def local_server(
     Raises CheckpointError and DeviceError where there is no such model or device.
     """
     from server.app import ServerConfig, build  # for those that need one: what only connects is spared the engine
+    from server.limits import Limits
 
-    server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency))
+    limits = Limits(streams=OWN_STREAMS)
+    server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency, limits=limits))
     with console.status("loading the model") if console.is_terminal else nullcontext():
         await server.start()
     try:
