@@ -114,7 +114,9 @@ class Server:
         if self._listener:
             impatience = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
             self._listener.close(close_connections=False)
-            await self._listener.wait_closed()
+            with suppress(TimeoutError):  # of those that are still in their handshake nothing is known
+                async with asyncio.timeout(2 * SHUTDOWN_SECONDS):
+                    await self._listener.wait_closed()
             impatience.cancel()
         if self._loop:
             self._loop.cancel()

@@ -150,7 +150,7 @@ class Connection:
             self._moved()
             if (stream := self._stream) is not None and not self.protocol.close:
                 self._metrics.observe(stream)
-            if self._websocket.transport.get_write_buffer_size() > 10**12:
+            if self._websocket.transport.get_write_buffer_size() > UNREAD_BYTES:
                 self.protocol.refuse("slow_reader", "pongs were not read")
                 self.abort()
 
