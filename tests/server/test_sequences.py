@@ -103,6 +103,7 @@ class Client:
         if self.line.protocol.state is STREAMING:
             self.say(bytes(len(self.audio) % 2))
             self.say(wire.Stop())
+        self.line.protocol.update()  # of what the last step computed, too
         self.line.compute()
 
     @property
