@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
 from engine.config import RING_MS, StreamConfig, Timing
@@ -23,8 +24,14 @@ MESSAGE_SECONDS = 0.1
 """What a live stream sends was spoken this long before it came, at most; what brings more was sent ahead."""
 OWED_SECONDS = RING_MS / 1000
 """So much of what a resumed stream sends at once is owed: it counts as live, not as sent ahead."""
+PAUSE_SECONDS = 1.0
+"""A stream that is fed nothing for so long has paused."""
 FORGIVING = 1.25
 """A stream may be as many times as fast as real time and still count as live: clocks differ, networks stutter."""
+
+
+Place: TypeAlias = tuple[int, int]
+"""Where a stream is resumed: its cut, and the first sample that comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +121,14 @@ class Stream:
 
     @property
     def staleness(self) -> Seconds | None:
-        """Age of the newest sample that text of the open utterance was made from; None where there is no such text."""
-        return None if self._seen is None or self.resting else self._recognizer.clock() - self._seen
+        """Age of the newest sample that text of the open utterance was made from.
+
+        None where there is no such text, or no audio comes that could make it stale.
+        """
+        now = self._recognizer.clock()
+        if self._seen is None or self.resting or now - self._fed > PAUSE_SECONDS:
+            return None
+        return now - self._seen
 
     @property
     def resting(self) -> bool:
@@ -153,11 +166,11 @@ class Recognizer:
         self._streams: dict[int, Stream] = {}
         self._numbers = itertools.count(1)
 
-    def open(self, config: StreamConfig, *, cut: int = 0, from_sample: int = 0) -> Stream:
-        """A new stream, or one that goes on at a cut, see Session. Raises ConfigError for what is no cut."""
+    def open(self, config: StreamConfig, place: Place | None = None) -> Stream:
+        """A new stream, or one that goes on at a place. Raises ConfigError for what is none, see Session."""
+        cut, from_sample = place or (0, 0)
         session = Session(self.runner.info, config, cut=cut, from_sample=from_sample)
-        owed = OWED_SECONDS if cut else 0.0
-        stream = Stream(self, next(self._numbers), session, owed)
+        stream = Stream(self, next(self._numbers), session, owed=OWED_SECONDS if place else 0.0)
         self._streams[stream.number] = stream
         return stream
 

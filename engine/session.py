@@ -138,7 +138,7 @@ class Session:
     @property
     def resting(self) -> bool:
         """Nobody is speaking, and all that was spoken is final."""
-        return self._segment is None and not self._line
+        return not self._line  # an open utterance is its last
 
     @property
     def done(self) -> bool:

@@ -115,7 +115,7 @@ class Server:
             impatience = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
             self._listener.close(close_connections=False)
             with suppress(TimeoutError):  # of those that are still in their handshake nothing is known
-                async with asyncio.timeout(2 * SHUTDOWN_SECONDS):
+                async with asyncio.timeout(SHUTDOWN_SECONDS + 1):
                     await self._listener.wait_closed()
             impatience.cancel()
         if self._loop:
@@ -198,7 +198,7 @@ class Server:
 
     async def _handle(self, websocket: websockets.ServerConnection) -> None:
         if not self._ready:  # it went down during the handshake
-            return await websocket.close(1012)
+            return await websocket.close(1012, "shutting_down")
         assert self.worker
         config = self.config
         connection = Connection(websocket, self.worker, config.latency, config.limits, log_text=config.log_text)
@@ -228,7 +228,7 @@ class Server:
         log.critical("the engine broke, no stream can go on", exc_info=error)
         self._ready = False
         for connection in list(self.sessions):
-            connection.failed()
+            connection.failed(error)
 
     def _abort(self) -> None:
         for connection in self.sessions:

@@ -114,6 +114,15 @@ def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] =
     first, last = timing.grid.span(0, window)
     batch = [_noise(last - first)] * max(1, recognizer.scheduler.batch_frames // window)
 
+    while True:
+        try:
+            runner.run(batch)
+            break
+        except Exception:  # a batch may be too big for the device; then the worker goes window by window
+            if len(batch) == 1:
+                raise
+            batch = batch[: len(batch) // 2]
+
     def timed(work: Callable[[], object]) -> Seconds:
         took: list[Seconds] = []
         while len(took) < TRIALS and sum(took) < TRIAL_SECONDS:

@@ -13,12 +13,14 @@ from websockets.protocol import State
 
 from engine.audio import SAMPLE_RATE, Seconds
 from engine.config import StreamConfig
-from engine.recognizer import Stream
+from engine.recognizer import Place, Stream
+from server import wire
 from server.limits import Limits
 from server.logs import Log
-from server.protocol import TICK_SECONDS, Protocol
+from server.protocol import CLOSE_CODES, TICK_SECONDS, Protocol
 from server.worker import Worker
 
+CODES = {1000, 1001, 1002, 1006, 1007, *CLOSE_CODES.values()}
 CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye."""
 KERNEL_BYTES = 64 * 1024
@@ -82,8 +84,9 @@ class Connection:
         self.protocol.update()
         self._moved()
 
-    def failed(self) -> None:
+    def failed(self, error: BaseException) -> None:
         """The stream can't go on."""
+        self._log.error("a window failed", error)
         self.protocol.fail()
         self._moved()
 
@@ -115,7 +118,7 @@ class Connection:
             while self.protocol.blocked:  # only now: while nothing came, the engine may have had much to say
                 self._room.clear()
                 await self._room.wait()
-            self._metrics.received.inc(len(message))
+            self._metrics.received.inc(wire.size(message))
             if isinstance(message, str):
                 self.protocol.receive_text(message)
             else:
@@ -135,7 +138,7 @@ class Connection:
                 with _lost_is_closed(self._websocket):
                     await self._websocket.send(message)
                 self.stuck = False
-                self._metrics.sent.inc(len(message))
+                self._metrics.sent.inc(wire.size(message))
             if not self.protocol.blocked:
                 self._room.set()
             if self.protocol.close and not self._something.is_set():
@@ -150,23 +153,25 @@ class Connection:
             self._moved()
             if (stream := self._stream) is not None and not self.protocol.close:
                 self._metrics.observe(stream)
+            if self._websocket.state is not State.OPEN and not self.protocol.close:
+                return  # the websocket layer has closed it, however long the client takes to see that
             if self._websocket.transport.get_write_buffer_size() > UNREAD_BYTES:
                 self.protocol.refuse("slow_reader", "pongs were not read")
                 self.abort()
 
     # ---- joints
 
-    def _open(self, config: StreamConfig, cut: int, from_sample: int) -> Stream:
-        self._stream = self._worker.open(config, self, cut=cut, from_sample=from_sample)
-        self._began_at = from_sample
-        self._metrics.started.labels("yes" if cut else "no").inc()
+    def _open(self, config: StreamConfig, place: Place | None) -> Stream:
+        self._stream = self._worker.open(config, self, place)
+        self._began_at = self._stream.received
+        self._metrics.started.labels("yes" if place else "no").inc()
         return self._stream
 
     def _account(self, seconds: Seconds) -> None:
         """What became of it, for log and metrics."""
         protocol, code = self.protocol, self._websocket.close_code
         audio = (self._stream.received - self._began_at) / SAMPLE_RATE if self._stream else 0.0
-        self._metrics.closed.labels(str(code)).inc()
+        self._metrics.closed.labels(str(code) if code in CODES else "other").inc()  # clients may close with any
         self._metrics.audio.inc(audio)
         self._metrics.finals.inc(protocol.finals)
         if protocol.error:

@@ -26,7 +26,7 @@ from engine.events import Event, Flushed
 from engine.events import Final as FinalEvent
 from engine.events import Partial as PartialEvent
 from engine.model import ModelInfo
-from engine.recognizer import Stream
+from engine.recognizer import Place, Stream
 from engine.sources import AudioSource
 from server import wire
 from server.capacity import Full
@@ -86,8 +86,8 @@ class Refused(ProtocolError):
         self.code = code
 
 
-OpenStream = Callable[[StreamConfig, int, int], Stream]
-"""Settings, the cut to start at, and the first sample that comes -> a stream."""
+OpenStream = Callable[[StreamConfig, Place | None], Stream]
+"""Settings, and where to go on if it is resumed -> a stream."""
 
 _P = ParamSpec("_P")
 
@@ -171,10 +171,10 @@ class Protocol:
     @_guarded
     def receive_text(self, text: str | bytes) -> None:
         """A text message of the client."""
-        self._came(len(text))
+        if self._fault:
+            return
+        self._came(wire.size(text))
         match wire.decode_client(text):
-            case _ if self._fault:
-                pass
             case wire.Start() as start:
                 self._begin(start)
             case _ if self.state is START:
@@ -194,9 +194,9 @@ class Protocol:
     @_guarded
     def receive_binary(self, data: bytes) -> None:
         """A binary message of the client: audio, cut anywhere, also within a sample."""
-        self._came(len(data))
         if self._fault:
             return
+        self._came(len(data))
         if self.state is START:
             raise Refused("start_expected", 'audio came before {"type":"start"}')
         if self.state is FINISHING:
@@ -214,6 +214,8 @@ class Protocol:
     def tick(self) -> None:
         """Acknowledges what comes in slowly, and ends what has gone quiet. To be called every TICK_SECONDS."""
         self._advance()
+        if self.state is CLOSED:
+            return
         if self.stream and (self.blocked or self.state is FINISHING or not self._answered):
             self._acknowledge(self.stream)
         self._quiet = 0 if self.blocked else self._quiet + 1
@@ -276,15 +278,15 @@ class Protocol:
         config = StreamConfig.preset(self.latency, commit=start.commit, partials=start.partials)
         self._source = AudioSource(start.encoding, start.sample_rate, start.channels)
         self._start = start
-        self.stream = self._open_stream(config, *self._resumed(start, config))
+        self.stream = self._open_stream(config, self._place(start, config))
         self._acknowledged = self.stream.received
         self.state = STREAMING
         self._unsent.append(self._ready(start, config, self.stream))
 
-    def _resumed(self, start: wire.Start, config: StreamConfig) -> tuple[int, int]:
-        """The cut to start at, and the first sample that comes."""
+    def _place(self, start: wire.Start, config: StreamConfig) -> Place | None:
+        """Where the stream is resumed, if it is."""
         if (resume := start.resume) is None:
-            return 0, 0
+            return None
         if not resumable(start):
             raise Refused("resume_unsupported", "only streams of pcm_s16le, 16000 samples a second, 1 channel resume")
         ours = fingerprint(self.info, start, config)
@@ -323,7 +325,7 @@ class Protocol:
         assert self._source
         self.state = FINISHING
         try:
-            self._pending = self._source.finish()
+            self._pending = self._within_limit(self._source.finish())
         except AudioError as e:
             self._fault = e
 
@@ -366,7 +368,7 @@ class Protocol:
                 raise self._fault
             self._unsent.append(wire.Done(stream.received, seconds(stream.received)))
             self._close(1000, "")
-        elif self._draining and not self._finished and stream.resting:
+        elif self._draining and stream.resting:
             self.shut_down()
 
     def _publish(self, stream: Stream) -> None:

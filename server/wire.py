@@ -142,6 +142,11 @@ _from_client = msgspec.json.Decoder(ClientMessage)
 _from_server = msgspec.json.Decoder(ServerMessage)
 
 
+def size(message: str | bytes) -> int:
+    """Bytes of a message."""
+    return len(message) if isinstance(message, bytes) else len(message.encode(errors="surrogatepass"))
+
+
 def encode(message: ClientMessage | ServerMessage) -> str:
     """Message -> JSON text."""
     return _encoder.encode(message).decode()

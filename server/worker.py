@@ -12,7 +12,7 @@ from typing import Protocol
 from engine.audio import LogProbs, Pcm, Seconds
 from engine.config import StreamConfig, Timing
 from engine.model import Runner
-from engine.recognizer import Batch, Recognizer, Stream
+from engine.recognizer import Batch, Place, Recognizer, Stream
 from server.capacity import Capacity, Full
 from server.metrics import Metrics
 
@@ -26,7 +26,7 @@ class Listener(Protocol):
         """The stream has got a result."""
         ...
 
-    def failed(self) -> None:
+    def failed(self, error: BaseException) -> None:
         """A window of the stream could not be computed: the stream can't go on."""
         ...
 
@@ -53,9 +53,9 @@ class Worker:
         """How many streams are open."""
         return len(self._listeners)
 
-    def open(self, config: StreamConfig, listener: Listener, *, cut: int = 0, from_sample: int = 0) -> Stream:
+    def open(self, config: StreamConfig, listener: Listener, place: Place | None = None) -> Stream:
         """A stream, new or resumed, whose owner hears when it has got on. Raises Full; ConfigError as Session does."""
-        stream = self.recognizer.open(config, cut=cut, from_sample=from_sample)
+        stream = self.recognizer.open(config, place)
         try:
             self.capacity.add(stream.number, stream.timing)
         except Full:
@@ -101,9 +101,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         try:
             outputs, took = await loop.run_in_executor(self._device, self._run, batch.samples)
-        except Exception:
+        except Exception as e:
             if len(batch.jobs) == 1:
-                self._fail(batch)
+                self._fail(batch, e)
                 return
             log.warning("a batch of %d windows failed; they run one by one", len(batch.jobs), exc_info=True)
             for single in batch.split():
@@ -119,7 +119,7 @@ class Worker:
 
     def _measure(self, batch: Batch, took: Seconds) -> None:
         frames = sum(job.window.frames for job in batch.jobs)
-        if 2 * frames > self.recognizer.scheduler.batch_frames:  # a small batch is dearer than it has to be
+        if 2 * frames >= self.recognizer.scheduler.batch_frames:  # a small batch is dearer than it has to be
             self.capacity.measured(frames, took)
         self.metrics.batch.observe(len(batch.jobs))
         self.metrics.encoder.observe(took)
@@ -129,8 +129,8 @@ class Worker:
     def _accept(self, single: Batch, output: LogProbs) -> None:
         try:
             streams = self.recognizer.accept(single, [output])
-        except Exception:
-            self._fail(single)
+        except Exception as e:
+            self._fail(single, e)
         else:
             (job,) = single.jobs
             if job.window.final:
@@ -139,8 +139,7 @@ class Worker:
                 if listener := self._listeners.get(stream.number):
                     listener.advanced()
 
-    def _fail(self, single: Batch) -> None:
+    def _fail(self, single: Batch, error: Exception) -> None:
         (job,) = single.jobs
-        log.exception("a window of stream %d failed", job.stream)
         if listener := self._listeners.get(job.stream):
-            listener.failed()
+            listener.failed(error)

@@ -126,3 +126,45 @@ def test_a_closed_stream_is_passed_over() -> None:
     assert recognizer.accept(batch, recognizer.runner.run(batch.samples)) == [stays]
     assert transcript(stays.events()) == "ABC DEF"
     assert not recognizer.step()
+
+
+def test_text_is_as_stale_as_the_newest_sample_it_was_made_from() -> None:
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(), clock)
+    stream = recognizer.open(StreamConfig())
+    began = clock.now
+    pcm = np.concatenate([speak("SO IT BEGINS", 4), silence(2)])
+    expected = None
+    for at in range(0, len(pcm), 1600):
+        clock.now = began + (at + 1600) / 16_000
+        stream.feed(pcm[at : at + 1600])
+        while (batch := recognizer.take()) is not None:
+            assert all(job.due == clock.now for job in batch.jobs)
+            recognizer.accept(batch, recognizer.runner.run(batch.samples))
+            expected = None if batch.jobs[-1].window.final else clock.now
+        assert stream.staleness == (None if expected is None or stream.resting else clock.now - expected)
+    assert stream.resting
+    assert stream.staleness is None
+
+
+def test_a_stream_that_pauses_is_not_stale() -> None:
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(), clock)
+    stream = recognizer.open(StreamConfig())
+    stream.feed(speak("SO IT BEGINS", 4))
+    run(recognizer, stream)
+    clock.now += 0.75
+    assert stream.staleness == 0.75
+    clock.now += 0.5
+    assert stream.staleness is None
+
+
+def test_the_backlog_is_what_came_since_the_oldest_waiting_window_fell_due() -> None:
+    recognizer = Recognizer(FakeRunner(), ManualClock())
+    stream = recognizer.open(StreamConfig())
+    stream.feed(speak("SO IT BEGINS", 4))
+    job = recognizer.scheduler.oldest(stream.number)
+    assert job is not None
+    assert stream.backlog == stream.received - stream.timing.grid.span(job.window.start, job.window.frames)[1] > 0
+    run(recognizer, stream)
+    assert stream.backlog == 0

@@ -83,3 +83,15 @@ def test_measured_is_the_best_of_full_batches() -> None:
     speed = measure(runner, StreamConfig(), clock=lambda: float(next(ticks)))
     assert set(runner.batches) == {2}  # of 4 s: 8 s are a batch
     assert speed == Speed(frame=1 / (2 * 200), hearing=1 / 4)
+
+
+def test_a_batch_that_is_too_big_for_the_device_is_halved() -> None:
+    class Small(FakeRunner):
+        def run(self, windows):  # type: ignore[no-untyped-def]
+            if len(windows) > 1:
+                raise MemoryError
+            return super().run(windows)
+
+    assert measure(Small(), StreamConfig()).frame > 0
+    with pytest.raises(RuntimeError, match="fire"):
+        measure(FakeRunner(fail_on=lambda pcm: True), StreamConfig())

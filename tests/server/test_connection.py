@@ -83,7 +83,7 @@ async def test_a_reader_that_does_not_read_its_end_is_given_up(monkeypatch: pyte
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
         await until(lambda: any(session.stuck for session in server.sessions))
         (session,) = server.sessions
-        session.failed()
+        session.failed(RuntimeError("a bug"))
         await until(lambda: not server.sessions)
         await hear(websocket)
         await sending

@@ -10,7 +10,7 @@ import pytest
 from engine.audio import SAMPLE_RATE, seconds
 from engine.config import RING_MS, StreamConfig
 from engine.errors import ConfigError
-from engine.recognizer import Stream
+from engine.recognizer import Place, Stream
 from server import wire
 from server.capacity import Full
 from server.limits import Limits
@@ -130,6 +130,20 @@ def test_the_longest_stream_is_made_final_as_far_as_it_goes() -> None:
     assert max(ack.received for ack in line.acks) == longest * SAMPLE_RATE
 
 
+def test_what_comes_behind_the_longest_stream_is_not_looked_at() -> None:
+    line = Line(limits=Limits(longest_seconds=1))
+    line.send(wire.Start(), DIALOGUE[: 2 * SAMPLE_RATE].tobytes(), "oops", bytes(100_000), wire.Stop(), compute=False)
+    line.compute()
+    assert line.finals
+    assert error(line) == ("stream_too_long", 1008)
+
+
+def test_a_message_is_measured_in_bytes() -> None:
+    line = Line()
+    line.send('{"type":"start","language":"' + "ü" * (wire.MESSAGE_BYTES // 2) + '"}')
+    assert error(line) == ("message_too_big", 1009)
+
+
 def test_a_stream_of_just_the_longest_length_ends_well() -> None:
     line = Line(limits=Limits(longest_seconds=3))
     line.send(wire.Start(), *chunks(DIALOGUE[: 3 * SAMPLE_RATE]), wire.Stop())
@@ -155,7 +169,7 @@ def test_a_backlog_is_not_added_to() -> None:
 
 def test_full() -> None:
     class FullLine(Line):
-        def open(self, config: StreamConfig, cut: int, from_sample: int) -> Stream:
+        def open(self, config: StreamConfig, place: Place | None) -> Stream:
             raise Full("the server is full")
 
     line = FullLine()

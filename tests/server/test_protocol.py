@@ -18,7 +18,7 @@ from engine.audio import Pcm, seconds
 from engine.config import StreamConfig, Timing
 from engine.endpoint import EnergyGate
 from engine.model import ModelInfo
-from engine.recognizer import Recognizer, Stream
+from engine.recognizer import Place, Recognizer, Stream
 from server import wire
 from server.limits import Limits
 from server.logs import FIELDS
@@ -59,8 +59,8 @@ class Line:
             if compute:
                 self.compute()
 
-    def open(self, config: StreamConfig, cut: int, from_sample: int) -> Stream:
-        return self.recognizer.open(config, cut=cut, from_sample=from_sample)
+    def open(self, config: StreamConfig, place: Place | None) -> Stream:
+        return self.recognizer.open(config, place)
 
     def compute(self) -> None:
         while self.recognizer.step():
@@ -409,7 +409,7 @@ def test_after_the_end_nothing_is_said() -> None:
 
 
 def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixture) -> None:
-    def break_down(config: StreamConfig, cut: int, from_sample: int) -> Stream:
+    def break_down(config: StreamConfig, place: Place | None) -> Stream:
         raise RuntimeError("the secret of the house")
 
     protocol = Protocol("s7", INFO, "balanced", Limits(), break_down)
@@ -424,6 +424,25 @@ def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixt
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert getattr(record, FIELDS) == {"session": "s7"}
     assert "the secret of the house" in caplog.text
+
+
+def test_what_the_last_batch_said_is_told_by_a_tick_too_and_nothing_behind_done() -> None:
+    line = Line()
+    line.send(wire.Start(partials=False), TALK, wire.Stop(), compute=False)
+    while line.recognizer.step():
+        pass
+    line.protocol.tick()
+    line.listen()
+    assert [final.text for final in line.finals] == ["HELLO"]
+    assert isinstance(line.heard[-1], wire.Done)
+
+
+@pytest.mark.parametrize("begin", [(), (wire.Start(),)], ids=["before start", "in silence"])
+def test_drained_where_nobody_speaks(begin: Sequence[wire.Start]) -> None:
+    line = Line()
+    line.send(*begin)
+    line.protocol.drain()
+    assert line.protocol.close == (1012, "shutting_down")
 
 
 def test_failed_and_shut_down_flush_nothing() -> None:
@@ -442,7 +461,7 @@ def test_failed_and_shut_down_flush_nothing() -> None:
 
 def test_neither_text_nor_audio_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        talk(speak("CONFIDENTIAL"))
+        assert [final.text for final in talk(said("CONFIDENTIAL")).finals] == ["CONFIDENTIAL"]
         line = Line()
         line.send(wire.Start(), '{"type":"flush","CONFIDENTIAL":1}')
     logged = [(record.getMessage(), getattr(record, FIELDS)) for record in caplog.records]
@@ -653,5 +672,6 @@ def test_what_is_replayed_is_not_sent_ahead() -> None:
 
     whole = talk(DIALOGUE)
     live = StreamConfig.preset("balanced").hop_ms / 1000
-    assert deadline(wire.Resume(320, 0, whole.ready.fingerprint)) == live
+    for cut in (0, 320):
+        assert deadline(wire.Resume(cut, 0, whole.ready.fingerprint)) == live
     assert deadline(None) > 2 * live

@@ -12,7 +12,7 @@ from engine.audio import Pcm
 from engine.config import StreamConfig
 from engine.events import Final
 from engine.recognizer import Stream
-from server.capacity import Capacity, Speed
+from server.capacity import Capacity, Full, Speed
 from server.metrics import Metrics
 from server.worker import Worker
 from tests.helpers import FakeRunner, silence, speak
@@ -31,14 +31,15 @@ class Ear:
     def advanced(self) -> None:
         self.results += 1
 
-    def failed(self) -> None:
+    def failed(self, error: Exception) -> None:
         self.failures += 1
+        self.error = error
 
 
 @asynccontextmanager
-async def working(runner: FakeRunner) -> AsyncIterator[Worker]:
+async def working(runner: FakeRunner, capacity: Capacity | None = None) -> AsyncIterator[Worker]:
     with ThreadPoolExecutor(1) as device:
-        worker = Worker(runner, device, Capacity(Speed(1e-6, 1e-6)), Metrics())
+        worker = Worker(runner, device, capacity or Capacity(Speed(1e-6, 1e-6)), Metrics())
         loop = asyncio.create_task(worker.run())
         yield worker
         assert not loop.done()
@@ -68,7 +69,7 @@ async def test_an_idle_worker_wakes() -> None:
         assert [(ear.results, ear.failures) for ear in ears] == [(1, 0), (1, 0)]
 
 
-async def test_a_batch_that_fails_ends_its_own_streams(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_batch_that_fails_ends_its_own_streams() -> None:
     loud = FakeRunner(fail_on=lambda pcm: bool(np.abs(pcm.astype(np.int32)).max() > 30_000))
     async with working(loud) as worker:
         ears = [Ear(), Ear()]
@@ -79,7 +80,7 @@ async def test_a_batch_that_fails_ends_its_own_streams(caplog: pytest.LogCapture
         await until(lambda: good.done)
         assert text(good) == ["GOOD"]
         assert (ears[1].results, ears[1].failures) == (1, 0)
-    assert "the device is on fire" in caplog.text
+    assert str(ears[0].error) == "the device is on fire"
 
 
 async def test_a_window_that_fails_takes_no_other_of_its_batch_along(caplog: pytest.LogCaptureFixture) -> None:
@@ -107,3 +108,29 @@ async def test_a_closed_stream_is_not_told_of() -> None:
         await until(lambda: other.done)
         assert (ear.results, ear.failures) == (0, 0)
         assert runner.windows == 1
+
+
+async def test_what_does_not_fit_is_forgotten() -> None:
+    async with working(FakeRunner(), Capacity(Speed(0.0, 0.0), streams=1)) as worker:
+        first = worker.open(CONFIG, Ear())
+        for _ in range(3):
+            with pytest.raises(Full):
+                worker.open(CONFIG, Ear())
+        assert worker.streams == len(worker.recognizer._streams) == 1
+        worker.close(first)
+        worker.close(worker.open(CONFIG, Ear()))
+        assert not worker.recognizer._streams
+
+
+async def test_full_batches_are_measured_and_small_ones_not() -> None:
+    capacity = Capacity(Speed(1.0, 1e-6))
+    async with working(FakeRunner(), capacity) as worker:
+        stream = worker.open(CONFIG, Ear())
+        tell(worker, stream, speak("SHORT"))
+        await until(lambda: stream.done)
+        assert capacity.speed.frame == 1.0
+        worker.close(stream)
+        stream = worker.open(CONFIG, Ear())
+        tell(worker, stream, speak("A VERY LONG ONE " * 4, blocks=4))
+        await until(lambda: stream.done)
+        assert capacity.speed.frame < 1.0
