@@ -31,7 +31,7 @@ class Ear:
     def advanced(self) -> None:
         self.results += 1
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         self.failures += 1
         self.error = error
 
