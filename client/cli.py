@@ -463,7 +463,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page with plots, too.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws behind the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws behind the intervals.")] = 0,
     block_ms: Annotated[
         int, typer.Option("--block-ms", min=10, max=1000, help="Audio that arrives together, in milliseconds.")
     ] = 100,

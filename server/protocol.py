@@ -9,7 +9,6 @@ No socket, no clock. None of the methods raises: what goes wrong becomes an `err
 PROTOCOL.md is what all this is about.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum, auto
@@ -290,11 +289,11 @@ class Protocol:
         if not resumable(start):
             raise Refused("resume_unsupported", "only streams of pcm_s16le, 16000 samples a second, 1 channel resume")
         ours = fingerprint(self.info, start, config)
-        if resume.fingerprint[:HALF] != ours[:HALF]:
+        if resume.fingerprint[: wire.HALF] != ours[: wire.HALF]:
             raise Refused(
                 "fingerprint_mismatch",
                 f"the stream began on another model than {self.info.name}: "
-                f"its fingerprint begins with {resume.fingerprint[:HALF]}, this one's with {ours[:HALF]}",
+                f"its fingerprint begins with {resume.fingerprint[: wire.HALF]}, this one's with {ours[: wire.HALF]}",
             )
         if resume.fingerprint != ours:
             raise Refused(
@@ -458,12 +457,7 @@ def resumable(start: wire.Start) -> bool:
     return (start.encoding, start.sample_rate, start.channels) == ("pcm_s16le", SAMPLE_RATE, 1)
 
 
-HALF = 16
-"""So many characters of a fingerprint are the model's, as many are the options'."""
-
-
 def fingerprint(info: ModelInfo, start: wire.Start, config: StreamConfig) -> str:
     """The same for the same model and the same options of a stream, whatever it runs on; `resume` is no option."""
     options = {**msgspec.to_builtins(start), **asdict(config), "resume": None}
-    parts = (info.fingerprint, options)
-    return "".join(hashlib.sha256(msgspec.json.encode(part, order="sorted")).hexdigest()[:HALF] for part in parts)
+    return wire.mark(info.fingerprint) + wire.mark(options)

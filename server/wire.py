@@ -4,6 +4,7 @@ Text messages are JSON objects with a `type`; binary messages are audio. Shared 
 neither torch nor the engine's models. The protocol is described in PROTOCOL.md beside this file.
 """
 
+import hashlib
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
@@ -14,6 +15,9 @@ from engine.errors import ProtocolError
 PATH = "/v1/stream"
 MESSAGE_BYTES = 64 * 1024
 """Longest message that every server takes, text or binary."""
+
+HALF = 16
+"""So many characters of a stream's fingerprint are the model's, as many are the options'."""
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Commit: TypeAlias = Literal["utterance", "hop"]
@@ -140,6 +144,11 @@ ServerMessage: TypeAlias = Ready | Partial | Final | Ack | Error | Done
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(ClientMessage)
 _from_server = msgspec.json.Decoder(ServerMessage)
+
+
+def mark(part: object) -> str:
+    """Half of a fingerprint: that of the model's own, or that of a stream's options."""
+    return hashlib.sha256(msgspec.json.encode(part, order="sorted")).hexdigest()[:HALF]
 
 
 def size(message: str | bytes) -> int:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from client.evaluate.figures import About, figures
 from client.evaluate.manifest import Choice, load
-from client.evaluate.playback import TAIL, Progressed, noise_floor, recording, unseen
+from client.evaluate.playback import TAIL, Progressed, check, noise_floor, recording, unseen
 from client.evaluate.table import as_json, machine, show
 from client.evaluate.take import Clip, Heard, Take
 from client.evaluate.virtual import Playback, due
@@ -91,7 +91,11 @@ def evaluate(
     """
     if report and not report.parent.is_dir():  # said now, not after an hour
         raise ConfigError(f"can't write {report}: there is no folder {report.parent}")
+    if report and report.is_dir():
+        raise ConfigError(f"can't write {report}: it is a folder; give the name of a file")
     clips = load(manifests, options.choice, alignments=options.alignments, join=options.join)
+    for clip in clips:
+        check(clip)
     from engine.runner import load_runner  # torch takes seconds to load
 
     runner = load_runner(options.model, options.device, options.revision)

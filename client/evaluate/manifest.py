@@ -110,8 +110,9 @@ def _alignments(path: Path) -> dict[str, tuple[Spoken, ...]]:
     for where, row in _rows(path):
         try:
             aligned[str(row["audio"])] = tuple(
-                Spoken(normalize(word), start * UNIT, (start + sum(length for _, length in phones)) * UNIT)
+                Spoken(text, start * UNIT, (start + sum(length for _, length in phones)) * UNIT)
                 for word, start, _, phones in row["words"]
+                for text in normalize(word).split()
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             form = '{"audio", "words": [[WORD, start, score, [[PHONE, length], ...]], ...]}'

@@ -31,6 +31,13 @@ def recording(clip: Clip) -> Pcm:
     return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
 
+def check(clip: Clip) -> None:
+    """Raises AudioError for a recording that is none: before an hour of others is played."""
+    for path in clip.audio:
+        with open_file(path) as audio:
+            next(iter(audio), None)
+
+
 def noise_floor(pcm: Pcm, samples: int) -> Pcm:
     """`samples` of stationary noise, as loud and of the same colour as where `pcm` is quietest; silence if that is.
 

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from client.evaluate.figures import POOLED, About, Figure, Figures
 
@@ -41,7 +42,7 @@ def _table(figures: Figures) -> Table:
     grid = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False, header_style="bold")
     grid.add_column("", no_wrap=True)
     for corpus in figures:
-        grid.add_column(corpus.replace("-", "-\n"), justify="right", style="bold" if corpus == POOLED else "")
+        grid.add_column(Text(corpus.replace("-", "-\n")), justify="right", style="bold" if corpus == POOLED else "")
     grid.add_column("95 %", style="dim", no_wrap=True)
     for name in dict.fromkeys(name for corpus in figures.values() for name in corpus):
         row = [figures[corpus].get(name) for corpus in figures]

@@ -162,13 +162,17 @@ def _said(clip: Clip, final: Final) -> Iterator[Spoken]:
 def staleness(take: Take) -> tuple[np.ndarray, np.ndarray]:
     """Moments of speech (N,), every 20 ms, and how stale what was shown was at each, in seconds (N,).
 
-    That is: how long ago the newest sample arrived that the last message has seen; where nothing has been said since
-    the last message, from when there was something to be seen, the beginning of the stretch.
+    That is: how long ago the newest sample arrived that the last message has seen; where nobody spoke since that, from
+    when somebody spoke again.
     """
-    moments = [np.arange(start, end, TICK) for start, end in stretches(take.clip)]
-    starts = [np.full(len(each), start) for each, (start, _) in zip(moments, stretches(take.clip), strict=True)]
-    now, start = np.concatenate(moments or [np.empty(0)]), np.concatenate(starts or [np.empty(0)])
+    spoken = stretches(take.clip)
+    if not spoken:
+        return np.empty(0), np.empty(0)
+    now = np.concatenate([np.arange(start, end, TICK) for start, end in spoken])
+    starts, ends = np.array(spoken).T
     at = np.array([0.0, *(at for at, _ in take.heard)])
     seen = np.array([0.0, *(e.cut / SAMPLE_RATE if isinstance(e, Final) else e.end for _, e in take.heard)])
     arrived = np.ceil(np.maximum.accumulate(seen) / take.block - 1e-6) * take.block
-    return now, now - np.maximum(arrived[np.searchsorted(at, now, side="right") - 1], start)
+    newest = arrived[np.searchsorted(at, now, side="right") - 1]
+    unseen = starts[np.minimum(np.searchsorted(ends, newest, side="right"), len(starts) - 1)]
+    return now, now - np.maximum(newest, unseen)

@@ -24,7 +24,7 @@ async def listen(
     """
     clock = asyncio.get_running_loop().time
     heard: list[Heard] = []
-    async with Stream(url, commit=config.commit) as stream:
+    async with Stream(url, retry=0, commit=config.commit) as stream:  # an outage is no delay of the engine
         _check(url, stream.ready, info, config)
         began = clock()
 
@@ -48,6 +48,8 @@ def _check(url: str, ready: wire.Ready, info: ModelInfo, config: StreamConfig) -
             f"{url} runs {ready.model} with a hop of {ready.hop_ms} ms, and is to be judged as {info.name} with one of "
             f"{hop_ms} ms; give --model and --latency as the server has them"
         )
+    if ready.fingerprint[: wire.HALF] != wire.mark(info.fingerprint):
+        raise ConfigError(f"{url} runs another {ready.model}, of other weights; give --model as the server has it")
 
 
 def _event(message: wire.Partial | wire.Final) -> Partial | Final:

@@ -174,3 +174,10 @@ def test_rates_are_those_of_jiwer(lines: list[tuple[str, str]]) -> None:
     found = figures(takes)["book"]
     assert found["WER"].value == pytest.approx(100 * jiwer.wer(references, heard))
     assert found["CER"].value == pytest.approx(100 * jiwer.cer(references, heard))
+
+
+def test_an_engine_that_says_nothing_is_as_stale_as_speech_is_old() -> None:
+    """Pauses between words do not make it fresh."""
+    said = [Spoken("WORD", at, at + 0.3) for at in np.arange(1.0, 15.0, 0.7)]
+    now, stale = staleness(take(clip("word " * 20, said)))
+    assert stale == pytest.approx(now - 1.0)
