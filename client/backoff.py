@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from engine.audio import Seconds
 
+STEADY_SECONDS = 60.0
+"""A connection that lasted for so long was a good one, also where nothing was said."""
+
 
 class Backoff:
     """Waits between attempts, for as long as there is time left.
@@ -18,8 +21,8 @@ class Backoff:
     first     longest wait before the first attempt; it doubles with each
     longest   up to here
 
-    Attempts and time count on from one loss to the next, unless something was achieved in between: a server that fails
-    on the same audio every time is not asked for ever.
+    Attempts and time count on from one loss to the next, unless something was achieved in between, or the connection
+    was a steady one: a server that fails on the same audio every time is not asked for ever.
     """
 
     def __init__(
@@ -36,10 +39,13 @@ class Backoff:
         self._clock, self._uniform = clock, uniform
         self._spent: Seconds = 0.0  # without a connection, before this loss
         self._lost: Seconds | None = None
+        self._found: Seconds = clock()
 
     def lost(self) -> None:
         """The connection is gone."""
         self._lost = self._clock()
+        if self._lost - self._found >= STEADY_SECONDS:
+            self.achieved()
 
     def wait(self) -> Seconds:
         """How long to wait before the next attempt; never longer than there is time left."""
@@ -49,7 +55,9 @@ class Backoff:
 
     def found(self) -> None:
         """There is a connection again."""
-        self._spent, self._lost = self.limit - self.left, None
+        self._found = self._clock()
+        if self._lost is not None:
+            self._spent, self._lost = self._spent + self._found - self._lost, None
 
     def achieved(self) -> None:
         """It was of use: the next loss begins anew."""

@@ -23,6 +23,10 @@ from server.wire import ClientMessage, Ready, ServerMessage
 
 FATAL = {1002, 1003, 1007, 1008, 1009, 1010}
 """Close codes that say what would be the same the next time."""
+UNSAID = 1006
+"""The close code of a line that was lost before a close frame came."""
+TRANSIENT = {"internal_error", "shutting_down", "full", "too_many_connections", "slow_reader", "idle"}
+"""Errors of a server that may be gone the next time."""
 BUSY = {429, 502, 503, 504}
 """HTTP statuses of a server, or of a proxy before it, that may be better in a moment."""
 
@@ -94,7 +98,9 @@ class Line:
             raise self._lost(e) from None
         self._heard()
         if isinstance(message, wire.Error):
-            raise StreamError(message.code, message.message, transient=await self._close_code() not in FATAL)
+            code = await self._close_code()
+            transient = code not in FATAL if code not in (None, UNSAID) else message.code in TRANSIENT
+            raise StreamError(message.code, message.message, transient=transient)
         if self._stopped and not isinstance(message, wire.Done):  # nothing more is said, but something is owed
             self._expect()
         return message

@@ -14,6 +14,8 @@ from engine.audio import SAMPLE_RATE, Seconds
 from server import wire
 
 SAMPLE_BYTES = 2
+FLUSHES = 1024
+"""So many may wait."""
 
 
 class Replay:
@@ -100,8 +102,13 @@ class Replay:
 
     @property
     def full(self) -> bool:
-        """No more audio, please."""
-        return len(self._audio) >= self._limit
+        """No more, please."""
+        return len(self._audio) >= self._limit or len(self._flushes) >= FLUSHES
+
+    @property
+    def waiting(self) -> Seconds:
+        """Audio that was not taken yet."""
+        return (self._end - self._taken) / SAMPLE_BYTES / SAMPLE_RATE
 
     @property
     def kept(self) -> Seconds:

@@ -50,6 +50,8 @@ PATIENCE = Patience()
 RETRY_SECONDS = 300.0
 KEEP_SECONDS = 300.0
 """5 minutes are 9.6 MB."""
+AHEAD_SECONDS = 10.0
+"""While there is a connection, no more audio waits to be sent; what is interrupted ends soon."""
 LEAST_KEEP_SECONDS = 60.0
 """The longest utterance with its context, and what a server reads ahead, must have room in what is kept."""
 
@@ -116,6 +118,7 @@ class Stream:
         self._keep, self._patience = keep, patience
         self._backoff = Backoff(retry, patience.first_wait, patience.longest_wait)
         self._line: Line | None = None
+        self._connected = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox: Inbox[Message] = Inbox()
         self._told = Continuity()
@@ -153,17 +156,12 @@ class Stream:
         """
         data = memoryview(audio if isinstance(audio, bytes) else self._encode(audio))
         for first in range(0, len(data), wire.MESSAGE_BYTES):
-            replay = await self._open()
-            while replay.full:
-                self._room.clear()
-                await self._room.wait()
-                replay = await self._open()
-            replay.audio(data[first : first + wire.MESSAGE_BYTES])
+            (await self._roomy()).audio(data[first : first + wire.MESSAGE_BYTES])
             self._work.set()
 
     async def flush(self) -> None:
         """Makes what was said so far final now. The server answers with an Ack, after a Final where there are words."""
-        (await self._open()).flush()
+        (await self._roomy()).flush()
         self._work.set()
 
     async def stop(self) -> None:
@@ -201,6 +199,15 @@ class Stream:
             raise StreamError("after_stop", "nothing may follow stop")
         return self._replay
 
+    async def _roomy(self) -> Replay:
+        """The same, when there is room."""
+        replay = await self._open()
+        while replay.full or (self._connected and replay.waiting > AHEAD_SECONDS):
+            self._room.clear()
+            await self._room.wait()
+            replay = await self._open()
+        return replay
+
     async def _play(self, audio: AsyncIterable[Audio]) -> None:
         async with iterating(audio) as parts:
             async for part in parts:
@@ -220,8 +227,7 @@ class Stream:
                         continue
                     except TimeoutError:
                         message = wire.Keepalive()
-                if not replay.full:
-                    self._room.set()
+                self._room.set()
                 await line.say(message)
 
     # ---- in
@@ -236,7 +242,10 @@ class Stream:
                 if not (replay.resumable and e.transient):
                     raise
                 line.abort()
+                self._connected = False
+                self._room.set()
                 line = self._line = await self._reconnect(e, replay)
+                self._connected = True
         self._over()
 
     async def _talk(self, line: Line, replay: Replay) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.backoff import Backoff
+from client.backoff import STEADY_SECONDS, Backoff
 
 
 class Clock:
@@ -45,7 +45,7 @@ def test_only_time_without_a_connection_counts() -> None:
     clock.now += 4
     assert backoff.left == 6
     backoff.found()
-    clock.now += 1000
+    clock.now += STEADY_SECONDS / 2
     assert backoff.left == 6
     backoff.lost()
     clock.now += 4
@@ -63,6 +63,29 @@ def test_what_was_of_use_counts_as_a_new_beginning() -> None:
     backoff.lost()
     assert (backoff.left, backoff.attempts) == (10, 0)
     assert backoff.wait() == 0.1
+
+
+def test_a_steady_connection_was_of_use() -> None:
+    clock = Clock()
+    backoff = Backoff(10, 0.1, 5.0, clock, worst)
+    for _ in range(100):
+        backoff.lost()
+        clock.now += 9
+        assert backoff.wait() == 0.1
+        backoff.found()
+        clock.now += STEADY_SECONDS
+
+
+def test_for_ever() -> None:
+    clock = Clock()
+    backoff = Backoff(float("inf"), 0.1, 5.0, clock, worst)
+    for _ in range(3):
+        backoff.lost()
+        clock.now += 1e6
+        assert backoff.left > 0
+        assert backoff.wait() > 0
+        backoff.found()
+    assert backoff.left > 0
 
 
 def test_a_server_that_fails_every_time_is_not_asked_for_ever() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.replay import SAMPLE_BYTES, Replay
+from client.replay import FLUSHES, SAMPLE_BYTES, Replay
 from engine.audio import SAMPLE_RATE
 from server import wire
 
@@ -202,3 +202,13 @@ def test_messages_are_as_long_as_they_may_be() -> None:
     assert sum(sizes) == 320_000
     assert len(sizes) == 5
     assert all(a >= b for a, b in pairwise(sizes))
+
+
+def test_flushes_are_bounded_too() -> None:
+    replay = Replay(0, 60)
+    for _ in range(FLUSHES):
+        assert not replay.full
+        replay.flush()
+    assert replay.full
+    replay.take()
+    assert not replay.full

@@ -1,6 +1,7 @@
 """The client library where lines break, against scripted servers."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -205,7 +206,8 @@ async def test_more_than_is_kept_waits() -> None:
         await take(socket, 10 * len(SECOND))
         await say(socket, Done(1, 1.0))
 
-    async with listening(handler(script)) as url, Stream(url, patience=HASTY, keep=60) as stream:
+    patience = replace(HASTY, keepalive=1000)  # which would wake what waits
+    async with listening(handler(script)) as url, Stream(url, patience=patience, keep=60) as stream:
         await stream.send(SECOND * 60)
         more = asyncio.create_task(stream.send(SECOND * 10))
         done, _ = await asyncio.wait([more], timeout=0.05)
@@ -213,6 +215,67 @@ async def test_more_than_is_kept_waits() -> None:
         go_on.set()
         await more
         assert await anext(stream) == Ack(960_000, 640_000, 640_000)
+
+
+async def test_a_stream_that_is_not_kept_may_be_of_any_length() -> None:
+    async def script(socket: ServerConnection, begin: Start) -> None:
+        await take(socket, 100 * len(SECOND))
+        await say(socket, Done(1, 1.0))
+
+    patience = replace(HASTY, keepalive=1000)
+    async with (
+        listening(handler(script)) as url,
+        Stream(url, patience=patience, keep=60, encoding="mulaw", retry=0) as stream,
+    ):
+        for _ in range(100):
+            await stream.send(SECOND)
+        assert [m async for m in stream] == [Done(1, 1.0)]
+
+
+async def test_what_is_ahead_of_the_connection_waits_and_what_is_said_without_one_does_not() -> None:
+    parted = asyncio.Event()
+    back = asyncio.Event()
+
+    async def deaf(connection: ServerConnection, begin: Start) -> None:
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await parted.wait()
+        cut_line(connection)
+
+    async def second(connection: ServerConnection, begin: Start) -> None:
+        await back.wait()
+        await heard(connection)
+        await say(connection, Done(1, 1.0))
+
+    patience = replace(HASTY, keepalive=1000)
+    async with listening(handler(deaf, second)) as url, Stream(url, patience=patience) as stream:
+        talking = asyncio.create_task(stream.send(SECOND * 290))  # more than kernels hold
+        done, _ = await asyncio.wait([talking], timeout=0.2)
+        parted.set()
+        back.set()
+        assert not done
+        await talking
+        await stream.stop()
+        assert silent_about([m async for m in stream]) == [Done(1, 1.0)]
+
+
+@pytest.mark.parametrize(("code", "again"), [("invalid_something", False), ("slow_reader", True)])
+async def test_an_error_without_a_goodbye_goes_by_its_name(code: str, again: bool) -> None:
+    async def rude(socket: ServerConnection, begin: Start) -> None:
+        await say(socket, Error(code, "that is that"))
+        await socket.wait_closed()
+
+    async def second(socket: ServerConnection, begin: Start) -> None:
+        await heard(socket)
+        await say(socket, Done(1, 1.0))
+
+    patience = replace(HASTY, close=0.05)
+    async with listening(handler(rude, second)) as url, Stream(url, patience=patience) as stream:
+        if again:
+            await stream.stop()
+            assert silent_about([m async for m in stream]) == [Done(1, 1.0)]
+        else:
+            with pytest.raises(StreamError, match="that is that"):
+                [m async for m in stream]
 
 
 async def test_a_silent_server_is_taken_for_dead() -> None:
