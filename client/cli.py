@@ -435,7 +435,8 @@ def evaluate(
         int | None, typer.Option(min=1, help="Recordings of each corpus, at most.", show_default="all", **CLIPS)
     ] = None,
     folds: Annotated[
-        list[int] | None, typer.Option("--fold", help="Only lines of this fold; may be repeated.", **CLIPS)
+        list[int] | None,
+        typer.Option("--fold", help="Only lines of this fold, and those without one; may be repeated.", **CLIPS),
     ] = None,
     corpora: Annotated[
         list[str] | None, typer.Option("--corpus", help="Only lines of this corpus; may be repeated.", **CLIPS)

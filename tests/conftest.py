@@ -1,7 +1,10 @@
 """Settings of all tests: no deadlines, time is measured in benchmarks only; one thread, so that tests share cores."""
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,3 +18,14 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("earshot"), max_examples=2000)
 settings.load_profile("earshot")
+
+
+@pytest.fixture(autouse=True)
+def loggers_stay_as_they_are() -> Iterator[None]:
+    """A test that runs a command sets them up; the next one shall not hear of it."""
+    loggers = [logging.getLogger(name) for name in (None, "websockets", "asyncio")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = [handler for handler in logger.handlers if handler in handlers]

@@ -47,12 +47,14 @@ def load(
     clips: list[Clip] = []
     taken: Counter[str] = Counter()
     known: set[str] = set()
+    folds: set[int] = set()
     for manifest in manifests:
         beside = manifest.parent / ALIGNMENTS
         spoken = _alignments(alignments or beside) if alignments or beside.exists() else {}
         chosen = []
         for clip, fold in _lines(manifest, spoken):
             known.add(clip.corpus)
+            folds |= set() if fold is None else {fold}
             full = choice.limit is not None and taken[clip.corpus] >= choice.limit
             if _in(clip.corpus, choice.corpora) and (fold is None or _in(fold, choice.folds)) and not full:
                 taken[clip.corpus] += 1
@@ -60,6 +62,9 @@ def load(
         clips += _joined(manifest.name, chosen) if join else chosen
     if unknown := sorted(set(choice.corpora) - known):
         raise ConfigError(f"no corpus {', '.join(unknown)} there; there are {', '.join(sorted(known)) or 'none'}")
+    if missing := sorted(set(choice.folds) - folds):
+        there = ", ".join(map(str, sorted(folds))) or "none"
+        raise ConfigError(f"no fold {', '.join(map(str, missing))} there; there are {there}")
     if not clips:
         raise ConfigError(f"nothing to evaluate: no line of {', '.join(map(str, manifests))} was chosen")
     return clips

@@ -222,7 +222,7 @@ async def test_bytes_that_make_no_message_keep_nothing_alive(
     async with serving(limits=limits) as server, connected(server, start) as websocket:
         hearing = asyncio.create_task(hear(websocket))
         for part in cut(data, 2):
-            if hearing.done():
+            if hearing.done() or websocket.transport.is_closing():
                 break
             websocket.transport.write(part)
             await asyncio.sleep(TICK_SECONDS)

@@ -63,6 +63,8 @@ def test_a_model_that_is_not_there() -> None:
 
 @pytest.mark.gpu
 def test_half_precision_on_a_gpu_says_nearly_the_same(runner: TorchRunner) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
     on_gpu = load_runner(device="cuda")
     windows = [window(frames, seed, runner) for seed, frames in enumerate((50, 50, 64))]
     for cpu, gpu in zip(runner.run(windows), on_gpu.run(windows), strict=True):

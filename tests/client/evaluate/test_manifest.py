@@ -115,8 +115,10 @@ def test_files_that_are_none(manifest: Path, data: bytes) -> None:
 def test_nothing_chosen(manifest: Path) -> None:
     with pytest.raises(ConfigError, match="no corpus y there; there are dev, x"):
         names(manifest, corpora=["y"])
-    with pytest.raises(ConfigError, match="nothing to evaluate"):
+    with pytest.raises(ConfigError, match="no fold 7 there; there are 0, 1"):
         names(manifest, corpora=["x"], folds=[7])
+    with pytest.raises(ConfigError, match="nothing to evaluate"):
+        names(manifest, limit=0)
 
 
 def test_the_manifests_of_real_speech() -> None:
