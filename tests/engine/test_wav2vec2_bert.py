@@ -138,8 +138,8 @@ def test_company_makes_no_difference(pair: Callable[..., Pair], data: st.DataObj
         alone = ours(speechlike(length, row)[None])
         frames = ours.grid.frames(length)
         assert alone.shape[1] == frames
-        if frames:  # normalizing a band by the spread of a few frames magnifies what rounding leaves
-            assert difference(together[row : row + 1, :frames], alone) < (1e-5 if frames > 4 else 1e-4)
+        if frames:  # up to 7e-5 was seen for two frames, 2e-6 for three: their bands are normalized by next to no spread
+            assert difference(together[row : row + 1, :frames], alone) < (1e-5 if frames > 2 else 1e-4)
 
 
 def test_grid_is_what_a_frame_sees() -> None:
