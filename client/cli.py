@@ -74,6 +74,7 @@ class Peer(StrEnum):
     """What `evaluate` compares with."""
 
     transformers = "transformers"
+    pocketsphinx = "pocketsphinx"
 
 
 class LogFormat(StrEnum):
@@ -349,7 +350,10 @@ def stream(
         audio, console = FileAudio(file, speed), Console()
         partials = console.is_terminal and format is Format.text
         with screen(console, format=format, file=str(file), live=audio.live) as shown:
-            return await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=partials)
+            interrupted = await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=partials)
+        if audio.damage:
+            print(f"earshot: {file}: {audio.damage}", file=sys.stderr)
+        return interrupted
 
     if asyncio.run(run()):
         raise typer.Exit(INTERRUPTED)
@@ -419,7 +423,9 @@ def transcribe(
 
   earshot evaluate dev.jsonl --model ./my-model --against transformers --json > figures.json
 
-  earshot evaluate book.jsonl --join
+  earshot evaluate dev.jsonl book.jsonl --join my-book --against pocketsphinx
+
+  earshot evaluate noise.jsonl --gain -20 --gain 0 --gain 10 --minutes 30
 """
 )
 def evaluate(
@@ -447,9 +453,41 @@ def evaluate(
             metavar="FILE", help="When words are said.", show_default="alignments.jsonl.xz beside MANIFEST", **CLIPS
         ),
     ] = None,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="Only lines of this split, and those without one; may be repeated.", **CLIPS),
+    ] = None,
     join: Annotated[
-        bool, typer.Option("--join", help="All recordings of a corpus, in order, as one long stream.", **CLIPS)
-    ] = False,
+        list[str] | None,
+        typer.Option(
+            "--join",
+            metavar="CORPUS",
+            help="All its recordings, in order, as one long stream; may be repeated.",
+            show_default="none",
+            **CLIPS,
+        ),
+    ] = None,
+    gains: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--gain",
+            min=-80,
+            max=40,
+            metavar="DB",
+            help="Where nothing is said: play it so much louder; may be repeated.",
+            show_default="as it is",
+            **CLIPS,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Where nothing is said: play it again and again, from shifted starts, for as long at least.",
+            show_default="once",
+            **CLIPS,
+        ),
+    ] = None,
     wall: Annotated[
         bool, typer.Option("--wall", help="In real time over a socket, to a server of its own or --url.")
     ] = False,
@@ -457,8 +495,12 @@ def evaluate(
         str | None, typer.Option("--url", metavar="URL", help="With --wall: this server.", show_default="its own")
     ] = None,
     against: Annotated[
-        Peer | None,
-        typer.Option(help="The plain pass of the same weights by this library, too.", show_default="nothing"),
+        list[Peer] | None,
+        typer.Option(
+            help="Errors of these, too: the plain pass of the same weights by transformers; PocketSphinx with its own "
+            "English model. May be repeated.",
+            show_default="nothing",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     report: Annotated[
@@ -490,12 +532,19 @@ def evaluate(
             device=device.value,
             latency=latency.value,
             commit=commit.value,
-            choice=Choice(folds=folds or (), corpora=corpora or (), limit=limit),
+            choice=Choice(
+                folds=folds or (),
+                splits=splits or (),
+                corpora=corpora or (),
+                limit=limit,
+                gains=gains or (),
+                minutes=minutes,
+            ),
             alignments=alignments,
-            join=join,
+            join=join or (),
             wall=wall,
             url=url,
-            against=against and against.value,
+            against=[peer.value for peer in against or ()],
             seed=seed,
             block_ms=block_ms,
         ),
@@ -505,3 +554,17 @@ def evaluate(
         stdout=Console(),
         stderr=Console(stderr=True),
     )
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+def train(ctx: typer.Context) -> None:
+    """Train a model: ctc (it writes what is said), align (when it is said), pretrain (it listens only).
+
+    Each explains itself: earshot train ctc --help.
+    """
+    from engine.training.__main__ import main as run
+
+    run(ctx.args or ["--help"], prog="earshot train")

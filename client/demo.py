@@ -16,7 +16,7 @@ from engine.errors import EarshotError
 from engine.text import normalize
 from server.wire import Final, Partial
 
-HIGHEST_CER = 0.20
+HIGHEST_CER = 0.05
 RECORDING, TRANSCRIPT = "demo.flac", "demo.txt"
 
 

@@ -37,6 +37,11 @@ class FileAudio:
         self._stopped = asyncio.Event()
 
     @property
+    def damage(self) -> str:
+        """What turned out to be missing, after all of it was read; empty if nothing is."""
+        return self._source.damage
+
+    @property
     def live(self) -> bool:
         """Whether it comes as fast as it is said."""
         return self.speed == 1

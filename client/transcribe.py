@@ -85,24 +85,33 @@ def transcribe_files(
     console: Console,
 ) -> int:
     """Transcribes file after file. Returns 0, or 1 if one failed: it is named on the console, the others go on."""
+
+    def complain(of: str) -> None:
+        console.print(f"earshot: {of}", markup=False, highlight=False, soft_wrap=True)
+
     status = 0
     with _progress(console) as progress:
         for path in files:
             task = progress.add_task(str(path), total=None)
             try:
-                for text in _written(Path(path), method, format, raw, partial(progress.update, task)):
+                for text in _written(Path(path), method, format, raw, partial(progress.update, task), complain):
                     _print(text, stdout, progress)
             except EarshotError as e:
-                console.print(f"earshot: {e}", markup=False, highlight=False, soft_wrap=True)
+                complain(str(e))
                 status = 1
             progress.remove_task(task)
     return status
 
 
 def _written(
-    path: Path, method: Method, format: str, raw: RawFormat | None, update: Callable[..., None]
+    path: Path,
+    method: Method,
+    format: str,
+    raw: RawFormat | None,
+    update: Callable[..., None],
+    complain: Callable[[str], None],
 ) -> Iterator[str]:
-    """A file's transcript, piece by piece; `update` is told how much of it has been read."""
+    """A file's transcript, piece by piece; `update` is told how much has been read, `complain` what is missing."""
     captions = writer(format, str(path))
     heard = 0
 
@@ -118,6 +127,8 @@ def _written(
         for final in method(audio()):
             yield captions.feed(final)
         yield captions.finish(heard / SAMPLE_RATE)
+        if source.damage:
+            complain(f"{path}: {source.damage}")
 
 
 # ---- methods

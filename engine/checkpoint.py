@@ -81,7 +81,7 @@ def load_checkpoint(
     """
     folder, name = locate(model, revision)
     config = read_json(folder / "config.json")
-    encoder = build_encoder(config, _preprocessor(folder))
+    encoder = build_encoder(config, preprocessor_of(folder))
     files = weight_files(folder)
     load_weights(encoder, read_tensors(files), torch.device(device), dtype)
     delay = config.get("emission_delay_frames", 0)
@@ -125,7 +125,7 @@ def _download(model: str, revision: str | None) -> Path:
     return folder
 
 
-def _preprocessor(folder: Path) -> dict[str, Any]:
+def preprocessor_of(folder: Path) -> dict[str, Any]:
     """preprocessor_config.json, or what recent versions of transformers write instead: a part of another file."""
     nested = folder / "processor_config.json"
     if not (folder / "preprocessor_config.json").exists() and nested.exists():

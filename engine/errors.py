@@ -6,7 +6,8 @@ EarshotError
 │   └── UnsupportedModel    it is well-formed, but of a kind this engine doesn't run
 ├── ConfigError         a setting out of its range, an unknown preset
 ├── DeviceError         no such compute device, no such microphone
-└── ProtocolError       a message that the wire format doesn't allow
+├── ProtocolError       a message that the wire format doesn't allow
+└── TrainingError       a training run that can't go on
 
 Each message names what was wrong and what would be right; the command line prints it as one line.
 """
@@ -38,3 +39,7 @@ class DeviceError(EarshotError):
 
 class ProtocolError(EarshotError):
     """A message that the wire format doesn't allow."""
+
+
+class TrainingError(EarshotError):
+    """A training run that can't go on."""

@@ -70,7 +70,8 @@ class GreedyDecoder:
                 self._close()
             if not self._open.frames:
                 self._open.start = self._frame
-            self._open.text += self.vocabulary.piece(symbol)
+            if piece := self.vocabulary.piece(symbol):
+                self._open.text += self.vocabulary.separator + piece if self._open.text else piece
         self._open.end = self._frame + 1
         self._open.log_prob += log_prob
         self._open.frames += 1

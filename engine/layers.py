@@ -39,27 +39,37 @@ def activation(name: str) -> Activation:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a parameter of ours is made from a checkpoint: `make` of the tensors called `names` there."""
+    """How a parameter of ours is made of a checkpoint: `make` of the tensors `names` there; `undo` for export."""
 
     names: tuple[str, ...]
-    make: Callable[..., Tensor]
+    make: Callable[..., Tensor] = lambda x: x
+    undo: Callable[[Tensor], tuple[Tensor, ...]] = lambda x: (x,)
 
 
 class Encoder(nn.Module):
     """Samples in, log-probabilities out: all that the engine knows of a model.
 
     `grid` says where its frames lie; V is the size of its CTC head.
+
+    For training, each nn.Dropout in it is called what config.json calls its rate, and has the rate 0 until it is set;
+    in evaluation it does nothing. The steps of encode() can be called one by one.
     """
 
     def __init__(self, grid: FrameGrid, channels: int, vocab: int) -> None:
         super().__init__()
         self.grid = grid
+        self.final_dropout = nn.Dropout(0.0)
         self.lm_head = nn.Linear(channels, vocab)
 
     @property
     def vocab_size(self) -> int:
         """V, the number of symbols of the head."""
         return self.lm_head.out_features
+
+    @property
+    def layers(self) -> "Stack":
+        """What hidden states go through."""
+        raise NotImplementedError
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,16 +86,28 @@ class Encoder(nn.Module):
         frames = self.grid.frames(samples.shape[1])
         if frames == 0:
             return samples.new_zeros(len(samples), 0, self.vocab_size)
-        if lengths is not None and lengths.device.type == "cpu" and bool((lengths == samples.shape[1]).all()):
-            lengths = None
-        if lengths is not None:
-            lengths = lengths.to(samples.device, non_blocking=True)
-            samples = samples.masked_fill(~valid(lengths, samples.shape[1]), 0.0)
+        samples, lengths = silence_padding(samples, lengths)
         hidden = self.encode(samples, lengths)
-        return F.log_softmax(self.lm_head(hidden).float(), dim=-1)
+        return F.log_softmax(self.lm_head(self.final_dropout(hidden)).float(), dim=-1)
 
     def encode(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """Hidden states (B, T, C) of samples (B, S), T > 0, which are zero beyond their lengths."""
+        frames = None if lengths is None else self.frames(lengths)
+        return self.contextualize(self.project(self.extract(samples, lengths)), frames)
+
+    def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
+        """Features (B, T, F): of each frame alone, but for norms over time."""
+        raise NotImplementedError
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features (B, T, F) -> (B, T, C): what the layers are given, and what is masked in training."""
+        raise NotImplementedError
+
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> hidden states (B, T, C); frames (B,): how many of each row are valid, None for all.
+
+        states: what comes out of each layer is appended.
+        """
         raise NotImplementedError
 
     def recipe(self, name: str) -> Recipe:
@@ -97,6 +119,24 @@ class Encoder(nn.Module):
         return (torch.div(lengths - self.grid.field, self.grid.hop, rounding_mode="floor") + 1).clamp_min(1)
 
 
+class Stack(nn.ModuleList):
+    """Layers, one upon another. `layerdrop`: how often each is left out in training (Fan et al. 2019)."""
+
+    layerdrop = 0.0
+
+    def forward(self, x: Tensor, *shared: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); `shared` is given to each layer; states: what comes out of each is appended."""
+        for layer in self:
+            y = layer(x, *shared)
+            if self.training and self.layerdrop > 0:
+                # Computed all the same: one graph for the compiler, and gradients, if of zero, for all processes.
+                y = torch.where(torch.rand((), device=x.device) < self.layerdrop, x, y)
+            x = y
+            if states is not None:
+                states.append(x)
+        return x
+
+
 class FeedForward(nn.Module):
     """Two linear maps with an activation between."""
 
@@ -105,11 +145,21 @@ class FeedForward(nn.Module):
         self.intermediate_dense = nn.Linear(channels, inner)
         self.output_dense = nn.Linear(inner, channels)
         self.act = activation(act)
+        self.activation_dropout, self.hidden_dropout = nn.Dropout(0.0), nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        out: Tensor = self.output_dense(self.act(self.intermediate_dense(x)))
+        inner = self.activation_dropout(self.act(self.intermediate_dense(x)))
+        out: Tensor = self.hidden_dropout(self.output_dense(inner))
         return out
+
+
+def silence_padding(samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Samples (B, S), zero beyond their lengths (B,), and these on the same device; None if they say S for all."""
+    if lengths is None or (lengths.device.type == "cpu" and bool((lengths == samples.shape[1]).all())):
+        return samples, None
+    lengths = lengths.to(samples.device, non_blocking=True)
+    return samples.masked_fill(~valid(lengths, samples.shape[1]), 0.0), lengths
 
 
 def valid(counts: Tensor, size: int) -> Tensor:
@@ -128,9 +178,14 @@ def heads(x: Tensor, n: int) -> Tensor:
     return x.view(*x.shape[:2], n, x.shape[-1] // n).transpose(1, 2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Softmax attention of queries, keys, values (B, n, T, D) -> (B, T, n * D); bias broadcasts to (B, n, T, T)."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout).transpose(1, 2).flatten(2)
+
+
+def rate(dropout: nn.Dropout) -> float:
+    """The rate of a dropout that is done elsewhere: 0 in evaluation."""
+    return dropout.p if dropout.training else 0.0
 
 
 Dims = TypeVar("Dims")

@@ -36,6 +36,8 @@ PIPE_BYTES = 64 * 1024
 """How far a ContainerSource's caller may be ahead of its decoder."""
 RAW_SUFFIXES = (".raw", ".pcm", ".s16")
 
+SHORT = 0.97
+"""A file that gives less than this share of the seconds that it promises lacks some."""
 EXPECTED = "expected WAV, FLAC, OGG, Opus, MP3, M4A, WebM or another file with an audio track"
 NO_SAMPLES = "there are no samples in it"
 DEMUXERS = "wav,w64,aiff,caf,au,flac,ogg,mp3,aac,ac3,eac3,amr,mov,matroska,avi,mpegts,mpeg,flv,asf"
@@ -215,7 +217,7 @@ class _Container:
             self.close()
             raise AudioError(f"can't decode audio: there is no audio track in it; {EXPECTED}")
         self._stream = self._container.streams.audio[0]
-        self._damage = ""
+        self.damage = ""  # what was wrong with what has been read, in the decoder's words
 
     @property
     def duration(self) -> Seconds | None:
@@ -229,18 +231,18 @@ class _Container:
             try:
                 pieces = [(_samples(frame), frame.sample_rate) for frame in packet.decode()]
             except self._errors as e:  # damaged: what comes behind may be whole
-                self._damage = _reason(e)
+                self.damage = _reason(e)
                 continue
             decoded = decoded or bool(pieces)
             yield from pieces
         if not decoded:
-            raise AudioError(f"can't decode audio: {self._damage or NO_SAMPLES}; {EXPECTED}")
+            raise AudioError(f"can't decode audio: {self.damage or NO_SAMPLES}; {EXPECTED}")
 
     def _packets(self) -> Iterator[Any]:
         try:
             yield from self._container.demux(self._stream)
         except self._errors as e:  # it ends too early
-            self._damage = _reason(e)
+            self.damage = _reason(e)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -384,12 +386,14 @@ class FileSource:
     """A file's audio, in chunks of about half a second; a context manager.
 
     duration    seconds, as far as that is known before it is decoded
+    damage      once all of it was given: what is missing, and where; empty if nothing is
     """
 
     path: Path
     duration: Seconds | None
     _pieces: Iterator[Pcm]
     _file: Any = field(repr=False)
+    damage: str = ""
 
     def __iter__(self) -> Iterator[Pcm]:
         """16 kHz mono, (S,). Raises AudioError, which names the file."""
@@ -406,8 +410,17 @@ class FileSource:
                 raise AudioError(NO_SAMPLES)
         except AudioError as e:
             raise AudioError(f"{self.path}: {e}") from None
+        self.damage = self._missing((given + len(waiting)) / SAMPLE_RATE)
         if len(waiting):
             yield waiting
+
+    def _missing(self, given: Seconds) -> str:
+        """An MP3's duration may be an estimate: so what is a little short is not cut off."""
+        if self.duration is not None and given < min(self.duration - 0.5, SHORT * self.duration):
+            return f"it is cut off, or damaged: of its {self.duration:.1f} s, {given:.1f} s could be decoded"
+        if reason := getattr(self._file, "damage", ""):
+            return f"it is damaged: not all of it could be decoded ({reason})"
+        return ""
 
     def __enter__(self) -> Self:
         return self
@@ -459,6 +472,10 @@ def _open(path: Path, raw: RawFormat | None) -> FileSource:
 class _Both:
     container: _Container
     file: BinaryIO
+
+    @property
+    def damage(self) -> str:
+        return self.container.damage
 
     def close(self) -> None:
         self.container.close()

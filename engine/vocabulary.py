@@ -1,4 +1,8 @@
-"""Symbols of a CTC head and the text they make, as transformers' Wav2Vec2CTCTokenizer has it. No torch."""
+"""Symbols of a CTC head and the text they make, as transformers' Wav2Vec2CTCTokenizer has it. No torch.
+
+Phonemes, too, as Wav2Vec2PhonemeCTCTokenizer has them: a symbol is a phoneme, and the text is phonemes with spaces
+between them.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +13,8 @@ from typing import Any, Self
 
 from engine.errors import CheckpointError, UnsupportedModel
 
-TOKENIZERS = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer")
+PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"
+TOKENIZERS = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer", PHONEMES)
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """In the order in which the tokenizer appends those that vocab.json lacks."""
 DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
@@ -28,6 +33,7 @@ class Vocabulary:
                  the tokenizer does, except for the blank
     unknown      stands for ids outside the vocabulary
     space        what the delimiter becomes in the text
+    separator    between any two symbols: nothing for letters, a space for phonemes
     lower, clean do_lower_case, clean_up_tokenization_spaces
     """
 
@@ -37,6 +43,7 @@ class Vocabulary:
     special: frozenset[int] = frozenset()
     unknown: str = "<unk>"
     space: str = " "
+    separator: str = ""
     lower: bool = False
     clean: bool = False
 
@@ -51,8 +58,8 @@ class Vocabulary:
 
     @property
     def joiner(self) -> str:
-        """What stands between two words: a space; nothing, where the head has no word delimiter."""
-        return "" if self.delimiter is None else self.space
+        """What stands between two words: a space; for letters without a word delimiter, nothing."""
+        return self.separator if self.separator or self.delimiter is None else self.space
 
     def piece(self, id: int) -> str:
         """What a collapsed symbol adds to the text: '' for the blank, a space for the delimiter.
@@ -65,9 +72,10 @@ class Vocabulary:
     def text(self, ids: Sequence[int]) -> str:
         """The text of frame-wise ids: repeats count once, blanks not at all, spaces at both ends are stripped.
 
-        Equal to Wav2Vec2CTCTokenizer.decode(ids); like there, two ids of the same symbol are a repeat.
+        Equal to the tokenizer's decode(ids); like there, two ids of the same symbol are a repeat.
         """
-        text = "".join(self._written(symbol) for symbol, _ in groupby(map(self._symbol, ids))).strip()
+        written = (self._written(symbol) for symbol, _ in groupby(map(self._symbol, ids)))
+        text = self.separator.join(filter(None, written)).strip()
         if self.lower:
             text = text.lower()
         if self.clean:
@@ -95,6 +103,8 @@ class Vocabulary:
         config = _settings(folder)
         table = _table(folder, config)
         pad, unknown = config["pad_token"], config["unk_token"] or ""
+        replacement = config["replace_word_delimiter_char"]
+        phonemes = config["tokenizer_class"] == PHONEMES
         count = max(table.values()) + 1 if size is None else size
         symbols = [unknown] * count
         for symbol, id in table.items():
@@ -109,11 +119,12 @@ class Vocabulary:
         return cls(
             symbols=tuple(symbols),
             blank=inside[pad],
-            delimiter=inside.get(config["word_delimiter_token"], inside.get(config["replace_word_delimiter_char"])),
+            delimiter=inside.get(config["word_delimiter_token"], None if phonemes else inside.get(replacement)),
             special=frozenset(inside[config[key]] for key in SPECIAL if config.get(key) in inside),
             unknown=unknown,
-            space=config["replace_word_delimiter_char"],
-            lower=bool(config.get("do_lower_case", False)),
+            space="" if phonemes else replacement,
+            separator=" " if phonemes else "",
+            lower=bool(config.get("do_lower_case", False)) and not phonemes,
             clean=bool(config.get("clean_up_tokenization_spaces", False)),
         )
 
@@ -139,8 +150,10 @@ def _settings(folder: Path) -> dict[str, Any]:
     config = read_json(path) if path.exists() else {}
     kind = config.get("tokenizer_class") or TOKENIZERS[0]
     if kind not in TOKENIZERS:
-        raise UnsupportedModel(f"tokenizer_class {kind!r} is not supported; supported is {TOKENIZERS[0]}")
-    config = {**DEFAULTS, "word_delimiter_token": "|", **config}
+        supported = f"{TOKENIZERS[0]} and {PHONEMES}"
+        raise UnsupportedModel(f"tokenizer_class {kind!r} is not supported; supported are {supported}")
+    delimiter = None if kind == PHONEMES else "|"
+    config = {**DEFAULTS, "word_delimiter_token": delimiter, **config, "tokenizer_class": kind}
     path = folder / "special_tokens_map.json"
     if path.exists() and "added_tokens_decoder" not in config:
         config.update(read_json(path))
@@ -172,7 +185,8 @@ def _table(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
         raise CheckpointError(f"{folder / 'vocab.json'} gives one id to several symbols")
     added = {symbol: id for symbol, id in _added(folder, config).items() if symbol not in vocab}
     extra = config.get("additional_special_tokens") or config.get("extra_special_tokens") or ()
-    special = [config[key] for key in (*SPECIAL, "word_delimiter_token")]
+    phonemes = config["tokenizer_class"] == PHONEMES  # whose delimiter is not added
+    special = [config[key] for key in (SPECIAL if phonemes else (*SPECIAL, "word_delimiter_token"))]
     special += [_content("extra_special_tokens", token) for token in extra]
     fresh = dict.fromkeys(token for token in special if token and token not in vocab and token not in added)
     first = len(vocab) + len(added)

@@ -23,11 +23,13 @@ from engine.layers import (
     Encoder,
     FeedForward,
     Recipe,
+    Stack,
     activation,
     attend,
     check_heads,
     heads,
     key_mask,
+    rate,
     read_dims,
     valid,
 )
@@ -103,28 +105,43 @@ class Wav2Vec2(Encoder):
         self.feature_projection = FeatureProjection(dims)
         self.encoder = Transformer(dims)
 
-    def encode(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
-        """See Encoder.encode."""
+    @property
+    def layers(self) -> Stack:
+        """See Encoder.layers."""
+        return self.encoder.layers
+
+    def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
+        """See Encoder.extract."""
         if self.normalize:
             samples = normalized(samples, lengths)
-        features = self.feature_extractor(samples, lengths, self.dtype)
-        frames = None if lengths is None else self.frames(lengths)
-        out: Tensor = self.encoder(self.feature_projection(features), frames)
+        out: Tensor = self.feature_extractor(samples, lengths, self.dtype)
+        return out
+
+    def project(self, features: Tensor) -> Tensor:
+        """See Encoder.project."""
+        out: Tensor = self.feature_projection(features)
+        return out
+
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """See Encoder.contextualize."""
+        out: Tensor = self.encoder(x, frames, states)
         return out
 
     def recipe(self, name: str) -> Recipe:
         """See Encoder.recipe. Convolutions become (k, C in, C out); queries, keys and values one matrix."""
         if name.startswith("lm_head."):
-            return Recipe((name,), lambda x: x)
+            return Recipe((name,))
         if ".qkv." in name:
-            return Recipe(tuple(PREFIX + name.replace("qkv", part) for part in ("q_proj", "k_proj", "v_proj")), _stack)
+            names = (PREFIX + name.replace("qkv", part) for part in ("q_proj", "k_proj", "v_proj"))
+            return Recipe(tuple(names), lambda *parts: torch.cat(parts), lambda w: w.chunk(3))
         if name.startswith("feature_extractor.") and name.endswith(".conv.weight"):
-            return Recipe((PREFIX + name,), lambda w: w.permute(2, 1, 0).contiguous())
-        return Recipe((PREFIX + name,), lambda x: x)
+            return Recipe((PREFIX + name,), _permuted, lambda w: (_permuted(w),))
+        return Recipe((PREFIX + name,))
 
 
-def _stack(*parts: Tensor) -> Tensor:
-    return torch.cat(parts)
+def _permuted(weight: Tensor) -> Tensor:
+    """(C out, C in, k) <-> (k, C in, C out)."""
+    return weight.permute(2, 1, 0).contiguous()
 
 
 def normalized(samples: Tensor, lengths: Tensor | None) -> Tensor:
@@ -252,10 +269,11 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.layer_norm = nn.LayerNorm(dims.conv_dim[-1], eps=dims.layer_norm_eps)
         self.projection = nn.Linear(dims.conv_dim[-1], dims.hidden_size)
+        self.feat_proj_dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C')."""
-        out: Tensor = self.projection(self.layer_norm(x))
+        out: Tensor = self.feat_proj_dropout(self.projection(self.layer_norm(x)))
         return out
 
 
@@ -281,18 +299,18 @@ class Transformer(nn.Module):
         self.pre_norm = dims.do_stable_layer_norm
         self.pos_conv_embed = PositionalConv(dims)
         self.layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
-        self.layers = nn.ModuleList(Layer(dims) for _ in range(dims.num_hidden_layers))
+        self.hidden_dropout = nn.Dropout(0.0)
+        self.layers = Stack(Layer(dims) for _ in range(dims.num_hidden_layers))
 
-    def forward(self, x: Tensor, frames: Tensor | None) -> Tensor:
-        """(B, T, C) -> (B, T, C); frames (B,): how many of each row are valid, None for all."""
+    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """See Encoder.contextualize."""
         bias = None
         if frames is not None:
             x = x.masked_fill(~valid(frames, x.shape[1])[..., None], 0.0)
             bias = key_mask(frames, x.shape[1], x.dtype)
         x = x + self.pos_conv_embed(x)
-        x = x if self.pre_norm else self.layer_norm(x)
-        for layer in self.layers:
-            x = layer(x, bias)
+        x = self.hidden_dropout(x if self.pre_norm else self.layer_norm(x))
+        x = self.layers(x, bias, states=states)
         return self.layer_norm(x) if self.pre_norm else x
 
 
@@ -303,6 +321,7 @@ class Layer(nn.Module):
         super().__init__()
         self.pre_norm = dims.do_stable_layer_norm
         self.attention = Attention(dims.hidden_size, dims.num_attention_heads)
+        self.hidden_dropout = nn.Dropout(0.0)
         self.layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
         self.feed_forward = FeedForward(dims.hidden_size, dims.intermediate_size, dims.hidden_act)
         self.final_layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
@@ -310,10 +329,10 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         if self.pre_norm:
-            x = x + self.attention(self.layer_norm(x), bias)
+            x = x + self.hidden_dropout(self.attention(self.layer_norm(x), bias))
             out: Tensor = x + self.feed_forward(self.final_layer_norm(x))
         else:
-            x = self.layer_norm(x + self.attention(x, bias))
+            x = self.layer_norm(x + self.hidden_dropout(self.attention(x, bias)))
             out = self.final_layer_norm(x + self.feed_forward(x))
         return out
 
@@ -326,9 +345,10 @@ class Attention(nn.Module):
         self.n = n
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out_proj = nn.Linear(channels, channels)
+        self.attention_dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         q, k, v = (heads(part, self.n) for part in self.qkv(x).chunk(3, dim=-1))
-        out: Tensor = self.out_proj(attend(q, k, v, bias))
+        out: Tensor = self.out_proj(attend(q, k, v, bias, rate(self.attention_dropout)))
         return out

@@ -22,11 +22,13 @@ from engine.layers import (
     Encoder,
     FeedForward,
     Recipe,
+    Stack,
     activation,
     attend,
     check_heads,
     heads,
     key_mask,
+    rate,
     read_dims,
     valid,
 )
@@ -96,23 +98,37 @@ class Wav2Vec2Bert(Encoder):
         ffn = dims.use_intermediate_ffn_before_adapter
         self.intermediate_ffn = FeedForward(dims.hidden_size, dims.intermediate_size, "relu") if ffn else None
 
-    def encode(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
-        """See Encoder.encode."""
-        features = self.mels(samples, lengths)
-        frames = None if lengths is None else self.frames(lengths)
-        x: Tensor = self.encoder(self.feature_projection(features.to(self.dtype)), frames)
+    @property
+    def layers(self) -> Stack:
+        """See Encoder.layers."""
+        return self.encoder.layers
+
+    def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
+        """See Encoder.extract."""
+        with torch.autocast(samples.device.type, enabled=False):  # it would multiply by the filters in half precision
+            mels: Tensor = self.mels(samples, lengths)
+        return mels.to(self.dtype)
+
+    def project(self, features: Tensor) -> Tensor:
+        """See Encoder.project."""
+        out: Tensor = self.feature_projection(features)
+        return out
+
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """See Encoder.contextualize."""
+        x = self.encoder(x, frames, states)
         return x if self.intermediate_ffn is None else torch.add(x, self.intermediate_ffn(x), alpha=0.5)
 
     def recipe(self, name: str) -> Recipe:
         """See Encoder.recipe. Queries, keys and values become one matrix, pointwise convolutions matrices."""
         if name.startswith("lm_head."):
-            return Recipe((name,), lambda x: x)
+            return Recipe((name,))
         if ".qkv." in name:
             names = (PREFIX + name.replace("qkv", part) for part in ("linear_q", "linear_k", "linear_v"))
-            return Recipe(tuple(names), lambda *parts: torch.cat(parts))
+            return Recipe(tuple(names), lambda *parts: torch.cat(parts), lambda w: w.chunk(3))
         if ".pointwise_conv" in name:
-            return Recipe((PREFIX + name,), lambda w: w.squeeze(-1))
-        return Recipe((PREFIX + name,), lambda x: x)
+            return Recipe((PREFIX + name,), lambda w: w.squeeze(-1), lambda w: (w.unsqueeze(-1),))
+        return Recipe((PREFIX + name,))
 
 
 def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -133,12 +149,14 @@ class LogMels(nn.Module):
     """Log-mels, normalized per band over the valid frames of a row, as SeamlessM4TFeatureExtractor makes them.
 
     Double precision until the logarithm, as there: in single precision a quiet band next to a loud one is off by 1e-3.
+    Training, which alters sound by more than that anyway, sets `precision` to float32: it takes half the time.
     Where the last mel frame is an odd one (never in a window of exactly grid.span() samples), it counts in mean and
     variance and makes no frame; transformers appends a padded frame there and masks it, which comes to the same.
     """
 
     window: Tensor
     filters: Tensor
+    precision = torch.float64
 
     def __init__(self, bands: int, stride: int) -> None:
         super().__init__()
@@ -164,12 +182,13 @@ class LogMels(nn.Module):
 
     def raw(self, samples: Tensor) -> Tensor:
         """(B, S) -> log-mels (B, (S - 400) // 160 + 1, bands), float32, not normalized."""
-        frames = samples.double().unfold(1, MEL_WINDOW, MEL_HOP)
+        frames = samples.to(self.precision).unfold(1, MEL_WINDOW, MEL_HOP)
         frames = frames - frames.mean(-1, keepdim=True)
         before = torch.cat((frames[..., :1], frames[..., :-1]), dim=-1)
-        spectrum = torch.fft.rfft(before.mul_(-PREEMPHASIS).add_(frames).mul_(self.window), n=MEL_FFT)
+        window, filters = self.window.to(self.precision), self.filters.to(self.precision)
+        spectrum = torch.fft.rfft(before.mul_(-PREEMPHASIS).add_(frames).mul_(window), n=MEL_FFT)
         power = spectrum.real.square() + spectrum.imag.square()
-        mels: Tensor = power @ self.filters
+        mels: Tensor = power @ filters
         return mels.clamp_min_(MEL_FLOOR).log_().float()
 
 
@@ -180,10 +199,11 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.layer_norm = nn.LayerNorm(dims.feature_projection_input_dim, eps=dims.layer_norm_eps)
         self.projection = nn.Linear(dims.feature_projection_input_dim, dims.hidden_size)
+        self.feat_proj_dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, mels) -> (B, T, C)."""
-        out: Tensor = self.projection(self.layer_norm(x))
+        out: Tensor = self.feat_proj_dropout(self.projection(self.layer_norm(x)))
         return out
 
 
@@ -193,15 +213,14 @@ class Conformer(nn.Module):
     def __init__(self, dims: Wav2Vec2BertDims, positions: str | None) -> None:
         super().__init__()
         self.dims, self.positions = dims, positions
-        self.layers = nn.ModuleList(Layer(dims, positions) for _ in range(dims.num_hidden_layers))
+        self.hidden_dropout = nn.Dropout(0.0)
+        self.layers = Stack(Layer(dims, positions) for _ in range(dims.num_hidden_layers))
 
-    def forward(self, x: Tensor, frames: Tensor | None) -> Tensor:
-        """(B, T, C) -> (B, T, C); frames (B,): how many of each row are valid, None for all."""
+    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """See Encoder.contextualize."""
         mask = None if frames is None else key_mask(frames, x.shape[1], x.dtype)
-        table = self.table(x)
-        for layer in self.layers:
-            x = layer(x, table, mask)
-        return x
+        out: Tensor = self.layers(self.hidden_dropout(x), self.table(x), mask, states=states)
+        return out
 
     def table(self, x: Tensor) -> Tensor | None:
         """What the attention of each layer is given besides x (B, T, C).
@@ -238,6 +257,7 @@ class Layer(nn.Module):
         self.ffn1 = FeedForward(size, dims.intermediate_size, dims.hidden_act)
         self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
         self.self_attn = ATTENTIONS[positions](dims)
+        self.attention_dropout = nn.Dropout(0.0)
         self.conv_module = ConvModule(dims)
         self.ffn2_layer_norm = nn.LayerNorm(size, eps=eps)
         self.ffn2 = FeedForward(size, dims.intermediate_size, dims.hidden_act)
@@ -246,7 +266,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, table: Tensor | None, mask: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C); `table`: see Conformer.table; `mask`: (B, 1, 1, T), added to the scores."""
         x = torch.add(x, self.ffn1(self.ffn1_layer_norm(x)), alpha=0.5)
-        x = x + self.self_attn(self.self_attn_layer_norm(x), table, mask)
+        x = x + self.attention_dropout(self.self_attn(self.self_attn_layer_norm(x), table, mask))
         x = x + self.conv_module(x)
         x = torch.add(x, self.ffn2(self.ffn2_layer_norm(x)), alpha=0.5)
         out: Tensor = self.final_layer_norm(x)
@@ -265,12 +285,13 @@ class ConvModule(nn.Module):
         self.depthwise_layer_norm = nn.LayerNorm(size, eps=dims.layer_norm_eps)
         self.pointwise_conv2 = nn.Linear(size, size, bias=False)
         self.act = activation(dims.hidden_act)
+        self.conformer_conv_dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         gated = F.glu(self.pointwise_conv1(self.layer_norm(x)), dim=-1)
         x = self.depthwise_conv(gated.mT)[..., : x.shape[1]].mT
-        out: Tensor = self.pointwise_conv2(self.act(self.depthwise_layer_norm(x)))
+        out: Tensor = self.conformer_conv_dropout(self.pointwise_conv2(self.act(self.depthwise_layer_norm(x))))
         return out
 
 
@@ -283,6 +304,7 @@ class Attention(nn.Module):
         self.scale = self.size**-0.5
         self.qkv = nn.Linear(dims.hidden_size, 3 * dims.hidden_size)
         self.linear_out = nn.Linear(dims.hidden_size, dims.hidden_size)
+        self.attention_dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor, table: Tensor | None, mask: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
@@ -290,7 +312,7 @@ class Attention(nn.Module):
         q, bias = self.place(q, table)
         if mask is not None:
             bias = mask if bias is None else bias + mask
-        out: Tensor = self.linear_out(attend(q, k, v, bias))
+        out: Tensor = self.linear_out(attend(q, k, v, bias, rate(self.attention_dropout)))
         return out
 
     def project(self, x: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:

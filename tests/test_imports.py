@@ -14,6 +14,8 @@ MAY_START_A_SERVER = {"client.cli", "client.demo", "client.live"}
 WITH_TORCH = {f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "checkpoint", "runner")} | {
     "client.evaluate.against"
 }
+LIGHT = {"engine.training", "engine.training.__main__", "engine.training.phonemes"}
+"""Of training, what does without torch."""
 
 
 def modules() -> dict[str, Path]:
@@ -24,6 +26,11 @@ def modules() -> dict[str, Path]:
         for path in sorted((ROOT / package).rglob("*.py"))
         if all((parent / "__init__.py").exists() for parent in path.relative_to(ROOT).parents if parent != Path("."))
     }
+
+
+def heavy(name: str) -> bool:
+    """Whether a module may load torch."""
+    return name in WITH_TORCH or (name.startswith("engine.training") and name not in LIGHT)
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -101,7 +108,7 @@ def test_the_client_library_loads_neither_torch_nor_server_code() -> None:
 
 def test_all_but_few_files_do_without_torch() -> None:
     """Nothing is printed either: nothing runs at import."""
-    found, printed = loaded(*(name for name in modules() if name not in WITH_TORCH))
+    found, printed = loaded(*(name for name in modules() if not heavy(name)))
     assert {"client.cli", "engine.session", "engine.recognizer", "server.app"} <= found
     assert not found & {"torch", "transformers", "sounddevice", "jiwer"}
     assert printed == ""
@@ -112,7 +119,17 @@ def test_only_those_few_name_torch() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         return any(target.partition(".")[0] == "torch" for node in ast.walk(tree) for target in imported(node))
 
-    assert {name for name, path in modules().items() if names_torch(path)} <= WITH_TORCH
+    assert [name for name, path in modules().items() if names_torch(path) and not heavy(name)] == []
+
+
+def test_training_takes_no_more_than_torch_numpy_safetensors_and_soundfile() -> None:
+    commands = [
+        f"engine.training.{name}" for name in ("ctc", "align", "pretrain") if f"engine.training.{name}" in modules()
+    ]
+    found, _ = loaded("engine.training.__main__", *commands)
+    assert {"torch", "engine.training.ctc"} <= found
+    others = "typer rich msgspec jiwer av soxr websockets sounddevice prometheus_client transformers huggingface_hub"
+    assert not found & set(others.split())
 
 
 def test_help_comes_without_the_engine() -> None:

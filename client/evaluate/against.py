@@ -1,6 +1,6 @@
 """The same weights by `transformers`, as a second opinion on the plain pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ from engine.audio import FrameGrid, Pcm, to_float
 from engine.errors import CheckpointError, ConfigError
 
 
-def transformers_plain(model: str | Path, revision: str | None, device: str, grid: FrameGrid) -> Callable[[Pcm], str]:
-    """A recording's samples (S,) -> its text, in single precision, with the passes that ours has.
+def transformers_plain(
+    model: str | Path, revision: str | None, device: str, grid: FrameGrid
+) -> Callable[[Sequence[Pcm]], str]:
+    """A recording in pieces (S,) -> its text, in single precision, with the passes that ours has.
 
     Raises ConfigError where transformers is not installed, CheckpointError where it can't load the model.
     """
@@ -34,8 +36,8 @@ def transformers_plain(model: str | Path, revision: str | None, device: str, gri
         inputs = extractor(to_float(pcm), sampling_rate=16_000, return_tensors="pt").to(device)
         return network(**inputs).logits[0].argmax(-1).cpu().numpy()  # type: ignore[no-any-return]
 
-    def plain(pcm: Pcm) -> str:
-        kept = [symbols(part)[keep] for part, keep in passes([pcm], grid)]
+    def plain(pieces: Sequence[Pcm]) -> str:
+        kept = [symbols(part)[keep] for part, keep in passes(pieces, grid)]
         return str(tokenizer.decode(np.concatenate(kept))) if kept else ""
 
     return plain

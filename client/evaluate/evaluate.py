@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from client.evaluate.figures import About, figures
 from client.evaluate.manifest import Choice, load
-from client.evaluate.playback import TAIL, Progressed, check, noise_floor, recording, unseen
+from client.evaluate.playback import TAIL, Progressed, check, noise_floor, recording, recordings, unseen
+from client.evaluate.sphinx import pocketsphinx
 from client.evaluate.table import as_json, machine, show
-from client.evaluate.take import Clip, Heard, Take
+from client.evaluate.take import Clip, Heard, Peer, Take
 from client.evaluate.virtual import Playback, due
 from client.evaluate.wall import listen
 from client.live import local_server
@@ -25,7 +28,10 @@ from engine.audio import SAMPLE_RATE, Pcm, Seconds, from_ms
 from engine.config import Commit, StreamConfig
 from engine.errors import ConfigError
 from engine.model import BUNDLED, Runner
+from engine.training.phonemes import targets
 
+PEERS = ("transformers", "pocketsphinx")
+"""The plain pass of the same weights by transformers, and PocketSphinx with its own English model."""
 WARM_UP: Seconds = 5.0
 """So much of the first clip is played before anything is measured."""
 
@@ -40,7 +46,7 @@ class Options:
     model, revision, device, latency, commit   of the streams, as everywhere
     choice, alignments, join                   which clips, see manifest.load
     wall, url                                  in real time over a socket: to this server, or to one of our own
-    against                                    "transformers": its plain pass beside ours
+    against                                    others beside ours, see PEERS
     seed                                       of the intervals' draws
     block_ms                                   audio that arrives together
     """
@@ -52,10 +58,10 @@ class Options:
     commit: Commit = "utterance"
     choice: Choice = field(default_factory=Choice)
     alignments: Path | None = None
-    join: bool = False
+    join: Collection[str] = ()
     wall: bool = False
     url: str | None = None
-    against: str | None = None
+    against: Collection[str] = ()
     seed: int = 0
     block_ms: int = 100
 
@@ -125,15 +131,18 @@ def evaluate(
 
 def judge(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> list[Take]:
     """Plays all clips."""
-    reference = _reference(runner, options)
+    peers = _peers(runner, options)
+    said = phonemes_of(clips, runner)
     heard = asyncio.run(_over_a_socket(clips, runner, options, bar)) if options.wall else None
     _warm_up(clips[0], runner, options)
     takes = []
     for n, clip in enumerate(clips):
         spoken = recording(clip)
         take = play(clip, spoken, runner, options, bar("virtual clock", n, clip))
-        if reference:
-            take.reference_plain = reference(spoken)
+        take.phonemes = said[n]
+        if peers:
+            pieces = recordings(clip)
+            take.peers = {name: peer(pieces) for name, peer in peers.items()}
         if heard:
             take.heard, take.work = heard[n], None
         takes.append(take)
@@ -192,14 +201,36 @@ async def _server(options: Options) -> AsyncIterator[str]:
         yield url
 
 
-def _reference(runner: Runner, options: Options) -> Callable[[Pcm], str] | None:
-    if options.against is None:
-        return None
-    if options.against != "transformers":
-        raise ConfigError(f"against is {options.against!r}; it must be 'transformers'")
-    from client.evaluate.against import transformers_plain
+def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm]], Peer]]:
+    """Those to compare with, loaded."""
+    peers: dict[str, Callable[[Sequence[Pcm]], Peer]] = {}
+    for name in options.against:
+        if name == "transformers":
+            from client.evaluate.against import transformers_plain
 
-    return transformers_plain(options.model or BUNDLED, options.revision, runner.device, runner.info.grid)
+            heard = transformers_plain(options.model or BUNDLED, options.revision, runner.device, runner.info.grid)
+        elif name == "pocketsphinx":
+            heard = pocketsphinx()
+        else:
+            raise ConfigError(f"against is {name!r}; it must be one of {', '.join(PEERS)}")
+        peers[name] = partial(_timed, heard)
+    return peers
+
+
+def _timed(heard: Callable[[Sequence[Pcm]], str], pieces: Sequence[Pcm]) -> Peer:
+    began = time.perf_counter()
+    text = heard(pieces)
+    return Peer(text, time.perf_counter() - began)
+
+
+def phonemes_of(clips: Sequence[Clip], runner: Runner) -> list[str | None]:
+    """What is said in clips, in phonemes with spaces between them; None for a model that writes letters.
+
+    The manifest's, or else eSpeak NG's of text and language. Raises ConfigError, which names the clip.
+    """
+    if not runner.info.vocabulary.separator:
+        return [None] * len(clips)
+    return [targets(clip.reference, clip.lang, clip.phonemes, clip.name) for clip in clips]
 
 
 @contextmanager

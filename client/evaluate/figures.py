@@ -48,11 +48,19 @@ class About:
 RATES: dict[str, Unit] = {
     "WER": "%",
     "CER": "%",
+    "PER": "%",
     "plain WER": "%",
     "plain CER": "%",
+    "plain PER": "%",
     "file gap": "points",
+    "words a minute": "",
     "transformers WER": "%",
+    "transformers PER": "%",
     "transformers equal": "%",
+    "pocketsphinx WER": "%",
+    "pocketsphinx CER": "%",
+    "pocketsphinx words a minute": "",
+    "pocketsphinx RTFx": "x",
     "stable before final": "%",
     "unstable words": "%",
     "unstable in stable": "%",
@@ -73,11 +81,19 @@ COUNTS: dict[str, Unit] = {"retractions after final": "", "clips": "", "clips al
 MEANINGS: dict[str, str] = {
     "WER": "word errors over words of the reference, after normalization",
     "CER": "the same of characters",
+    "PER": "the same of phonemes, for a model that writes these",
     "plain WER": "of one plain pass over the whole recording",
     "plain CER": "of one plain pass over the whole recording",
-    "file gap": "WER of the stream minus WER of the plain pass: what streaming costs",
+    "plain PER": "of one plain pass over the whole recording",
+    "file gap": "WER, or PER, of the stream minus that of the plain pass: what streaming costs",
+    "words a minute": "where nothing is said: words of the finals, all of them wrong; they are not in WER",
     "transformers WER": "of the plain pass of the same weights by transformers",
+    "transformers PER": "of the plain pass of the same weights by transformers",
     "transformers equal": "clips in which the plain pass by transformers has the same text as ours",
+    "pocketsphinx WER": "of PocketSphinx with its own English model, which is given each recording as a whole",
+    "pocketsphinx CER": "the same of characters",
+    "pocketsphinx words a minute": "where nothing is said",
+    "pocketsphinx RTFx": "seconds of audio per second of PocketSphinx's computing, on one core",
     "word latency": "from a word's end to the first message that held it for good",
     "time to stable": "from a word's end until it is inside `stable`, or in the final",
     "first partial": "from the beginning of speech to an utterance's first text",
@@ -96,6 +112,19 @@ MEANINGS: dict[str, str] = {
     "audio": "of the recordings; the noise floor that is played behind each is not counted",
 }
 """All figures in their order, and what they say. Quantiles have p50 and the like behind their names."""
+
+
+def ordered(found: Figures) -> list[str]:
+    """The names of all figures that there are, in the order of their meanings."""
+    order = {name: place for place, name in enumerate(MEANINGS)}
+    names = dict.fromkeys(name for each in found.values() for name in each)
+    return sorted(names, key=lambda name: order.get(base(name), len(order)))
+
+
+def base(name: str) -> str:
+    """A figure's name without its quantile: "word latency" of "word latency p50"."""
+    head, _, level = name.rpartition(" p")
+    return head if level.isdecimal() else name
 
 
 def figures(takes: Sequence[Take], seed: int = 0) -> Figures:

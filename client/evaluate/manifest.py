@@ -1,139 +1,129 @@
-"""Manifests -> clips: JSON lines `{"audio", "text", ...}`, and when each word was said, where that is known.
+"""Manifests -> clips: JSON lines `{"audio", "text", ...}`, and when each word was said, where an alignment tells."""
 
-An alignment is JSON lines, too, `{"audio", "words": [[WORD, start, score, [[PHONE, length], ...]], ...]}` in units of
-10 ms, named `alignments.jsonl.xz` and beside the manifest.
-"""
-
-import json
-import lzma
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from client.evaluate.playback import recording
+from client.evaluate.quiet import rounds
 from client.evaluate.take import Clip, Spoken
-from engine.audio import SAMPLE_RATE, Seconds
+from engine.audio import SAMPLE_RATE
 from engine.errors import ConfigError
+from engine.manifest import ALIGNMENTS, Row, read, read_alignments
 from engine.text import normalize
 
-ALIGNMENTS = "alignments.jsonl.xz"
-UNIT: Seconds = 0.01
+WITHOUT_SPEECH = ("noise", "music")
+"""Kinds of recordings in which nothing is said, whose lines need no text."""
+NO_RECORDING = "rir"
+"""A kind of line that is a room's response: there is nothing to be heard in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """Which lines of the manifests.
 
-    folds, corpora    only these; empty: all. A line without a fold is in each
-    limit             at most so many of a corpus, the first ones; None: all
+    folds, splits, corpora    only these; empty: all. A line without a fold or a split is in each
+    limit                     at most so many of a corpus, the first ones; None: all
+    gains, minutes            of those in which nothing is said, see quiet.rounds
     """
 
     folds: Collection[int] = ()
+    splits: Collection[str] = ()
     corpora: Collection[str] = ()
     limit: int | None = None
+    gains: Collection[float] = ()
+    minutes: float | None = None
 
 
 def load(
-    manifests: Sequence[Path], choice: Choice = Choice(), *, alignments: Path | None = None, join: bool = False
+    manifests: Sequence[Path],
+    choice: Choice = Choice(),
+    *,
+    alignments: Path | None = None,
+    join: Collection[str] = (),
 ) -> list[Clip]:
-    """The clips of manifests, in order; with `join` one for each corpus of a manifest.
+    """The clips of manifests, in order.
 
     alignments    the file; None: the one beside each manifest, if there is one
+    join          corpora of which all clips of a manifest are one
 
-    Raises ConfigError, which names file and line; with `join` also AudioError, as lengths have to be known.
+    Raises ConfigError, which names file and line; AudioError, where lengths have to be known.
     """
     clips: list[Clip] = []
     taken: Counter[str] = Counter()
     known: set[str] = set()
     folds: set[int] = set()
+    splits: set[str] = set()
     for manifest in manifests:
         beside = manifest.parent / ALIGNMENTS
-        spoken = _alignments(alignments or beside) if alignments or beside.exists() else {}
+        spoken = _spoken(alignments or beside) if alignments or beside.exists() else {}
         chosen = []
-        for clip, fold in _lines(manifest, spoken):
-            known.add(clip.corpus)
-            folds |= set() if fold is None else {fold}
-            full = choice.limit is not None and taken[clip.corpus] >= choice.limit
-            if _in(clip.corpus, choice.corpora) and (fold is None or _in(fold, choice.folds)) and not full:
-                taken[clip.corpus] += 1
-                chosen.append(clip)
-        clips += _joined(manifest.name, chosen) if join else chosen
-    if unknown := sorted(set(choice.corpora) - known):
-        raise ConfigError(f"no corpus {', '.join(unknown)} there; there are {', '.join(sorted(known)) or 'none'}")
-    if missing := sorted(set(choice.folds) - folds):
-        there = ", ".join(map(str, sorted(folds))) or "none"
-        raise ConfigError(f"no fold {', '.join(map(str, missing))} there; there are {there}")
+        for row in read(manifest, required=()):
+            known.add(row.corpus)
+            folds |= set() if row.fold is None else {row.fold}
+            splits |= set() if row.split is None else {row.split}
+            full = choice.limit is not None and taken[row.corpus] >= choice.limit
+            if _chosen(row, choice) and not full:
+                taken[row.corpus] += 1
+                chosen.append(_clip(row, spoken))
+        clips += _joined(manifest.name, chosen, join)
+    _check("corpus", {*choice.corpora, *join}, known)
+    _check("fold", set(choice.folds), folds)
+    _check("split", set(choice.splits), splits)
     if not clips:
         raise ConfigError(f"nothing to evaluate: no line of {', '.join(map(str, manifests))} was chosen")
-    return clips
+    if (choice.gains or choice.minutes is not None) and not any(clip.quiet for clip in clips):
+        raise ConfigError("gains and minutes are for recordings in which nothing is said, and no such line was chosen")
+    return list(rounds(clips, choice.gains, choice.minutes))
 
 
-def _in(value: object, chosen: Collection[object]) -> bool:
-    return not chosen or value in chosen
+def _chosen(row: Row, choice: Choice) -> bool:
+    return (
+        row.kind != NO_RECORDING
+        and (not choice.corpora or row.corpus in choice.corpora)
+        and (not choice.folds or row.fold is None or row.fold in choice.folds)
+        and (not choice.splits or row.split is None or row.split in choice.splits)
+    )
 
 
-def _lines(manifest: Path, spoken: dict[str, tuple[Spoken, ...]]) -> Iterator[tuple[Clip, int | None]]:
-    """Clips, and the fold that each is in."""
-    for where, row in _rows(manifest):
-        for field, kind in (("audio", str), ("text", str), ("corpus", str), ("fold", int)):
-            required = field in ("audio", "text")
-            if not isinstance(row.get(field), kind) and (required or row.get(field) is not None):
-                what = "missing" if field not in row else f"{row[field]!r}"
-                raise ConfigError(f"{where}: {field} is {what}; it must be {'a text' if kind is str else 'a number'}")
-        path = manifest.parent / row["audio"]
-        if not path.is_file():
-            raise ConfigError(f"{where}: there is no file {path}")
-        corpus = row.get("corpus") or manifest.stem
-        yield Clip(row["audio"], corpus, row["text"], (path,), spoken.get(row["audio"])), row.get("fold")
+def _check(what: str, wanted: set[Any], there: set[Any]) -> None:
+    if missing := sorted(wanted - there):
+        known = ", ".join(map(str, sorted(there))) or "none"
+        raise ConfigError(f"no {what} {', '.join(map(str, missing))} there; there are {known}")
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file of JSON lines, xz or not, each with its place."""
-    try:
-        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    where = f"{path}, line {number}"
-                    try:
-                        row = json.loads(line)
-                    except ValueError as e:
-                        raise ConfigError(f"{where}: not JSON: {e}") from None
-                    if not isinstance(row, dict):
-                        raise ConfigError(f'{where}: not a JSON object; one looks like {{"audio": ..., "text": ...}}')
-                    yield where, row
-    except OSError as e:
-        raise ConfigError(f"can't read {path}: {e.strerror or e}") from None
-    except (UnicodeError, lzma.LZMAError, EOFError) as e:
-        raise ConfigError(f"can't read {path}: it must be UTF-8, or that within xz: {e}") from None
+def _clip(row: Row, spoken: Mapping[str, tuple[Spoken, ...]]) -> Clip:
+    if row.text is None and row.kind not in WITHOUT_SPEECH:
+        raise ConfigError(f"{row.where}: text is missing; it must be a text, and an empty one where nothing is said")
+    words = spoken.get(row.name) if normalize(row.text or "") else ()
+    return Clip(row.name, row.corpus, row.text or "", (row.path,), words, row.lang, row.phonemes)
 
 
-def _alignments(path: Path) -> dict[str, tuple[Spoken, ...]]:
+def _spoken(path: Path) -> dict[str, tuple[Spoken, ...]]:
     """The words of each recording that could be aligned."""
-    aligned = {}
-    for where, row in _rows(path):
-        try:
-            aligned[str(row["audio"])] = tuple(
-                Spoken(text, start * UNIT, (start + sum(length for _, length in phones)) * UNIT)
-                for word, start, _, phones in row["words"]
-                for text in normalize(word).split()
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
-            form = '{"audio", "words": [[WORD, start, score, [[PHONE, length], ...]], ...]}'
-            raise ConfigError(f"{where}: not an alignment; one looks like {form}") from None
-    return aligned
+    return {
+        name: tuple(Spoken(text, *word.span) for word in alignment.words for text in normalize(word.text).split())
+        for name, alignment in read_alignments(path).items()
+    }
 
 
-def _joined(name: str, clips: list[Clip]) -> Iterator[Clip]:
-    """The clips of each corpus as one."""
-    corpora: dict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        corpora[clip.corpus].append(clip)
-    for corpus, parts in corpora.items():
-        audio = tuple(path for part in parts for path in part.audio)
-        words = tuple(_shifted(parts)) if any(part.words for part in parts) else None
-        yield Clip(name, corpus, " ".join(part.reference for part in parts), audio, words)
+def _joined(name: str, clips: list[Clip], corpora: Collection[str]) -> Iterator[Clip]:
+    """The clips of each of the corpora as one, behind the others."""
+    yield from (clip for clip in clips if clip.corpus not in corpora)
+    for corpus in dict.fromkeys(clip.corpus for clip in clips if clip.corpus in corpora):
+        parts = [clip for clip in clips if clip.corpus == corpus]
+        languages, phonemes = {part.lang for part in parts}, [part.phonemes for part in parts if part.phonemes]
+        yield Clip(
+            name,
+            corpus,
+            " ".join(part.reference for part in parts),
+            audio=tuple(path for part in parts for path in part.audio),
+            words=tuple(_shifted(parts)) if any(part.words is not None for part in parts) else None,
+            lang=parts[0].lang if len(languages) == 1 else None,
+            phonemes=" ".join(phonemes) if len(phonemes) == len(parts) else None,
+        )
 
 
 def _shifted(parts: list[Clip]) -> Iterator[Spoken]:

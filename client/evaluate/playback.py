@@ -1,11 +1,12 @@
 """What is played to the engine: a clip's recording, and the noise floor of the same room behind it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from client.evaluate.take import Clip
-from engine.audio import SAMPLE_RATE, Pcm, Seconds
+from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float, to_pcm
 from engine.sources import open_file
 
 TAIL: Seconds = 2.0
@@ -23,12 +24,19 @@ def unseen(share: float) -> None:
 
 
 def recording(clip: Clip) -> Pcm:
-    """All of its audio, 16 kHz mono int16 (S,). Raises AudioError."""
+    """All of its audio as it is to be played, 16 kHz mono int16 (S,). Raises AudioError."""
     parts: list[Pcm] = []
     for path in clip.audio:
         with open_file(path) as audio:
             parts += audio
-    return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+    pcm = np.concatenate([np.zeros(0, np.int16), *parts])
+    pcm = np.roll(pcm, -round(clip.begin * len(pcm)))
+    return to_pcm(to_float(pcm) * np.float32(10 ** (clip.gain / 20))) if clip.gain else pcm
+
+
+def recordings(clip: Clip) -> list[Pcm]:
+    """The same, each of its files apart."""
+    return [recording(replace(clip, audio=(path,))) for path in clip.audio]
 
 
 def check(clip: Clip) -> None:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from string import Template
 
 from client.evaluate.delays import delays
-from client.evaluate.figures import MEANINGS, POOLED, About, Figure, Figures
+from client.evaluate.figures import MEANINGS, POOLED, About, Figure, Figures, base, ordered
 from client.evaluate.markup import Markup, element, join
 from client.evaluate.table import interval, remarks, written
 from client.evaluate.take import Take
@@ -14,7 +14,17 @@ from client.evaluate.timeline import screens
 from client.evaluate.words import lives
 from client.evaluate.worst import worst
 
-HEADLINES = ("WER", "file gap", "word latency p50", "final delay p50", "staleness p95", "unstable words", "RTFx")
+HEADLINES = (
+    "WER",
+    "PER",
+    "file gap",
+    "words a minute",
+    "word latency p50",
+    "final delay p50",
+    "staleness p95",
+    "unstable words",
+    "RTFx",
+)
 GROUPS = {"WER": "Words", "word latency": "Delay", "stable before final": "Steadiness", "RTFx": "Cost and material"}
 """What figures are about, from the one named on, in the order of MEANINGS."""
 
@@ -85,11 +95,11 @@ def _table(figures: Figures) -> Markup:
     """A row a figure, a column a corpus."""
     rows = []
     group = None
-    for name in _names(figures):
+    for name in ordered(figures):
         if group != (group := _group(name)):
             rows.append(element("tr", element("th", group, colspan=len(figures) + 1), class_="group"))
         cells = (_cell(each.get(name)) for each in figures.values())
-        rows.append(element("tr", element("th", name, title=MEANINGS.get(_base(name))), *cells))
+        rows.append(element("tr", element("th", name, title=MEANINGS.get(base(name))), *cells))
     if not rows:
         return Markup("")
     head = element("thead", element("tr", element("th"), *(element("th", corpus) for corpus in figures)))
@@ -100,33 +110,20 @@ def _cell(figure: Figure | None) -> Markup:
     return element("td", _value(figure), element("small", _range(figure))) if figure else element("td", "–")
 
 
-def _names(figures: Figures) -> list[str]:
-    """Of all figures there are, in the order of their meanings."""
-    order = {name: place for place, name in enumerate(MEANINGS)}
-    names = dict.fromkeys(name for each in figures.values() for name in each)
-    return sorted(names, key=lambda name: order.get(_base(name), len(order)))
-
-
 def _group(name: str) -> str:
     """What a figure is about."""
     group = "Other"
     for known in MEANINGS:
         group = GROUPS.get(known, group)
-        if known == _base(name):
+        if known == base(name):
             return group
     return "Other"
-
-
-def _base(name: str) -> str:
-    """A figure's name without its quantile: "word latency" of "word latency p50"."""
-    head, _, level = name.rpartition(" p")
-    return head if level.isdecimal() else name
 
 
 def _meanings(figures: Figures) -> Markup:
     """A sentence for each figure, in which `this` is code."""
     entries = []
-    for name in dict.fromkeys(map(_base, _names(figures))):
+    for name in dict.fromkeys(map(base, ordered(figures))):
         parts = MEANINGS.get(name, "").split("`")
         prose = (element("code", part) if n % 2 else part for n, part in enumerate(parts))
         entries.append(join(element("dt", name), element("dd", *prose)))

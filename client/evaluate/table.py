@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from client.evaluate.figures import POOLED, About, Figure, Figures
+from client.evaluate.figures import POOLED, About, Figure, Figures, ordered
 
 DIGITS = {"%": 1, "points": 2, "s": 2, "x": 1, "": 2}
 """Behind the decimal point, by unit; counts have none."""
@@ -44,7 +44,7 @@ def _table(figures: Figures) -> Table:
     for corpus in figures:
         grid.add_column(Text(corpus.replace("-", "-\n")), justify="right", style="bold" if corpus == POOLED else "")
     grid.add_column("95 %", style="dim", no_wrap=True)
-    for name in dict.fromkeys(name for corpus in figures.values() for name in corpus):
+    for name in ordered(figures):
         row = [figures[corpus].get(name) for corpus in figures]
         unit = next(figure.unit for figure in row if figure)
         shown = [written(figure) if figure else "-" for figure in row]
@@ -56,8 +56,9 @@ def _table(figures: Figures) -> Table:
 
 def remarks(figures: dict[str, Figure]) -> list[str]:
     """What a reader has to know to read the figures right."""
-    missing = figures["clips"].value - figures["clips aligned"].value
-    return [f"{missing:.0f} clips have no alignment: no delays from words and speech"] if missing else []
+    missing = round(figures["clips"].value - figures["clips aligned"].value)
+    clips = "1 clip has" if missing == 1 else f"{missing} clips have"
+    return [f"{clips} no alignment: no delays from words and speech"] if missing else []
 
 
 def written(figure: Figure) -> str:

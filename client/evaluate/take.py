@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from engine.audio import Seconds
 from engine.events import Final, Partial
+from engine.text import normalize
 
 
 class Spoken(NamedTuple):
@@ -21,8 +22,11 @@ class Clip:
     """One stream to be judged: a recording of a manifest, or several, joined in order.
 
     name         the recording as the manifest has it; of joined ones, the manifest
-    reference    what was said, as the manifest has it
+    reference    what was said, as the manifest has it; empty: nothing is
     words        in order; None where there is no alignment
+    lang         as the manifest has it
+    phonemes     of the reference, with spaces between them, where the manifest has them
+    gain, begin  dB by which it is louder than recorded; the share of it where it begins, what is before comes last
     """
 
     name: str
@@ -30,6 +34,23 @@ class Clip:
     reference: str
     audio: tuple[Path, ...]
     words: tuple[Spoken, ...] | None = None
+    lang: str | None = None
+    phonemes: str | None = None
+    gain: float = 0.0
+    begin: float = 0.0
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is said in it."""
+        return not normalize(self.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What another recognizer makes of a recording. `work`: seconds of computing."""
+
+    text: str
+    work: Seconds
 
 
 class Heard(NamedTuple):
@@ -49,7 +70,8 @@ class Take:
     due               of each segment: when the sample arrived that made its final due
     block             seconds of audio that arrive together
     plain             what one plain pass over the recording says; None if it was not run
-    reference_plain   the same, by transformers
+    peers             what others make of the recording, by their names
+    phonemes          what was said, for a model that writes phonemes; None: it writes letters
     """
 
     clip: Clip
@@ -59,7 +81,8 @@ class Take:
     work: Seconds | None = None
     due: dict[int, Seconds] = field(default_factory=dict)
     plain: str | None = None
-    reference_plain: str | None = None
+    peers: dict[str, Peer] = field(default_factory=dict)
+    phonemes: str | None = None
 
     @property
     def finals(self) -> list[Final]:
@@ -70,3 +93,12 @@ class Take:
     def text(self) -> str:
         """The transcript."""
         return " ".join(final.text for final in self.finals)
+
+    @property
+    def said(self) -> list[str]:
+        """The units of the reference."""
+        return self.units(self.clip.reference if self.phonemes is None else self.phonemes)
+
+    def units(self, text: str) -> list[str]:
+        """What a text of the model is made of: words, normalized; or phonemes."""
+        return (normalize(text) if self.phonemes is None else text).split()

@@ -1,7 +1,8 @@
 """What one take contributes to the figures."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,11 +18,15 @@ TICK: Seconds = 0.02
 """Staleness is looked at this often."""
 
 
+Rates: TypeAlias = dict[str, tuple[float, float]]
+"""What is divided, and by what, by the figures' names."""
+
+
 @dataclass(slots=True)
 class Tally:
     """By the figures' names: of rates, what is divided and by what; of quantiles, the seconds; and counts."""
 
-    rates: dict[str, tuple[float, float]]
+    rates: Rates
     delays: dict[str, list[Seconds]]
     counts: dict[str, float]
 
@@ -30,9 +35,10 @@ def tally(take: Take) -> Tally:
     """Looks at a take from all sides."""
     words = lives(take)
     timed = [life for life in words if life.final is not None and life.spoken is not None]
+    timed = timed if take.phonemes is None else []  # phonemes are no words of the alignment
     first, last = _utterance_delays(take)
     return Tally(
-        rates=_scores(take) | _stability(take, words) | _coverage(take, timed),
+        rates=_scores(take) | _peers(take) | _stability(take, words) | _coverage(take, timed),
         delays={
             "word latency": [life.shown - life.spoken.end for life in timed if life.spoken],
             "time to stable": [_stable(life) - life.spoken.end for life in timed if life.spoken],
@@ -50,19 +56,18 @@ def tally(take: Take) -> Tally:
     )
 
 
-def errors(reference: str, text: str) -> tuple[int, int]:
-    """Word errors (substituted, deleted, inserted), and how many words the reference has; both normalized before."""
+def errors(said: Sequence[str], heard: Sequence[str]) -> tuple[int, int]:
+    """How many words, or phonemes, are wrong (substituted, deleted, inserted), and how many were said."""
     import jiwer
 
-    said, heard = normalize(reference), normalize(text)
     if not (said and heard):
-        return len((said or heard).split()), len(said.split())
-    found = jiwer.process_words(said, heard)
-    return found.substitutions + found.deletions + found.insertions, len(said.split())
+        return len(said or heard), len(said)
+    found = jiwer.process_words(" ".join(said), " ".join(heard))
+    return found.substitutions + found.deletions + found.insertions, len(said)
 
 
 def character_errors(reference: str, text: str) -> tuple[int, int]:
-    """The same, of characters, the spaces counted."""
+    """The same of characters, spaces among them; both texts are normalized before."""
     import jiwer
 
     said, heard = normalize(reference), normalize(text)
@@ -72,21 +77,47 @@ def character_errors(reference: str, text: str) -> tuple[int, int]:
     return found.substitutions + found.deletions + found.insertions, len(said)
 
 
-def _scores(take: Take) -> dict[str, tuple[float, float]]:
-    """Of the stream, and of plain passes."""
-    said = take.clip.reference
-    wrong, words = errors(said, take.text)
-    rates: dict[str, tuple[float, float]] = {"WER": (wrong, words), "CER": character_errors(said, take.text)}
+def _scores(take: Take) -> Rates:
+    """Of the stream, and of the plain pass; where nothing is said, how much was heard."""
+    if take.clip.quiet:
+        return {"words a minute": _heard(take.text, take)}
+    scored = _written("", take, take.text)
+    rate = "WER" if take.phonemes is None else "PER"
     if take.plain is not None:
-        rates["plain WER"], rates["plain CER"] = errors(said, take.plain), character_errors(said, take.plain)
-        rates["file gap"] = wrong - rates["plain WER"][0], words
-        if take.reference_plain is not None:
-            rates["transformers WER"] = errors(said, take.reference_plain)
-            rates["transformers equal"] = normalize(take.reference_plain) == normalize(take.plain), 1
+        scored |= _written("plain ", take, take.plain)
+        scored["file gap"] = scored[rate][0] - scored[f"plain {rate}"][0], scored[rate][1]
+    return scored
+
+
+def _written(whose: str, take: Take, text: str) -> Rates:
+    """The errors of a text of the model."""
+    wrong = errors(take.said, take.units(text))
+    if take.phonemes is not None:
+        return {f"{whose}PER": wrong}
+    return {f"{whose}WER": wrong, f"{whose}CER": character_errors(take.clip.reference, text)}
+
+
+def _peers(take: Take) -> Rates:
+    rates: Rates = {}
+    for name, peer in take.peers.items():
+        rates[f"{name} RTFx"] = take.seconds, peer.work
+        if take.clip.quiet:
+            rates[f"{name} words a minute"] = _heard(peer.text, take)
+        elif name == "transformers":  # the same model: it writes what ours writes
+            rates |= _written("transformers ", take, peer.text)
+        else:
+            rates |= _written(f"{name} ", replace(take, phonemes=None), peer.text)
+        if take.plain is not None:
+            rates[f"{name} equal"] = take.units(peer.text) == take.units(take.plain), 1
     return rates
 
 
-def _stability(take: Take, words: Sequence[Life]) -> dict[str, tuple[float, float]]:
+def _heard(text: str, take: Take) -> tuple[float, float]:
+    """Words, and minutes."""
+    return len(normalize(text).split()), take.seconds / 60
+
+
+def _stability(take: Take, words: Sequence[Life]) -> Rates:
     final = sum(life.final is not None for life in words)
     gone = [life for life in words if life.gone is not None]
     return {
@@ -97,8 +128,8 @@ def _stability(take: Take, words: Sequence[Life]) -> dict[str, tuple[float, floa
     }
 
 
-def _coverage(take: Take, timed: Sequence[Life]) -> dict[str, tuple[float, float]]:
-    rates: dict[str, tuple[float, float]] = {"words timed": (len(timed), len(take.clip.words or ()))}
+def _coverage(take: Take, timed: Sequence[Life]) -> Rates:
+    rates: Rates = {"words timed": (len(timed), len(take.clip.words or ()))}
     if take.work is not None:
         rates["RTFx"] = take.seconds, take.work
     return rates

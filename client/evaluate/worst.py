@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from client.evaluate.markup import Markup, element, join
 from client.evaluate.take import Take
 from client.evaluate.tally import errors
-from engine.text import normalize
 
 WORST = 12
 
 
 def error_rate(take: Take) -> float:
-    """Word errors over words of the reference; where it has none, how many words were heard."""
-    wrong, said = errors(take.clip.reference, take.text)
+    """Word errors, or phoneme errors, over words of the reference; where it has none, how many words were heard."""
+    wrong, said = errors(take.said, take.units(take.text))
     return wrong / max(1, said)
 
 
@@ -28,21 +27,20 @@ def worst(takes: Sequence[Take]) -> Markup:
 
 def _clip(take: Take) -> Markup:
     plain = None
-    if take.plain is not None and normalize(take.plain) != normalize(take.text):
-        plain = element("p", "plain pass: ", diff(take.clip.reference, take.plain), class_="soft")
+    if take.plain is not None and take.units(take.plain) != take.units(take.text):
+        plain = element("p", "plain pass: ", diff(take.said, take.units(take.plain)), class_="soft")
     name = element("code", take.clip.name)
     return element(
         "div",
         element("p", element("b", f"{error_rate(take):.0%}"), " ", name, " ", element("small", take.clip.corpus)),
-        element("p", diff(take.clip.reference, take.text), dir="auto"),
+        element("p", diff(take.said, take.units(take.text)), dir="auto"),
         plain,
         class_="diff",
     )
 
 
-def diff(reference: str, text: str) -> Markup:
-    """What was said and what was heard in one text, normalized: words missing as <del>, words too many as <ins>."""
-    said, heard = normalize(reference).split(), normalize(text).split()
+def diff(said: Sequence[str], heard: Sequence[str]) -> Markup:
+    """What was said and what was heard in one text: words missing as <del>, words too many as <ins>."""
     parts: list[Markup] = []
     for same, old, new in _chunks(said, heard):
         if same:
@@ -52,7 +50,7 @@ def diff(reference: str, text: str) -> Markup:
     return Markup(" ".join(parts))
 
 
-def _chunks(said: list[str], heard: list[str]) -> list[tuple[bool, list[str], list[str]]]:
+def _chunks(said: Sequence[str], heard: Sequence[str]) -> list[tuple[bool, Sequence[str], Sequence[str]]]:
     """Stretches of two texts: whether they are the same, and the words of each."""
     import jiwer
 

@@ -89,7 +89,7 @@ def test_version() -> None:
 
 def test_every_command_explains_itself() -> None:
     commands = [command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert commands == ["demo", "serve", "mic", "stream", "transcribe", "evaluate"]
+    assert commands == ["demo", "serve", "mic", "stream", "transcribe", "evaluate", "train"]
     for command in commands:
         done = CliRunner().invoke(app, [command, "--help"])
         assert done.exit_code == 0

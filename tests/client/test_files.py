@@ -130,3 +130,17 @@ def test_a_speed_that_is_none_is_refused(recording: tuple[Path, Pcm], speed: flo
 def test_no_such_file_is_known_before_anything_begins(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"nowhere\.wav"):
         FileAudio(tmp_path / "nowhere.wav")
+
+
+def test_what_a_file_lacks_is_known_once_it_was_read(recording: tuple[Path, Pcm], tmp_path: Path) -> None:
+    def damage(path: Path) -> str:
+        audio = FileAudio(path, 0)
+        assert audio.damage == ""
+        run(lambda: times(audio))
+        return audio.damage
+
+    assert damage(recording[0]) == ""
+    soundfile.write(tmp_path / "talk.flac", recording[1], SAMPLE_RATE)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "talk.flac").read_bytes()[:40_000])
+    assert damage(tmp_path / "talk.flac") == ""
+    assert "cut off" in damage(tmp_path / "cut.flac")

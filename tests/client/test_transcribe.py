@@ -142,6 +142,16 @@ def test_a_file_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None
     assert second.startswith(f"earshot: {files[2]}: can't decode audio")
 
 
+def test_a_file_that_is_cut_off_is_transcribed_as_far_as_it_goes_and_that_is_said(tmp_path: Path) -> None:
+    text = "HELO WORLD." * 3
+    path = tmp_path / "a.flac"
+    soundfile.write(path, soundfile.read(as_file(tmp_path / "a.wav", text), dtype="int16")[0], 16_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    status, out, err = run([path], stream_method())
+    assert status == 0 and out.startswith("HELO WORLD")
+    assert err.startswith(f"earshot: {path}: it is cut off, or damaged: of its ")
+
+
 def test_raw_files(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(np.repeat(to_float(say("HELO.")), 2).astype("<f4").tobytes())
     assert run([tmp_path / "a.bin"], plain_method(), raw=RawFormat("pcm_f32le", 16_000, 2)) == (0, "HELO\n", "")

@@ -79,3 +79,15 @@ def test_without_a_word_delimiter_every_symbol_stands_alone() -> None:
     words = decode(log_probs, vocabulary).words()
     assert [(word.text, word.start, word.end) for word in words] == [("你", 0, 2), ("好", 3, 4), ("你", 4, 5)]
     assert vocabulary.joiner == ""
+
+
+def test_phonemes_stand_apart_within_a_word_and_alone() -> None:
+    symbols = ("<pad>", "h", "oʊ", "|")
+    log_probs: npt.NDArray[np.float32] = np.log(np.eye(4, dtype=np.float32)[[1, 0, 2, 3, 3, 2, 2]] * 0.9 + 0.05)
+    worded = Vocabulary(symbols, 0, 3, space="", separator=" ")
+    assert [word.text for word in decode(log_probs, worded).words()] == ["h oʊ", "oʊ"]
+    alone = Vocabulary(symbols, 0, None, separator=" ")
+    assert [word.text for word in decode(log_probs[[0, 2, 1, 5]], alone).words()] == ["h", "oʊ", "oʊ"]
+    for vocabulary, rows in ((worded, log_probs), (alone, log_probs[[0, 2, 1, 5]])):
+        heard = vocabulary.joiner.join(word.text for word in decode(rows, vocabulary).words())
+        assert heard == vocabulary.text(rows.argmax(-1).tolist()) == "h oʊ oʊ"

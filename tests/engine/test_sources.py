@@ -297,12 +297,44 @@ def test_half_a_file_gives_half_of_its_audio(name: str, tmp_path: Path) -> None:
     assert 1.0 < len(samples_of(path)) / SAMPLE_RATE < 3.0
 
 
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3"])
+def test_where_a_file_breaks_off_is_said(name: str, tmp_path: Path) -> None:
+    def complaint(path: Path) -> tuple[str, float]:
+        with open_file(path) as source:
+            assert source.damage == ""
+            given = sum(map(len, source)) / SAMPLE_RATE
+            return source.damage, given
+
+    path = write(tmp_path / name, 4.0)
+    assert complaint(path)[0] == ""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said, given = complaint(path)
+    assert said == f"it is cut off, or damaged: of its 4.0 s, {given:.1f} s could be decoded"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.webm", "a.m4a", "a.mp3", "a.flac"])
+def test_nothing_is_said_of_whole_files(name: str, tmp_path: Path) -> None:
+    for seconds in (0.3, 2.0):
+        with open_file(write(tmp_path / name, seconds)) as source:
+            assert list(source) and not source.damage
+
+
 def test_audio_behind_damage_is_not_lost(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", 4.0)
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
     path.write_bytes(data)
     assert len(samples_of(path)) > 3.5 * SAMPLE_RATE
+
+
+def test_damage_that_the_decoder_tells_of_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp3", 4.0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(1).bytes(300)
+    path.write_bytes(data)
+    with open_file(path) as source:
+        assert sum(map(len, source)) > 3.5 * SAMPLE_RATE
+        assert source.damage.startswith("it is damaged: not all of it could be decoded (invalid data")
 
 
 def _directory(path: Path) -> None:

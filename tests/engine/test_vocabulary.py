@@ -1,4 +1,4 @@
-"""Text from ids: equal to Wav2Vec2CTCTokenizer's, on any settings and any ids."""
+"""Text from ids: equal to Wav2Vec2CTCTokenizer's and Wav2Vec2PhonemeCTCTokenizer's, on any settings and any ids."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import Wav2Vec2CTCTokenizer
+from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from engine.errors import CheckpointError, UnsupportedModel
 from engine.vocabulary import Vocabulary
@@ -51,10 +51,25 @@ FOLDERS: dict[str, tuple[dict[str, int], dict[str, dict[str, Any]]]] = {
         {"tokenizer_config.json": {"target_lang": "deu"}},
     ),
 }
+PHONES = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "n": 4, "ʌ": 5, "tʃ": 6, "aɪ": 7, "t": 8, "ʃ": 9}
+PHONEMES: dict[str, tuple[dict[str, int], dict[str, dict[str, Any]]]] = {
+    "phonemes": (PHONES, {"tokenizer_config.json": {"do_phonemize": True, "phonemizer_lang": "en-us"}}),
+    "lower case is not for phonemes": ({**PHONES, "X": 10}, {"tokenizer_config.json": {"do_lower_case": True}}),
+    "a delimiter of words": ({**PHONES, "|": 10}, {"tokenizer_config.json": {"word_delimiter_token": "|"}}),
+    "a delimiter that is not there": (PHONES, {"tokenizer_config.json": {"word_delimiter_token": "|"}}),
+    "delimiters as saved": (
+        PHONES,
+        {"tokenizer_config.json": {"word_delimiter_token": None, "phone_delimiter_token": " "}},
+    ),
+    "few symbols": ({"a": 0, "[PAD]": 1}, {"tokenizer_config.json": NAMED}),
+}
 
 
 def write(folder: Path, name: str) -> Path:
-    vocab, files = FOLDERS[name]
+    vocab, files = FOLDERS[name] if name in FOLDERS else PHONEMES[name]
+    if name in PHONEMES:
+        config = {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer", **files["tokenizer_config.json"]}
+        files = {**files, "tokenizer_config.json": config}
     for file, content in {"vocab.json": vocab, **files}.items():
         (folder / file).write_text(json.dumps(content))
     return folder
@@ -71,6 +86,32 @@ def test_text_equals_the_tokenizers(tmp_path: Path, name: str, ids: list[int], s
     inside = [id for id in ids if id < size]
     assert head.size == size
     assert head.text(inside) == theirs.decode(inside)
+
+
+@pytest.mark.parametrize("name", PHONEMES)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ids=st.lists(st.integers(0, 13), min_size=1, max_size=12), size=st.integers(8, 14))
+def test_phonemes_equal_the_tokenizers(tmp_path: Path, name: str, ids: list[int], size: int) -> None:
+    theirs = Wav2Vec2PhonemeCTCTokenizer.from_pretrained(write(tmp_path, name))
+    assert Vocabulary.from_folder(tmp_path).text(ids) == theirs.decode(ids)
+    if inside := [id for id in ids if id < size]:
+        assert Vocabulary.from_folder(tmp_path, size).text(inside) == theirs.decode(inside)
+
+
+def test_phonemes_saved_by_transformers_are_read_the_same(tmp_path: Path) -> None:
+    for name in PHONEMES:
+        theirs = Wav2Vec2PhonemeCTCTokenizer.from_pretrained(write(tmp_path, name))
+        theirs.save_pretrained(tmp_path / "saved")
+        assert Vocabulary.from_folder(tmp_path / "saved").text(range(12)) == theirs.decode(list(range(12)))
+
+
+def test_phonemes_stand_apart(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.from_folder(write(tmp_path, "phonemes"))
+    assert vocabulary.text([4, 4, 1, 4, 5, 1, 1, 6]) == "n n ʌ tʃ"
+    assert (vocabulary.delimiter, vocabulary.joiner, vocabulary.blank) == (None, " ", 1)
+    worded = Vocabulary.from_folder(write(tmp_path, "a delimiter of words"))
+    assert worded.text([4, 10, 4, 5]) == "n n ʌ"
+    assert (worded.delimiter, worded.joiner, worded.piece(10)) == (10, " ", "")
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -128,7 +169,7 @@ def test_what_lies_beyond_the_head_is_dropped(tmp_path: Path) -> None:
         ("tokenizer_config.json", '{"pad_token": 3}', CheckpointError, "pad_token is 3"),
         ("tokenizer_config.json", '{"target_lang": "eng"}', CheckpointError, "target_lang 'eng'"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": 1}}', CheckpointError, "added tokens"),
-        ("tokenizer_config.json", '{"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"}', UnsupportedModel, "Phoneme"),
+        ("tokenizer_config.json", '{"tokenizer_class": "BertTokenizer"}', UnsupportedModel, "'BertTokenizer'.*Phoneme"),
     ],
 )
 def test_broken_files_are_named(

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import soundfile
 from rich.console import Console
 
 from client.cli import main
-from client.evaluate.evaluate import Options, evaluate, judge
+from client.evaluate.evaluate import Options, evaluate, judge, phonemes_of
 from client.evaluate.figures import figures
 from client.evaluate.manifest import load
 from client.evaluate.playback import unseen
+from client.evaluate.take import Clip
 from engine.errors import ConfigError
-from tests.helpers import FakeRunner, silence, speak
+from engine.training.phonemes import version
+from engine.vocabulary import Vocabulary
+from tests.helpers import INFO, VOCABULARY, FakeRunner, silence, speak
 
 DEMO = Path(str(files("client") / "data" / "demo.flac"))
 
@@ -51,7 +55,7 @@ def printed(manifest: Path, options: Options, *, as_data: bool = False, report: 
 @pytest.mark.parametrize("commit", ["utterance", "hop"])
 @pytest.mark.parametrize("join", [False, True])
 def test_what_is_heard_right_has_no_errors(tmp_path: Path, commit: str, join: bool) -> None:
-    clips = load([manifest(tmp_path, one="HELLO WORLD", two="SO LONG")], join=join)
+    clips = load([manifest(tmp_path, one="HELLO WORLD", two="SO LONG")], join=["fake"] if join else [])
     options = Options(latency="low", commit=commit)  # type: ignore[arg-type]
     takes = judge(clips, FakeRunner(), options, lambda stage, number, clip: unseen)
     found = figures(takes)["fake"]
@@ -88,7 +92,7 @@ def test_the_bundled_model_as_table_json_and_page(demo: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_beside_transformers_and_truly_in_real_time(demo: Path) -> None:
-    told = printed(demo, Options(device="cpu", against="transformers", wall=True), as_data=True)
+    told = printed(demo, Options(device="cpu", against=["transformers"], wall=True), as_data=True)
     found = json.loads(told)["figures"]["demo"]
     assert found["transformers equal"]["value"] == 100
     assert found["transformers WER"] == found["plain WER"]
@@ -122,14 +126,62 @@ def test_from_the_command_line(
     assert complaint in capsys.readouterr().err
 
 
-def test_only_transformers_is_known_to_compare_with(tmp_path: Path) -> None:
+def test_only_these_are_known_to_compare_with(tmp_path: Path) -> None:
     clips = load([manifest(tmp_path, one="HELLO")])
-    with pytest.raises(ConfigError, match="against is 'whisper'; it must be 'transformers'"):
-        judge(clips, FakeRunner(), Options(against="whisper"), lambda stage, number, clip: unseen)
+    with pytest.raises(ConfigError, match="against is 'whisper'; it must be one of transformers, pocketsphinx"):
+        judge(clips, FakeRunner(), Options(against=["whisper"]), lambda stage, number, clip: unseen)
 
 
-def test_transformers_that_is_not_installed_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
+@pytest.mark.parametrize("name", ["transformers", "pocketsphinx"])
+def test_one_that_is_not_installed_is_asked_for(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
     clips = load([manifest(tmp_path, one="HELLO")])
-    with pytest.raises(ConfigError, match="pip install transformers"):
-        judge(clips, FakeRunner(), Options(against="transformers"), lambda stage, number, clip: unseen)
+    with pytest.raises(ConfigError, match=f"pip install {name}"):
+        judge(clips, FakeRunner(), Options(against=[name]), lambda stage, number, clip: unseen)
+
+
+def test_several_beside_ours(tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    clips = load([manifest(tmp_path, one="HELLO WORLD", two="SO LONG")], join=["fake"])
+    (take,) = judge(clips, FakeRunner(), Options(against=["pocketsphinx"]), lambda stage, number, clip: unseen)
+    assert take.peers["pocketsphinx"].work > 0
+    assert {"pocketsphinx WER", "pocketsphinx RTFx", "WER"} <= figures([take])["fake"].keys()
+
+
+PHONES = Vocabulary(symbols=tuple(symbol.lower() for symbol in VOCABULARY.symbols), blank=0, separator=" ")
+
+
+@pytest.mark.parametrize("commit", ["utterance", "hop"])
+def test_a_model_that_writes_phonemes(tmp_path: Path, commit: str) -> None:
+    """The fake encoder hears letters, and calls them phonemes."""
+    path = manifest(tmp_path, one="ABCD", two="EFG")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [rows[0] | {"phonemes": "a b c d"}, rows[1] | {"phonemes": "e f x g |"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    runner = FakeRunner(info=replace(INFO, vocabulary=PHONES))
+    options = Options(latency="low", commit=commit)  # type: ignore[arg-type]
+    takes = judge(load([path]), runner, options, lambda stage, number, clip: unseen)
+    assert [take.text for take in takes] == ["a b c d |", "e f g |"]
+    found = figures(takes)["fake"]
+    assert found["PER"].value == found["plain PER"].value == pytest.approx(100 * 2 / 9)
+    assert "WER" not in found
+
+
+def test_phonemes_are_the_manifests_or_are_read_out(tmp_path: Path) -> None:
+    runner = FakeRunner(info=replace(INFO, vocabulary=PHONES))
+    given = Clip("a.wav", "x", "Hello", (), phonemes="x y")
+    assert phonemes_of([given, Clip("b.wav", "x", "", ())], runner) == ["x y", ""]
+    assert phonemes_of([given], FakeRunner()) == [None]
+    with pytest.raises(ConfigError, match=r"a.wav: there are neither phonemes nor lang"):
+        phonemes_of([replace(given, phonemes=None)], runner)
+    with pytest.raises(ConfigError, match=r"a.wav: (espeak-ng .* has no voice for|phonemes need eSpeak NG)"):
+        phonemes_of([replace(given, phonemes=None, lang="xx")], runner)
+
+
+def test_phonemes_are_read_out_in_the_lines_language() -> None:
+    try:
+        version()
+    except ConfigError as e:
+        pytest.skip(str(e))
+    clips = [Clip("a.wav", "x", "Hello", (), lang="en"), Clip("b.wav", "x", "Guten Tag", (), lang="de")]
+    assert phonemes_of(clips, FakeRunner(info=replace(INFO, vocabulary=PHONES))) == ["h ə l oʊ", "ɡ uː t ə n t ɑː k"]

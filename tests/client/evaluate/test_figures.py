@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.evaluate.figures import COUNTS, MEANINGS, POOLED, QUANTILES, RATES, figures
-from client.evaluate.take import Spoken, Take
+from client.evaluate.take import Peer, Spoken, Take
 from client.evaluate.tally import character_errors, errors, staleness, tally
 from tests.client.evaluate.scripted import clip, final, partial, spoken, take
 
@@ -30,7 +30,7 @@ def story() -> Take:
         work=0.5,
         due={0: 3.7},
         plain="the cat sat down town",
-        reference_plain="The cat sat down, town",
+        peers={"transformers": Peer("The cat sat down, town", 1.0), "pocketsphinx": Peer("the cat sat", 2.0)},
     )
 
 
@@ -46,6 +46,9 @@ def test_known_errors() -> None:
     assert found["file gap"] == 0
     assert found["transformers WER"] == 25
     assert found["transformers equal"] == 100
+    assert found["pocketsphinx WER"] == 25
+    assert found["pocketsphinx CER"] == pytest.approx(100 * 5 / len("THE CAT SAT DOWN"))
+    assert found["pocketsphinx RTFx"] == 2
 
 
 def test_known_delays() -> None:
@@ -128,9 +131,41 @@ def test_without_an_alignment_there_are_errors_and_stability_but_no_delays() -> 
 
 
 def test_what_was_not_run_is_left_out() -> None:
-    played = replace(story(), plain=None, reference_plain=None, work=None, due={})
+    played = replace(story(), plain=None, peers={}, work=None, due={})
     missing = {"plain WER", "plain CER", "file gap", "transformers WER", "transformers equal", "RTFx", "final lag p50"}
-    assert not missing & values(played).keys()
+    assert not (missing | {"PER", "plain PER", "pocketsphinx WER", "words a minute"}) & values(played).keys()
+
+
+def test_what_is_heard_where_nothing_is_said_is_counted_by_the_minute_and_not_in_wer() -> None:
+    quiet = take(clip("", [], corpus="noise"), final(3, spoken("I AM")), seconds=30.0, plain="I")
+    quiet.peers = {"pocketsphinx": Peer("the he hee", 1.0)}
+    silent = take(clip(" -- ", [], corpus="noise"), seconds=90.0)
+    found = figures([quiet, silent, story()])
+    assert found["noise"]["words a minute"].value == found[POOLED]["words a minute"].value == 1.0
+    assert found["noise"]["pocketsphinx words a minute"].value == 6.0
+    assert found[POOLED]["WER"].value == found["book"]["WER"].value == 25
+    assert found["noise"]["clips aligned"].value == 2
+    assert not {"WER", "CER", "plain WER", "file gap", "pocketsphinx WER"} & found["noise"].keys()
+
+
+def test_phonemes_have_a_rate_of_their_own() -> None:
+    heard = [Spoken(text, n / 10, n / 10 + 0.1) for n, text in enumerate(["ð", "ə", "k", "aː", "t"], 10)]
+    played = take(clip("The cat", spoken("THE CAT")), final(3, heard), plain="ð ə k æ t s", phonemes="ð ə k æ t")
+    played.peers = {"transformers": Peer("ð ə k æ t s", 1.0), "pocketsphinx": Peer("the", 1.0)}
+    found = values(played)
+    assert (found["transformers PER"], found["transformers equal"], found["pocketsphinx WER"]) == (20, 100, 50)
+    assert "transformers WER" not in found
+    assert found["PER"] == found["plain PER"] == 20
+    assert found["file gap"] == 0
+    assert not {"WER", "CER", "plain WER", "plain CER", "word latency p50"} & found.keys()
+    assert values(replace(played, plain="ð ə"))["file gap"] == -40
+
+
+def test_phonemes_are_no_words_of_the_alignment() -> None:
+    heard = [Spoken(text, 1.0, 1.5) for text in ("i", "s")]
+    played = take(clip("I see", spoken("I SEE")), final(3, heard), phonemes="aɪ s iː")
+    assert "word latency p50" not in values(played)
+    assert values(replace(played, phonemes=None))["words timed"] == 50
 
 
 def test_corpora_and_all_of_them() -> None:
@@ -159,8 +194,8 @@ def test_every_figure_has_a_meaning() -> None:
 def test_an_empty_reference_is_no_division() -> None:
     found = values(take(clip(""), final(2, spoken("UH OH"))))
     assert "WER" not in found
-    assert errors("", "uh oh") == (2, 0)
-    assert errors("uh oh", "") == (2, 2)
+    assert errors([], ["UH", "OH"]) == (2, 0)
+    assert errors(["UH", "OH"], []) == (2, 2)
     assert character_errors("", "uh") == (2, 0)
 
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from client.evaluate.manifest import Choice, load
-from client.evaluate.playback import recording
+from client.evaluate.playback import recording, recordings
 from client.evaluate.take import Spoken
 from engine.errors import ConfigError
 from tests.helpers import shared
@@ -61,13 +61,51 @@ def test_choosing(manifest: Path) -> None:
 
 
 def test_joined_clips_are_one_stream_for_each_corpus(manifest: Path) -> None:
-    joined, other = load([manifest], join=True)
+    other, joined = load([manifest], join=["x"])
     assert (joined.name, joined.corpus, joined.reference) == ("dev.jsonl", "x", "One two, too")
     assert joined.words is not None
     assert [word.text for word in joined.words] == ["ONE", "TWO", "TOO"]
     assert [word.start for word in joined.words] == pytest.approx([0.2, 1.3, 1.6])
     assert len(recording(joined)) == 48_000
-    assert other.words is None
+    assert [len(pcm) for pcm in recordings(joined)] == [16_000, 32_000]
+    assert (other.name, other.words) == ("a/3.wav", None)
+    assert [clip.name for clip in load([manifest], join=["dev", "x"])] == ["dev.jsonl", "dev.jsonl"]
+    with pytest.raises(ConfigError, match="no corpus y there; there are dev, x"):
+        load([manifest], join=["y"])
+
+
+def test_joined_clips_have_a_language_if_they_share_one(manifest: Path) -> None:
+    def joined(*fields: dict[str, str]) -> tuple[str | None, str | None]:
+        rows = [{"audio": "a/1.wav", "text": "a", "corpus": "x"} | more for more in fields]
+        manifest.write_text("\n".join(map(json.dumps, rows)))
+        (clip,) = load([manifest], join=["x"])
+        return clip.lang, clip.phonemes
+
+    assert joined({"lang": "en", "phonemes": "ə b"}, {"lang": "en", "phonemes": "k"}) == ("en", "ə b k")
+    assert joined({"lang": "en", "phonemes": "ə b"}, {"lang": "de"}) == (None, None)
+
+
+def test_where_nothing_is_said(manifest: Path) -> None:
+    noise = {"audio": "a/1.wav", "text": None, "kind": "noise", "corpus": "noise"}
+    rows: list[dict[str, Any]] = [
+        noise | {"split": "dev"},
+        noise | {"split": "dev", "kind": "music", "audio": "a/2.wav"},
+        noise | {"split": "dev", "kind": "rir"},
+        noise | {"split": "train"},
+        {"audio": "a/3.wav", "text": "three"},
+    ]
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    clips = load([manifest], Choice(splits=["dev"]))
+    assert [(clip.name, clip.quiet, clip.words) for clip in clips] == [
+        ("a/3.wav", False, None),
+        ("a/1.wav", True, ()),
+        ("a/2.wav", True, ()),
+    ]
+    assert len(load([manifest], Choice(splits=["dev"], gains=[-20, 0, 10], minutes=0.5))) == 1 + 4 * 3 * 2
+    with pytest.raises(ConfigError, match="no split test there; there are dev, train"):
+        load([manifest], Choice(splits=["test"]))
+    with pytest.raises(ConfigError, match="gains and minutes are for recordings in which nothing is said"):
+        load([manifest], Choice(corpora=["dev"], gains=[3]))
 
 
 def test_an_alignment_elsewhere(manifest: Path, tmp_path: Path) -> None:
@@ -83,7 +121,8 @@ def test_an_alignment_elsewhere(manifest: Path, tmp_path: Path) -> None:
         ("{", "line 2: not JSON"),
         ("[]", "line 2: not a JSON object"),
         ('{"text": "a"}', "line 2: audio is missing; it must be a text"),
-        ('{"audio": "a/1.wav", "text": null}', "line 2: text is None; it must be a text"),
+        ('{"audio": "a/1.wav", "text": null}', "line 2: text is missing; it must be a text, and an empty"),
+        ('{"audio": "a/1.wav", "text": 1}', "line 2: text is 1; it must be a text"),
         ('{"audio": "a/1.wav", "text": "a", "fold": "0"}', "line 2: fold is '0'; it must be a number"),
         ('{"audio": "a/9.wav", "text": "a"}', "line 2: there is no file .*9.wav"),
     ],

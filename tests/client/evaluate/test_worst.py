@@ -1,19 +1,31 @@
 """The worst clips."""
 
 from client.evaluate.worst import WORST, diff, error_rate, worst
+from engine.text import normalize
 from tests.client.evaluate.clips import take
 
 
+def of(reference: str, text: str) -> str:
+    return diff(normalize(reference).split(), normalize(text).split())
+
+
 def test_diff() -> None:
-    assert diff("the cat sat, down", "THE HAT SAT") == "THE <del>CAT</del> <ins>HAT</ins> SAT <del>DOWN</del>"
-    assert diff("one", "one two") == "ONE <ins>TWO</ins>"
-    assert diff("One.", "ONE") == "ONE"
+    assert of("the cat sat, down", "THE HAT SAT") == "THE <del>CAT</del> <ins>HAT</ins> SAT <del>DOWN</del>"
+    assert of("one", "one two") == "ONE <ins>TWO</ins>"
+    assert of("One.", "ONE") == "ONE"
 
 
 def test_diff_of_nothing() -> None:
-    assert diff("", "") == ""
-    assert diff("one two", "") == "<del>ONE TWO</del>"
-    assert diff("", "one two") == "<ins>ONE TWO</ins>"
+    assert of("", "") == ""
+    assert of("one two", "") == "<del>ONE TWO</del>"
+    assert of("", "one two") == "<ins>ONE TWO</ins>"
+
+
+def test_phonemes_are_compared_as_they_are() -> None:
+    heard = take(text="aɪə ˈt")
+    heard.phonemes = "aɪə t"
+    assert error_rate(heard) == 0.5
+    assert "aɪə <del>t</del> <ins>ˈt</ins>" in worst([heard])
 
 
 def test_the_worst_come_first_and_the_right_ones_not_at_all() -> None:

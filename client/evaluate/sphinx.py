@@ -1,0 +1,30 @@
+"""PocketSphinx, with the English model of its own package, as somebody to compare with."""
+
+from collections.abc import Callable, Sequence
+
+from engine.audio import Pcm
+from engine.errors import ConfigError
+
+
+def pocketsphinx() -> Callable[[Sequence[Pcm]], str]:
+    """Recordings (S,) -> their text. Each is decoded as a whole, in three passes, with the package's trigram model.
+
+    What is heard in one does not depend on those before: that model takes cepstral means over each recording.
+    Raises ConfigError where it is not installed.
+    """
+    try:
+        from pocketsphinx import Decoder
+    except ImportError:
+        raise ConfigError("--against pocketsphinx needs the package: pip install pocketsphinx==5.1.1") from None
+    decoder = Decoder(loglevel="FATAL")
+
+    def heard(pcm: Pcm) -> str:
+        if not len(pcm):
+            return ""
+        decoder.start_utt()
+        decoder.process_raw(pcm.astype("<i2").tobytes(), full_utt=True)
+        decoder.end_utt()
+        found = decoder.hyp()
+        return found.hypstr if found else ""
+
+    return lambda recordings: " ".join(filter(None, map(heard, recordings)))

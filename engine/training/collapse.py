@@ -1,0 +1,60 @@
+"""Notices that pretraining no longer learns: the codebook has collapsed, or the task is trivial or hopeless."""
+
+from engine.training.contrastive import ContrastiveDims
+
+LEAST = 0.03
+"""A codebook of which less than this share is in use has collapsed."""
+PATIENCE = 0.05
+"""For so much of the schedule, and LOOKS looks, something must be wrong before it is said."""
+LOOKS = 4
+
+
+class Watch:
+    """Looks at accuracy and perplexity now and then."""
+
+    def __init__(self, dims: ContrastiveDims) -> None:
+        self.least = max(LEAST * dims.codewords, 1.5 * dims.num_codevector_groups)
+        self.codewords, self.chance = dims.codewords, 1 / (1 + dims.num_negatives)
+        self._since: dict[str, tuple[float, int]] = {}
+        self._said: set[str] = set()
+
+    def look(self, share: float, accuracy: float, perplexity: float) -> str | None:
+        """What is wrong and what to try, once; None while nothing is, or that has been said.
+
+        share       of the schedule that is done
+        accuracy    of the places, at how many the true codeword came first
+        perplexity  codewords in use
+        """
+        wrong = self._wrong(accuracy, perplexity)
+        self._since = {what: self._since.get(what, (share, 0)) for what in wrong}
+        self._since = {what: (began, looks + 1) for what, (began, looks) in self._since.items()}
+        for what, (began, looks) in self._since.items():
+            if share - began >= PATIENCE and looks >= LOOKS and what not in self._said:
+                self._said.add(what)
+                return wrong[what]
+        return None
+
+    @property
+    def troubled(self) -> bool:
+        """Whether anything that has been said is still so."""
+        return not self._said.isdisjoint(self._since)
+
+    def _wrong(self, accuracy: float, perplexity: float) -> dict[str, str]:
+        """What is out of order at the moment, and what may help."""
+        wrong = {}
+        if perplexity < self.least:
+            wrong["collapsed"] = (
+                f"the codebook has collapsed: {perplexity:.1f} of {self.codewords} codewords are in use; try a larger "
+                "--diversity, a higher --max-gumbel-temperature or lower learning rates"
+            )
+        if accuracy > 0.999:
+            wrong["trivial"] = (
+                f"the right codeword is found always ({accuracy:.1%}): it differs from its distractors by something "
+                "that is no speech, or all are one; try longer crops (--seconds), a larger --diversity"
+            )
+        elif accuracy < 1.5 * self.chance:
+            wrong["chance"] = (
+                f"the right codeword is found at chance ({accuracy:.1%}): nothing is learned; try another --adamw and "
+                "--muon, a longer --warmup, or a smaller --penalty"
+            )
+        return wrong

@@ -1,0 +1,321 @@
+"""Manifests -> one file of samples that is decoded once and mapped into memory, and what is known of each recording.
+
+The file depends on the recordings alone. Texts, alignments and what is left out are read anew each time, which takes
+seconds: a filter can be changed without decoding anything again.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_pcm
+from engine.errors import AudioError, ConfigError
+from engine.manifest import UNIT, Alignment, Row, read, read_alignments
+from engine.text import normalize
+from engine.training.progress import Progress
+from engine.training.resample import resample
+
+if TYPE_CHECKING:
+    from torch import Tensor, device
+
+AT_ONCE = 256
+"""Recordings decoded before any is written: what bounds the memory."""
+NAMED = 3
+"""So many broken recordings are named, the others counted."""
+FORMAT = 1
+"""Of the file; another one is not reused."""
+
+
+@dataclass(slots=True)
+class Corpus:
+    """N utterances in one file of samples.
+
+    samples       (S,) int16, 16 kHz, mapped into memory, never to be written to
+    spans         (N, 2) int64: first sample of each, a multiple of UNIT, and the one past its last
+    rows          what the manifest says: corpus, speaker, lang, ...
+    texts         normalized (engine.text)
+    alignments    None where there is none that fits the text
+    """
+
+    samples: Pcm
+    spans: npt.NDArray[np.int64]
+    rows: list[Row]
+    texts: list[str]
+    alignments: list[Alignment | None]
+    _placed: dict[str, "Tensor"] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def corpora(self) -> list[str]:
+        """The corpus of each."""
+        return [row.corpus for row in self.rows]
+
+    @property
+    def speakers(self) -> list[str | None]:
+        """The speaker of each."""
+        return [row.speaker for row in self.rows]
+
+    @property
+    def langs(self) -> list[str | None]:
+        """The language of each."""
+        return [row.lang for row in self.rows]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(N,) samples of each."""
+        lengths: npt.NDArray[np.int64] = self.spans[:, 1] - self.spans[:, 0]
+        return lengths
+
+    @property
+    def hours(self) -> float:
+        """All of it."""
+        return float(self.lengths.sum()) / SAMPLE_RATE / 3600
+
+    def pcm(self, index: int) -> Pcm:
+        """The samples of an utterance."""
+        first, end = self.spans[index]
+        return self.samples[first:end]
+
+    def select(self, keep: Sequence[bool] | npt.NDArray[np.bool_]) -> "Corpus":
+        """Those utterances, of the same file."""
+        return replace(
+            self,
+            spans=self.spans[np.asarray(keep, bool)],
+            rows=list(compress(self.rows, keep)),
+            texts=list(compress(self.texts, keep)),
+            alignments=list(compress(self.alignments, keep)),
+        )
+
+    def with_texts(self, texts: Sequence[str]) -> "Corpus":
+        """The same with other texts, phonemes for example; alignments do not belong to these."""
+        assert len(texts) == len(self), (len(texts), len(self))
+        return replace(self, texts=list(texts), alignments=[None] * len(self))
+
+    def on(self, device: "device") -> "Tensor":
+        """The samples (S,) int16: on the device if that is a GPU with room for them, else in the file.
+
+        Copied once, however often it is asked for, by `select`ed parts too.
+        """
+        import torch
+
+        key = str(device)
+        if key not in self._placed:
+            tensor = torch.from_numpy(self.samples)
+            if device.type == "cuda" and 2 * tensor.nbytes < torch.cuda.mem_get_info(device)[0]:
+                tensor = tensor.to(device)
+            self._placed[key] = tensor
+        return self._placed[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which recordings of the manifests are wanted.
+
+    shortest, longest    Seconds
+    min_score            of an alignment, the mean of its words'; below that, probably another text was said
+    folds, splits        only these; empty: all. A line without one is in each
+    transcribed          without a text in which something can be said, a recording is of no use
+    unseen               manifests whose sentences, normalized, must not occur
+    """
+
+    shortest: Seconds = 0.1
+    longest: Seconds = 30.0
+    min_score: float = -60.0
+    folds: Collection[int] = ()
+    splits: Collection[str] = ()
+    transcribed: bool = True
+    unseen: Sequence[Path] = ()
+
+
+def open_corpus(
+    manifests: Sequence[Path],
+    cache: Path,
+    *,
+    alignments: Sequence[Path] = (),
+    filter: Filter = Filter(),
+    quiet: bool = False,
+) -> Corpus:
+    """The recordings of manifests, decoded into a file in the folder `cache`, or found there.
+
+    alignments    of any of them, by PocketSphinx or by `earshot train align`; the later file counts
+    quiet         nothing is printed on stderr
+
+    Raises ConfigError, which names file and line, and if nothing is left; AudioError, if most recordings are broken.
+    """
+    progress = Progress(quiet)
+    required = ("text",) if filter.transcribed else ()
+    rows = [row for manifest in manifests for row in read(manifest, required)]
+    if not rows:
+        raise ConfigError(f"no recording in {', '.join(map(str, manifests)) or 'no manifest'}")
+    samples, spans = _decoded([row.path for row in rows], cache, progress)
+    known = {name: found for path in alignments for name, found in read_alignments(path).items()}
+    texts = [normalize(row.text or "") for row in rows]
+    corpus = Corpus(
+        samples, spans, rows, texts, [_fitting(known.get(r.name), t) for r, t in zip(rows, texts, strict=True)]
+    )
+    corpus = _filtered(corpus, filter, progress)
+    missing = sum(alignment is None for alignment in corpus.alignments)
+    if alignments and missing:
+        progress.say(f"{missing} of {len(corpus)} recordings have no alignment that fits their text")
+    progress.say(f"{corpus.hours:.2f} h, {len(corpus)} recordings")
+    return corpus
+
+
+# ---- which recordings
+
+
+def _fitting(alignment: Alignment | None, text: str) -> Alignment | None:
+    """None if its words are not the text's, but for apostrophes, which an aligner may drop."""
+    if alignment is None or not alignment.words:
+        return None
+    said = normalize(" ".join(word.text for word in alignment.words))
+    return alignment if said.replace("'", "") == text.replace("'", "") else None
+
+
+def _filtered(corpus: Corpus, filter: Filter, progress: Progress) -> Corpus:
+    """What is wanted of it; what is not is counted, with the reason."""
+    unseen = {normalize(row.text or "") for path in filter.unseen for row in read(path)} - {""}
+    low, high = filter.shortest * SAMPLE_RATE, filter.longest * SAMPLE_RATE
+
+    def reason(row: Row, text: str, length: int, alignment: Alignment | None) -> str | None:
+        if not length:
+            return ""  # already said when it was decoded
+        if (filter.folds and row.fold not in (None, *filter.folds)) or (
+            filter.splits and row.split not in (None, *filter.splits)
+        ):
+            return ""
+        if filter.transcribed and not text:
+            return "nothing that can be said"
+        if text in unseen:
+            return "a sentence that is judged on"
+        if not low <= length <= high:
+            return f"not {filter.shortest:g} to {filter.longest:g} s long"
+        if alignment and alignment.score < filter.min_score:
+            return f"an alignment's score below {filter.min_score:g}"
+        return None
+
+    reasons = [
+        reason(*each)
+        for each in zip(corpus.rows, corpus.texts, corpus.lengths.tolist(), corpus.alignments, strict=True)
+    ]
+    for why, count in Counter(why for why in reasons if why).items():
+        progress.say(f"{count} recordings left out: {why}")
+    corpus = corpus.select([why is None for why in reasons])
+    if not len(corpus):
+        raise ConfigError("no recording is left; see above why, and loosen the filter or give other manifests")
+    return corpus
+
+
+# ---- the file of samples
+
+
+def _decoded(paths: Sequence[Path], cache: Path, progress: Progress) -> tuple[Pcm, npt.NDArray[np.int64]]:
+    """All samples, and where each recording lies; a broken one has none. Decoded if it is not there yet."""
+    stats = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+    key = hashlib.sha256(json.dumps([FORMAT, stats]).encode()).hexdigest()[:16]
+    file, index = cache / f"{key}.pcm", cache / f"{key}.json"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / f"{key}.lock"):  # several processes of one run need it at once
+            if not (index.exists() and file.exists()):
+                _decode(paths, file, index, progress)
+    except OSError as e:
+        raise ConfigError(f"can't keep decoded audio in {cache}: {e.strerror or e}") from None
+    found = json.loads(index.read_text())
+    _complain(found["broken"], len(paths), progress)
+    # A private mapping: torch wants what it could write to, and nothing must get into the file.
+    samples = np.memmap(file, np.int16, mode="c") if found["samples"] else np.zeros(0, np.int16)
+    return samples, np.array(found["spans"], np.int64).reshape(-1, 2)
+
+
+def _decode(paths: Sequence[Path], file: Path, index: Path, progress: Progress) -> None:
+    """Writes both files; there are none, or whole ones."""
+    spans, broken, here, began = [], [], 0, time.monotonic()
+    working = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with working.open("wb") as out, ThreadPoolExecutor(cores()) as pool:  # libsndfile runs without the GIL
+            for first in range(0, len(paths), AT_ONCE):
+                some = paths[first : first + AT_ONCE]
+                for path, pcm in zip(some, pool.map(_attempt, some), strict=True):
+                    if isinstance(pcm, str):
+                        broken.append(f"{path}: {pcm}")
+                        pcm = np.zeros(0, np.int16)
+                    spans.append((here, here + len(pcm)))
+                    out.write(pcm.tobytes())
+                    out.write(bytes(2 * (-len(pcm) % UNIT)))
+                    here += len(pcm) + -len(pcm) % UNIT
+                done = len(spans) / len(paths)
+                hours = {"hours": here / SAMPLE_RATE / 3600}
+                progress.show(len(spans), done, time.monotonic() - began, hours, done == 1, "recording")
+        progress.close()
+        os.replace(working, file)
+        working.write_text(json.dumps({"samples": here, "spans": spans, "broken": broken}))
+        os.replace(working, index)
+    finally:
+        working.unlink(missing_ok=True)
+
+
+def cores() -> int:
+    """How many may be used."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _attempt(path: Path) -> Pcm | str:
+    """The samples of a recording, or why there are none."""
+    try:
+        pcm = read_audio(path)
+    except AudioError as e:
+        return str(e)
+    return pcm if len(pcm) else "it is empty"
+
+
+def read_audio(path: Path) -> Pcm:
+    """A recording at 16 kHz, mono (S,). Channels are averaged, other rates resampled. Raises AudioError."""
+    advice = "; ffmpeg -i IT -ac 1 -ar 16000 OUT.flac may mend it"
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(0)  # else libsndfile 1.2 gives out the 6.5 ms before the start of an Opus file, too
+            rate, samples = file.samplerate, file.read(dtype="float32", always_2d=True).mean(axis=1)
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as e:
+        raise AudioError(f"can't decode it ({str(e).splitlines()[0]}){advice}") from None
+    try:
+        return to_pcm(resample(samples, rate))
+    except AudioError as e:
+        raise AudioError(f"{e}{advice}") from None
+
+
+def _complain(broken: list[str], count: int, progress: Progress) -> None:
+    """Names broken recordings. Raises AudioError if most are."""
+    if not broken:
+        return
+    named = "; ".join(broken[:NAMED]) + (f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else "")
+    if 2 * len(broken) > count:
+        raise AudioError(f"{len(broken)} of {count} recordings can't be read: {named}")
+    progress.say(f"{len(broken)} recordings left out: {named}")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time, where the system knows such locks."""
+    with path.open("w") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,311 @@
+"""Batches of audio and of what is said in it: stretches that begin and end anywhere, and whole utterances.
+
+A crop looks like a window of a stream: it may begin and end in mid-word, and is labelled with the letters that are said
+in it. It is put together from pieces of aligned recordings, now and then with a pause between two of them.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.audio import SAMPLE_RATE, FrameGrid, Seconds
+from engine.errors import ConfigError
+from engine.training.augment import Augmentation
+from engine.training.corpus import Corpus
+from engine.training.labels import Ints, Labels, Plan, label
+from engine.training.spelling import Alphabet
+from engine.training.task import Batch, Source
+from engine.vocabulary import Vocabulary
+
+SPEED = (0.88, 1.14)
+"""Recordings are played so many times as fast, pitch and all."""
+PAUSE: tuple[Seconds, Seconds] = (0.2, 2.0)
+PAUSES = 0.25
+"""The chance of a pause where a crop goes over from one recording to the next."""
+ALONE = 0.03
+"""The share of crops in which nothing is said."""
+
+
+def shares(corpus: Corpus, weights: Mapping[str, float] | None) -> dict[str, float]:
+    """How often each corpus is drawn from: its weight, or else the square root of its hours; they add up to 1.
+
+    Raises ConfigError for a weight of a corpus that is not there, and if all are 0.
+    """
+    samples: Counter[str] = Counter()
+    for name, length in zip(corpus.corpora, corpus.lengths.tolist(), strict=True):
+        samples[name] += length
+    weights = weights or {}
+    if unknown := sorted(set(weights) - set(samples)):
+        raise ConfigError(f"weights: there is no corpus {', '.join(unknown)}; there are {', '.join(sorted(samples))}")
+    found = {name: weights.get(name, (n / SAMPLE_RATE / 3600) ** 0.5) for name, n in samples.items()}
+    total = sum(found.values())
+    if min(found.values()) < 0 or total == 0:
+        raise ConfigError("weights of corpora must not be negative, and not all 0")
+    return {name: weight / total for name, weight in found.items()}
+
+
+def play(plan: Plan, samples: Tensor, length: int) -> Tensor:
+    """A planned batch of the samples (S,) int16 of a file: float32 (B, length) in [-1, 1), where the file is.
+
+    Speed is by linear interpolation: above some kHz it is a low-pass, which other chances make a worse one of.
+    """
+    rows = plan.gather(samples)
+    at = torch.arange(length, device=rows.device) * send(plan.factor.astype(np.float32)[:, None], rows.device)
+    whole = at.floor()
+    index = whole.long()
+    before, after = rows.gather(1, index).float(), rows.gather(1, index.add_(1)).float()
+    return before.add_(after.sub_(before).mul_(at.sub_(whole))).mul_(1 / 32768)
+
+
+def send(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """To the device, without waiting for it."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+class Crops:
+    """Batches of crops of aligned recordings; a Source.
+
+    seconds     of audio in a batch, about
+    frames      how long crops are, one of these for a whole batch; odds: how often each is chosen
+    delay       frames by which symbols come after their sound
+    weights     of corpora, see `shares`
+    augment     what is done to the sound; its factor is one on the chances of pauses and of crops without speech, too.
+                None: nothing, at the original speed
+    phones      their names, of which Batch.phones are numbers; none, and no Batch.phones, if a model aligned everything
+
+    Raises ConfigError if no recording is aligned, and for weights that make no sense.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        grid: FrameGrid,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        delay: int = 0,
+        seconds: Seconds = 64.0,
+        frames: Sequence[int] = (160, 400),
+        odds: Sequence[float] = (0.6, 0.4),
+        weights: Mapping[str, float] | None = None,
+        augment: Augmentation | None = None,
+    ) -> None:
+        aligned = corpus.select([alignment is not None for alignment in corpus.alignments])
+        if not len(aligned):
+            raise ConfigError("crops need alignments, and no recording has one; `earshot train align` makes them")
+        assert len(frames) == len(odds) and abs(sum(odds) - 1) < 1e-6, (frames, odds)
+        self.grid, self.device, self.delay, self.seconds = grid, device, delay, seconds
+        self.seed, self.rank, self.frames, self.odds = seed, rank, tuple(frames), tuple(odds)
+        self.blank = vocabulary.blank
+        self.labels = Labels(aligned, Alphabet(vocabulary))
+        self.phones = self.labels.phones
+        self.augment = augment
+        self._speeds = SPEED if augment else (1.0, 1.0)
+        self._chances = augment.factor if augment else 0.0
+        self._samples = aligned.on(device)
+        self._stock = _Stock(aligned, weights)
+
+    def draw(self, step: int) -> Batch:
+        """See Source.draw."""
+        frames = int(np.random.default_rng((self.seed, step)).choice(self.frames, p=self.odds))  # on all ranks the same
+        rng = np.random.default_rng((self.seed, self.rank, step))
+        samples = self.grid.span(0, frames)[1]
+        count = max(1, round(self.seconds * SAMPLE_RATE / (frames * self.grid.hop)))
+        plan = self.plan(rng, count, samples)
+        targets = label(plan, self.labels, self.grid, frames, self.delay, self.blank)
+        sound = play(plan, self._samples, samples).to(self.device, non_blocking=True)
+        if self.augment:
+            silent = np.ones(count, bool)
+            silent[plan.row[plan.source >= 0]] = False
+            sound = self.augment(sound, rng, empty=silent)
+        return Batch(
+            sound,
+            None,
+            send(targets.ids, self.device),
+            torch.from_numpy(targets.lengths),
+            send(targets.symbols, self.device),
+            send(targets.phones, self.device) if self.phones else None,
+        )
+
+    def plan(self, rng: np.random.Generator, count: int, samples: int) -> Plan:
+        """Random pieces for so many rows of so many samples, once they are played."""
+        low, high = self._speeds
+        width = int(samples * high) + 3
+        pieces: list[tuple[int, int, int, int]] = []
+        for row, alone in enumerate(rng.random(count) < ALONE * self._chances):
+            begin = 0
+            for first, some in [(-1, width)] if alone else self._stock.pieces(rng, width, PAUSES * self._chances):
+                pieces.append((first, row, begin, some))
+                begin += some
+        source, rows, begins, lengths = np.array(pieces, np.int64).T
+        return Plan(source, rows, begins, lengths, rng.uniform(low, high, count), width)
+
+
+class _Stock:
+    """Recordings to take pieces from: a corpus by its share, in it a place anywhere."""
+
+    def __init__(self, corpus: Corpus, weights: Mapping[str, float] | None) -> None:
+        share = shares(corpus, weights)
+        names = np.array(corpus.corpora)
+        self.odds = np.cumsum(list(share.values()))
+        self.spans = [corpus.spans[names == name] for name in share]
+        self.ends = [np.cumsum(spans[:, 1] - spans[:, 0]) for spans in self.spans]
+
+    def corpus(self, rng: np.random.Generator) -> int:
+        """Which one, by its share."""
+        return int(np.searchsorted(self.odds[:-1], rng.random(), side="right"))
+
+    def pieces(self, rng: np.random.Generator, width: int, pauses: float) -> list[tuple[int, int]]:
+        """First samples, or -1 for silence, and lengths of pieces, `width` samples in all.
+
+        From a random place to the end of that recording, and on with others of the same corpus, from their beginnings;
+        after a pause, of any corpus.
+        """
+        which = self.corpus(rng)
+        ends = self.ends[which]
+        place = int(rng.integers(ends[-1]))
+        clip = int(np.searchsorted(ends, place, side="right"))
+        end = int(self.spans[which][clip, 1])
+        start, found = end - (int(ends[clip]) - place), []
+        while True:
+            take = min(width, end - start)
+            found.append((start, take))
+            width -= take
+            if width and rng.random() < pauses:
+                pause = min(width, int(rng.uniform(*PAUSE) * SAMPLE_RATE))
+                found.append((-1, pause))
+                width -= pause
+                which = self.corpus(rng)
+            if not width:
+                return found
+            start, end = self.spans[which][int(rng.integers(len(self.spans[which])))].tolist()
+
+
+class Utterances:
+    """Batches of whole utterances; a Source. Alignments are not asked for, and not given.
+
+    seconds     of audio in a batch, padding included, about
+    lengths     how many lengths batches have: few, as each has to be compiled
+    weights     of corpora, see `shares`
+    augment     what is done to the sound; None: nothing, at the original speed
+
+    Left out is what could not be written: nothing of it is in the vocabulary, or there are more letters than frames.
+    Raises ConfigError if nothing is left, and for weights that make no sense.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        grid: FrameGrid,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        seconds: Seconds = 64.0,
+        lengths: int = 6,
+        weights: Mapping[str, float] | None = None,
+        augment: Augmentation | None = None,
+    ) -> None:
+        self.grid, self.device, self.seconds, self.augment = grid, device, seconds, augment
+        self.seed, self.rank = seed, rank
+        self._speeds = SPEED if augment else (1.0, 1.0)
+        alphabet = Alphabet(vocabulary)
+        targets = [np.array(alphabet.ids(text), np.int64) for text in corpus.texts]
+        fits = [
+            0 < needed(ids) <= grid.frames(int(length / self._speeds[1]))
+            for ids, length in zip(targets, corpus.lengths.tolist(), strict=True)
+        ]
+        corpus = corpus.select(fits)
+        if not len(corpus):
+            raise ConfigError("no recording has a text that could be written in its time with the model's vocabulary")
+        self._targets = [ids for ids, fit in zip(targets, fits, strict=True) if fit]
+        self._samples, self._spans = corpus.on(device), corpus.spans
+        self._odds = odds(corpus, weights)
+        self._rungs = ladder(corpus.lengths, grid, lengths)
+        self._rung = np.searchsorted(self._rungs, corpus.lengths)
+
+    def draw(self, step: int) -> Batch:
+        """See Source.draw."""
+        which = np.random.default_rng((self.seed, step)).choice(self._rung, p=self._odds)  # on all ranks the same
+        rng = np.random.default_rng((self.seed, self.rank, step))
+        samples = int(self._rungs[which])
+        count = max(1, round(self.seconds * SAMPLE_RATE / samples))
+        there = np.flatnonzero(self._rung == which)
+        chosen = rng.choice(there, count, p=self._odds[there] / self._odds[there].sum())
+        plan = self._plan(rng, chosen, samples)
+        lengths = torch.from_numpy(((plan.length - 1) / plan.factor).astype(np.int64) + 1)
+        sound = play(plan, self._samples, samples).to(self.device, non_blocking=True)
+        if self.augment:
+            sound = self.augment(sound, rng, lengths)
+        targets = [self._targets[n] for n in chosen]
+        ids = send(np.concatenate(targets), self.device)
+        return Batch(sound, lengths, ids, torch.tensor([len(each) for each in targets]))
+
+    def _plan(self, rng: np.random.Generator, chosen: Ints, samples: int) -> Plan:
+        first, end = self._spans[chosen].T
+        slowest = np.maximum(self._speeds[0], (end - first) / samples)  # else it would not fit
+        factor = rng.uniform(slowest, np.maximum(slowest, self._speeds[1]))
+        row = np.arange(len(chosen))
+        width = int(samples * self._speeds[1]) + 3
+        return Plan(first, row, np.zeros_like(row), end - first, factor, width)
+
+
+def needed(ids: Ints) -> int:
+    """Frames that CTC needs to write them: one each, and a blank between equals."""
+    return len(ids) + int((ids[1:] == ids[:-1]).sum())
+
+
+def odds(corpus: Corpus, weights: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
+    """(N,) of each recording: its corpus' share, by its part of that."""
+    share = shares(corpus, weights)
+    names, lengths = np.array(corpus.corpora), corpus.lengths.astype(np.float64)
+    for name, weight in share.items():
+        lengths[names == name] *= weight / lengths[names == name].sum()
+    odds: npt.NDArray[np.float64] = lengths / lengths.sum()
+    return odds
+
+
+def ladder(lengths: Ints, grid: FrameGrid, rungs: int) -> Ints:
+    """So many lengths of batches, at most, in samples that make whole frames: those with the least padding in all."""
+    ordered = np.sort(lengths)
+    audio = np.concatenate(([0], np.cumsum(ordered)))
+    ends = np.unique(np.linspace(0, len(ordered), min(len(ordered), 128) + 1).astype(int)[1:])  # after which clip
+    tops = ordered[ends - 1]
+    starts = np.concatenate(([0], ends[:-1]))
+    # padding[i, j]: of the clips from group i to group j, all as long as the longest
+    padding = np.where(
+        starts[:, None] < ends, (ends - starts[:, None]) * tops - (audio[ends] - audio[starts][:, None]), np.inf
+    )
+    best, chosen = padding[0], [[j] for j in range(len(ends))]
+    for _ in range(rungs - 1):
+        before = np.concatenate(([np.inf], best[:-1]))[:, None] + padding  # a rung from group i on, below it the best
+        which = before.argmin(axis=0)
+        better = before.min(axis=0) < best
+        chosen = [[*chosen[which[j] - 1], j] if better[j] else chosen[j] for j in range(len(ends))]
+        best = np.where(better, before.min(axis=0), best)
+    frames = {grid.frames(int(tops[j]) + grid.hop) for j in chosen[-1]}
+    return np.array([grid.span(0, n)[1] for n in sorted(frames)])
+
+
+class Mixed:
+    """Batches of several sources, each drawn with its share; a Source."""
+
+    def __init__(self, sources: Sequence[tuple[Source, float]], *, seed: int = 0) -> None:
+        total = sum(share for _, share in sources)
+        assert total > 0, sources
+        self.sources = [source for source, _ in sources]
+        self.odds = [share / total for _, share in sources]
+        self.seed = seed
+
+    def draw(self, step: int) -> Batch:
+        """See Source.draw."""
+        which = np.random.default_rng((self.seed, step, 1)).choice(len(self.sources), p=self.odds)
+        return self.sources[which].draw(step)

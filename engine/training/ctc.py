@@ -1,0 +1,321 @@
+"""`earshot train ctc`: from recordings and their texts to a model that writes what is said."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from engine.errors import ConfigError
+from engine.manifest import ALIGNMENTS
+from engine.training import export, state, units
+from engine.training.augment import Augmentation
+from engine.training.corpus import Corpus, Filter, open_corpus
+from engine.training.crops import Crops, Mixed, Utterances
+from engine.training.ctc_model import CtcModel, Losses
+from engine.training.distributed import World
+from engine.training.judge import Judge
+from engine.training.loop import train
+from engine.training.options import add_loop_arguments, at_least, loop_options, pair, positive, settings, share
+from engine.training.progress import Progress
+from engine.training.regularization import Regularization
+from engine.training.start import PREPROCESSORS as USUAL
+from engine.training.start import SHAPES, Start, describe, from_checkpoint, from_nothing, read_config, shape
+from engine.training.task import Batch, Source
+
+HELP = "recordings with texts -> a model that writes what is said"
+EXAMPLES = """\
+examples:
+  from nothing, a small model of log-mels and a conformer
+    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --shape tiny-en --minutes 100
+    earshot serve --model OUT/model
+  a pretrained checkpoint, in another script: the vocabulary is made from the texts
+    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from facebook/wav2vec2-xls-r-300m
+  more training of a model that can write already
+    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from engine/models/tiny-en --adamw 7e-4 --muon 1.4e-3
+  killed, or stopped by --stop-after or Ctrl-C: the same command goes on where it was
+
+A manifest has a line of JSON for each recording: {"audio": "clips/1.opus", "text": "what is said", "corpus": "mine"}.
+Audio lies relative to the manifest; audio and text are required. OUT gets model (the newest weights, averaged), best
+(those with the lowest error on --dev), log.jsonl and state.pt."""
+JUDGED = ("dev", "fold", "dev_count", "score")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.description, parser.epilog = __doc__, EXAMPLES
+    parser.usage = "%(prog)s MANIFEST... --out DIR (--from DIR|HUB_ID | --config FILE | --shape NAME) [options]"
+    group = parser.add_argument_group("what is trained")
+    group.add_argument("--from", dest="start", metavar="DIR|HUB_ID", help="a checkpoint in Hugging Face's format")
+    group.add_argument("--revision", help="of a checkpoint on the hub")
+    group.add_argument("--config", type=Path, metavar="FILE", help="a config.json; the weights begin at random")
+    group.add_argument("--shape", choices=sorted(SHAPES), help="a shape of ours, likewise")
+    group.add_argument("--width", type=at_least(1), help="of --shape: channels")
+    group.add_argument("--depth", type=at_least(1), help="of --shape: layers")
+    group.add_argument("--inner", type=at_least(1), help="of --shape: channels inside of feed-forward parts")
+    group.add_argument("--kernel", type=at_least(1), help="of --shape: frames that convolutions see")
+    group.add_argument(
+        "--vocabulary",
+        metavar="keep|characters|phonemes|FILE",
+        help="the checkpoint's own, all characters of the texts, eSpeak NG's phonemes, a vocab.json or list of symbols "
+        "(default: keep if there is one, else characters)",
+    )
+    group.add_argument("--units", choices=("letters", "phonemes"), help="phonemes: short for --vocabulary phonemes")
+    group.add_argument(
+        "--unknown", choices=("error", "drop"), default="error", help="symbols that the vocabulary lacks"
+    )
+    group.add_argument(
+        "--freeze-features",
+        action=argparse.BooleanOptionalAction,
+        help="leave the convolutions of wav2vec 2.0 as they are (default: with --from)",
+    )
+    group.add_argument(
+        "--freeze-body",
+        type=share,
+        metavar="SHARE",
+        help="of the schedule in which only the head learns (default: 0.1 for a new head on a checkpoint, else 0)",
+    )
+
+    group = parser.add_argument_group("what it is trained on")
+    group.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST", help="files of JSON lines")
+    group.add_argument(
+        "--alignments",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help=f"when each word is said, by `earshot train align` (default: {ALIGNMENTS} beside the manifests)",
+    )
+    group.add_argument("--no-alignments", action="store_true", help="whole utterances and CTC alone")
+    group.add_argument("--seconds", type=positive, default=64.0, help="of audio in a batch (default: %(default)g)")
+    group.add_argument(
+        "--mix", type=share, metavar="SHARE", help="of batches with whole utterances, not crops (default: 0 if aligned)"
+    )
+    group.add_argument(
+        "--weight",
+        type=pair,
+        action="append",
+        default=[],
+        metavar="CORPUS=WEIGHT",
+        help="how often a corpus is heard, against others (default: the root of its hours)",
+    )
+    group.add_argument(
+        "--longest", type=positive, default=30.0, metavar="SECONDS", help="recordings (default: %(default)g)"
+    )
+    group.add_argument(
+        "--min-score", type=float, default=-60.0, help="of alignments; others are left out (default: %(default)g)"
+    )
+    group.add_argument(
+        "--augment", type=float, default=1.0, metavar="FACTOR", help="how often sound is altered; 0: never (default: 1)"
+    )
+    group.add_argument("--noise", type=Path, metavar="MANIFEST", help="noise, music and room responses (`kind`: rir)")
+    group.add_argument(
+        "--delay",
+        type=at_least(0),
+        metavar="FRAMES",
+        help="letters come so much after their sound (default: config.json's)",
+    )
+
+    group = parser.add_argument_group("what it is judged on, now and then")
+    group.add_argument(
+        "--dev", type=Path, action="append", default=[], metavar="MANIFEST", help="recordings with texts"
+    )
+    group.add_argument("--fold", type=int, help="only lines of this fold")
+    group.add_argument(
+        "--dev-count", type=at_least(1), default=40, help="recordings of each corpus (default: %(default)s)"
+    )
+    group.add_argument("--score", choices=("wer", "cer"), default="wer", help="what says which weights are best")
+    group.add_argument(
+        "--judge-every", type=positive, metavar="MINUTES", help="(default: 10, or a twelfth of --minutes)"
+    )
+
+    add_loop_arguments(parser)
+
+    group = parser.add_argument_group("losses")
+    group.add_argument(
+        "--intermediate-ctc",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="of CTC, on states half-way up (default: 0)",
+    )
+    group = parser.add_argument_group("what is left out at random (default: as config.json says)")
+    for f in fields(Regularization):
+        kind = float if f.type is float else int
+        group.add_argument(f"--{f.name.replace('_', '-')}", type=kind, metavar="RATE" if kind is float else "NUMBER")
+
+
+class CtcTask:
+    """See Task. `judges`: None if nothing is judged."""
+
+    def __init__(self, start: Start, model: CtcModel, source: Source, judge: Judge | None, dtype: str) -> None:
+        self.start, self.model, self.source, self.dtype = start, model, source, dtype
+        self.module: nn.Module = model
+        self._judge = judge
+
+    def draw(self, step: int) -> Batch:
+        """See Task.draw."""
+        return self.source.draw(step)
+
+    def judge(self) -> Mapping[str, Any]:
+        """See Task.judge: word and character errors by corpus."""
+        device = self.model.masked_spec_embed.device
+        return {} if self._judge is None else self._judge(self.start.encoder, device)
+
+    def save(self, folder: Path) -> None:
+        """See Task.save."""
+        start, masked = self.start, self.model.masked_spec_embed
+        export.save(folder, start.encoder, start.config, start.preprocessor, start.tokenizer, masked, self.dtype)
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command. Raises EarshotError."""
+    if sum(given is not None for given in (args.start, args.config, args.shape)) != 1:
+        raise ConfigError("give one of --from, --config and --shape: what is to be trained")
+    world = World(args.device)
+    say = Progress(quiet=not world.first).say
+    try:
+        options = loop_options(args, **_defaults(args))
+        if world.first:
+            state.begin(args.out, settings(args, free=JUDGED))
+        cache = args.cache.expanduser()
+        corpus = _corpus(args, cache, quiet=not world.first)
+        start, corpus, dev = begin(args, corpus, _dev(args, cache))
+        if missing := units.check(start.vocabulary, corpus.texts):
+            how = units.complaint(missing)
+            if args.unknown == "error":
+                raise ConfigError(
+                    f"{how}; --unknown drop leaves them away, --vocabulary characters makes a new vocabulary"
+                )
+            say(f"left away: {how}")
+        source, phones = sources(args, corpus, start, world)
+        model = CtcModel(
+            start.encoder,
+            start.masked,
+            start.vocabulary.blank,
+            phones=phones,
+            regularization=Regularization.read(start.config),
+            losses=Losses(intermediate=args.intermediate_ctc, last_stage=not start.new_head),
+            freeze_features=bool(args.start) if args.freeze_features is None else args.freeze_features,
+            freeze_body=(0.1 if args.start and start.new_head else 0.0)
+            if args.freeze_body is None
+            else args.freeze_body,
+            eager=args.eager,
+        )
+        judge = Judge(dev, start.vocabulary, per_corpus=args.dev_count, by=args.score) if dev else None
+        count = sum(p.numel() for p in start.encoder.parameters())
+        say(f"{count / 1e6:.1f} M parameters, {start.vocabulary.size} symbols, on {world.device}")
+        train(CtcTask(start, model, source, judge, args.dtype), options, args.out, world)
+    finally:
+        world.close()
+
+
+def _defaults(args: argparse.Namespace) -> dict[str, Any]:
+    """Those that depend on what is trained."""
+    rates = {"adamw": 1e-4, "muon": None} if args.start else {}
+    return {**rates, "judge_every": min(10.0, max(1.0, args.minutes / 12))}
+
+
+def _corpus(args: argparse.Namespace, cache: Path, quiet: bool) -> Corpus:
+    beside = dict.fromkeys(manifest.parent / ALIGNMENTS for manifest in args.manifests)
+    alignments = args.alignments or [path for path in beside if path.exists()]
+    filter = Filter(longest=args.longest, min_score=args.min_score, unseen=args.dev)
+    if args.no_alignments:
+        alignments = []
+    return open_corpus(args.manifests, cache, alignments=alignments, filter=filter, quiet=quiet)
+
+
+def _dev(args: argparse.Namespace, cache: Path) -> Corpus | None:
+    if not args.dev:
+        return None
+    folds = () if args.fold is None else (args.fold,)
+    return open_corpus(args.dev, cache, filter=Filter(folds=folds, longest=120.0), quiet=True)
+
+
+def begin(args: argparse.Namespace, corpus: Corpus, dev: Corpus | None) -> tuple[Start, Corpus, Corpus | None]:
+    """The model, and the corpora with texts in its units. Raises ConfigError, CheckpointError."""
+    folder = own = None
+    overrides = {f.name: value for f in fields(Regularization) if (value := getattr(args, f.name)) is not None}
+    if args.start:
+        folder, _, own = describe(args.start, args.revision)
+    wanted = args.vocabulary or ("phonemes" if args.units == "phonemes" else "keep" if own else "characters")
+    if wanted == "keep" and own is None:
+        raise ConfigError("there is no vocabulary to keep; take --vocabulary characters, phonemes or a file")
+    known = own if wanted == "keep" else units.from_file(Path(wanted)) if wanted not in NEW else None
+    if wanted == "phonemes" or (known is not None and known.separator):
+        corpus, dev = _in_phonemes(corpus), dev and _in_phonemes(dev)
+    vocabulary = known or (units.phonemes if wanted == "phonemes" else units.characters)(corpus.texts)
+    if folder is not None:
+        start = from_checkpoint(folder, None if wanted == "keep" else vocabulary, overrides, args.seed)
+    else:
+        config, preprocessor = _shape(args)
+        start = from_nothing({**config, **overrides}, preprocessor, vocabulary, args.seed)
+    if args.delay is not None:
+        start.config["emission_delay_frames"] = args.delay
+    elif start.new_head and not any(corpus.alignments):
+        start.config.pop("emission_delay_frames", None)  # of frame targets, which there are none of
+    return start, corpus, dev
+
+
+NEW = ("characters", "phonemes")
+
+
+def _shape(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    if args.config:
+        return read_config(args.config)
+    config = shape(args.shape, width=args.width, depth=args.depth, inner=args.inner, kernel=args.kernel)
+    return config, dict(USUAL[config["model_type"]])
+
+
+def _in_phonemes(corpus: Corpus) -> Corpus:
+    """The same with phonemes for texts: those of the manifest, else eSpeak NG's."""
+    from engine.training.phonemes import targets
+
+    return corpus.with_texts([targets(row.text or "", row.lang, row.phonemes, row.where) for row in corpus.rows])
+
+
+def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World) -> tuple[Source, int]:
+    """Where batches come from, and how many phones there are labels for. Raises ConfigError."""
+    grid, weights = start.encoder.grid, dict(args.weight) or None
+    augment = None
+    if args.augment > 0:
+        augment = Augmentation.open(
+            world.device, args.cache.expanduser(), args.noise, factor=args.augment, seed=args.seed
+        )
+    seed, rank = args.seed, world.rank
+    aligned = any(alignment is not None for alignment in corpus.alignments)
+    mix = (0.0 if aligned else 1.0) if args.mix is None else args.mix
+    if mix < 1 and not aligned:
+        raise ConfigError("there is no alignment, so --mix must be 1; `earshot train align` makes alignments")
+    parts: list[tuple[Source, float]] = []
+    phones = 0
+    if mix < 1:
+        crops = Crops(
+            corpus,
+            start.vocabulary,
+            grid,
+            world.device,
+            seed=seed,
+            rank=rank,
+            delay=start.config.get("emission_delay_frames", 0),
+            seconds=args.seconds,
+            weights=weights,
+            augment=augment,
+        )
+        phones = len(crops.phones)
+        parts.append((crops, 1 - mix))
+    if mix > 0:
+        whole = Utterances(
+            corpus,
+            start.vocabulary,
+            grid,
+            world.device,
+            seed=seed,
+            rank=rank,
+            seconds=args.seconds,
+            weights=weights,
+            augment=augment,
+        )
+        parts.append((whole, mix))
+    return (Mixed(parts, seed=seed) if len(parts) > 1 else parts[0][0]), phones

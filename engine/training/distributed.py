@@ -1,0 +1,75 @@
+"""Several processes that train one model, as torchrun starts them; or one that is alone."""
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from engine.errors import DeviceError
+
+PATIENCE = timedelta(hours=1)
+"""The others wait so long for the first process, which judges and writes."""
+
+
+class World:
+    """Who else trains. torchrun's environment says so: WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT."""
+
+    def __init__(self, device: str) -> None:
+        """device: cpu, cuda, cuda:N or auto. Raises DeviceError."""
+        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.device = _device(device, int(os.environ.get("LOCAL_RANK", 0)) if self.size > 1 else None)
+        if self.size > 1:
+            if self.device.type == "cuda":
+                torch.cuda.set_device(self.device)
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=PATIENCE)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that logs, judges and writes."""
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module to call: gradients become the mean over all processes."""
+        if self.size == 1:
+            return module
+        # Which weights have a gradient may differ: a batch without an alignment has no use for the phones' heads.
+        return DistributedDataParallel(module, find_unused_parameters=True)
+
+    def agree(self, *values: float) -> list[float]:
+        """The largest of each over all processes, which wait for each other here."""
+        if self.size == 1:
+            return list(values)
+        together = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(together, dist.ReduceOp.MAX)
+        return together.tolist()
+
+    def close(self) -> None:
+        """At the end."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def _device(name: str, local: int | None) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError("there is no CUDA device here; take --device cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"{name!r} is no device; take cpu, cuda or cuda:1") from None
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"{name!r} is not supported; take cpu or cuda")
+    if device.type == "cuda" and local is not None:
+        return torch.device("cuda", local)
+    return device
+
+
+def half_precision(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 faster than in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,98 @@
+"""From weights in training to a directory in Hugging Face's format, which transformers and the engine load."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine import wav2vec2, wav2vec2_bert
+from engine.errors import ConfigError
+from engine.layers import Encoder
+
+MAGNITUDE, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+def to_checkpoint(encoder: Encoder) -> dict[str, Tensor]:
+    """The encoder's weights by transformers' names and in its shapes: the inverse of Encoder.recipe.
+
+    The positional convolution of wav2vec 2.0 becomes a pair of magnitude and direction (Salimans & Kingma 2016).
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, weight in encoder.state_dict().items():
+        recipe = encoder.recipe(name)
+        tensors |= dict(zip(recipe.names, recipe.undo(weight.detach()), strict=True))
+    for name in [name for name in tensors if name.endswith("pos_conv_embed.conv.weight")]:
+        direction, stem = tensors.pop(name), name.removesuffix("weight")
+        tensors[stem + MAGNITUDE] = torch.linalg.vector_norm(direction.float(), dim=(0, 1), keepdim=True)
+        tensors[stem + DIRECTION] = direction
+    return tensors
+
+
+def prefix(config: Mapping[str, Any]) -> str:
+    """What transformers puts before the names of all tensors but the head's."""
+    return {"wav2vec2": wav2vec2.PREFIX, "wav2vec2-bert": wav2vec2_bert.PREFIX}[config["model_type"]]
+
+
+def has_mask(config: Mapping[str, Any]) -> bool:
+    """Whether transformers gives a model of this config a masked_spec_embed."""
+    return bool(config.get("mask_time_prob", 0.05) > 0 or config.get("mask_feature_prob", 0.0) > 0)
+
+
+def save(
+    folder: Path,
+    encoder: Encoder,
+    config: Mapping[str, Any],
+    preprocessor: Mapping[str, Any],
+    tokenizer: Mapping[str, Mapping[str, Any]],
+    masked: Tensor | None = None,
+    dtype: str = "float16",
+) -> None:
+    """Write a model with a CTC head that transformers' AutoModelForCTC and load_checkpoint load.
+
+    config, preprocessor: config.json and preprocessor_config.json, written as they are but for the entry dtype
+    tokenizer   file name -> content: vocab.json, tokenizer_config.json, ...
+    masked      masked_spec_embed (C,), for models that are masked in training; None: zeros
+    dtype       float16 or float32, of the weights
+    """
+    tensors = to_checkpoint(encoder)
+    if has_mask(config):
+        masked = torch.zeros(encoder.lm_head.in_features) if masked is None else masked
+        tensors[prefix(config) + "masked_spec_embed"] = masked.detach()
+    settings = {"config.json": config, "preprocessor_config.json": preprocessor, **tokenizer}
+    write(folder, tensors, settings, dtype)
+
+
+def write(
+    folder: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Mapping[str, Any]], dtype: str = "float16"
+) -> None:
+    """Write a directory: `settings` (file name -> content) and model.safetensors. What was there before is replaced.
+
+    The new directory is complete before it takes the name, so whoever reads meanwhile finds the old or the new one.
+    Raises ConfigError for weights that the dtype can't hold.
+    """
+    cast: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        cast[name] = tensor.to("cpu", DTYPES[dtype], copy=True).contiguous()
+        if not cast[name].isfinite().all():
+            raise ConfigError(f"{folder} is not written: {name} has values that are not finite in {dtype}")
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for name, content in settings.items():
+        if name == "config.json":  # dtype: transformers 5; torch_dtype: before
+            content = {key: value for key, value in content.items() if key not in ("dtype", "torch_dtype")}
+            content["torch_dtype"] = dtype
+        (fresh / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_file(cast, fresh / "model.safetensors", metadata={"format": "pt"})
+    (fresh / "model.safetensors").chmod(0o644)  # some versions of safetensors let nobody else read it
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""Word and character errors of a model on whole recordings, greedy: quick figures to choose by while it is trained."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from engine.audio import SAMPLE_RATE, Seconds
+from engine.layers import Encoder
+from engine.text import normalize
+from engine.training.corpus import Corpus
+from engine.vocabulary import Vocabulary
+
+T = TypeVar("T")
+POOLED = "pooled"
+
+
+@dataclass
+class Errors:
+    """Edits, and symbols of the reference, of words and of characters."""
+
+    word_edits: int = 0
+    words: int = 0
+    character_edits: int = 0
+    characters: int = 0
+
+    def add(self, said: str, heard: str) -> None:
+        """A recording's."""
+        self.word_edits += distance(said.split(), heard.split())
+        self.words += len(said.split())
+        self.character_edits += distance(said, heard)
+        self.characters += len(said)
+
+    def __add__(self, other: "Errors") -> "Errors":
+        return Errors(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def rates(self) -> dict[str, float]:
+        """In percent of the reference."""
+        return {
+            "wer": 100 * self.word_edits / max(1, self.words),
+            "cer": 100 * self.character_edits / max(1, self.characters),
+        }
+
+
+def distance(a: Sequence[T], b: Sequence[T]) -> int:
+    """How many insertions, deletions and substitutions make b of a (Levenshtein)."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+    return row[-1]
+
+
+class Judge:
+    """Recordings to judge on.
+
+    per_corpus    so many of each corpus, the first ones; None: all
+    seconds       of audio at once, padding included
+    by            wer or cer: what is the score
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocabulary: Vocabulary,
+        *,
+        per_corpus: int | None,
+        seconds: Seconds = 120.0,
+        by: str = "wer",
+    ) -> None:
+        seen: dict[str, int] = {}
+        self.chosen = []
+        for n, name in enumerate(corpus.corpora):
+            seen[name] = seen.get(name, 0) + 1
+            if per_corpus is None or seen[name] <= per_corpus:
+                self.chosen.append(n)
+        self.corpus, self.vocabulary, self.seconds, self.by = corpus, vocabulary, seconds, by
+
+    @torch.no_grad()
+    def __call__(self, encoder: Encoder, device: torch.device) -> dict[str, Any]:
+        """Corpus -> {"wer", "cer"} in percent, "pooled" over all; "score" is the pooled one of the two to choose by."""
+        errors: dict[str, Errors] = {}
+        for batch in self._batches():
+            lengths = torch.tensor([len(self.corpus.pcm(n)) for n in batch])
+            samples = np.zeros((len(batch), max(int(lengths.max()), encoder.grid.field)), np.float32)
+            for row, n in enumerate(batch):
+                samples[row, : lengths[row]] = self.corpus.pcm(n).astype(np.float32) / 32768
+            ids = encoder(torch.from_numpy(samples).to(device), lengths).argmax(-1).cpu()
+            for row, n in enumerate(batch):
+                frames = encoder.grid.frames(int(lengths[row]))
+                heard = self.vocabulary.text(ids[row, :frames].tolist())
+                heard = heard if self.vocabulary.separator else normalize(heard)
+                errors.setdefault(self.corpus.corpora[n], Errors()).add(self.corpus.texts[n], heard)
+        pooled = sum(errors.values(), Errors()).rates()
+        rates = {name: each.rates() for name, each in sorted(errors.items())}
+        return {**(rates if len(rates) > 1 else {}), POOLED: pooled, "score": pooled[self.by]}
+
+    def _batches(self) -> Iterator[list[int]]:
+        """Those of like length together, the longest first: what does not fit in memory shows at once."""
+        lengths = self.corpus.lengths
+        batch: list[int] = []
+        for n in sorted(self.chosen, key=lambda n: -lengths[n]):
+            if batch and (len(batch) + 1) * lengths[batch[0]] > self.seconds * SAMPLE_RATE:
+                yield batch
+                batch = []
+            batch.append(n)
+        if batch:
+            yield batch

@@ -1,0 +1,170 @@
+"""Which letters and phones are said in stretches of a corpus, and when: what a batch is made of, and its labels."""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.audio import FrameGrid
+from engine.manifest import UNIT
+from engine.training.corpus import Corpus
+from engine.training.spelling import LATE, Alphabet, Said, spell, times
+
+UNKNOWN = -100
+"""The label that losses ignore."""
+SILENCE = "SIL"
+Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+class Labels:
+    """Where letters and phones are in the file of samples.
+
+    letter_at    (L,) the sample at which each letter is said, rising
+    letter       (L,) its id
+    phone        (S / UNIT,) the phone said in each unit, 0 for silence; UNKNOWN where letters were aligned
+    phones       their names; none, if letters were everywhere
+
+    All recordings of the corpus have an alignment.
+    """
+
+    def __init__(self, corpus: Corpus, alphabet: Alphabet) -> None:
+        self.alphabet = alphabet
+        inventory = _inventory(corpus)
+        self.phones = (SILENCE, *inventory) if inventory else ()
+        number = {phone: n for n, phone in enumerate(self.phones)}
+        spellings = spell(_words(corpus, alphabet))
+        self.phone = np.zeros(len(corpus.samples) // UNIT + 1, np.int16)
+        at: list[float] = []
+        ids: list[int] = []
+        for alignment, (first, end) in zip(corpus.alignments, corpus.spans.tolist(), strict=True):
+            assert alignment is not None
+            if alignment.letters:
+                self.phone[first // UNIT : -(-end // UNIT)] = UNKNOWN
+            for word in alignment.words:
+                lengths = [length for _, length in word.parts]
+                starts = accumulate(lengths, initial=first // UNIT + word.start)
+                for (part, length), here in zip(word.parts, starts, strict=False):
+                    self.phone[here : here + length] = UNKNOWN if alignment.letters else number[part]
+                letters = alphabet.letters(word.text)
+                if not letters or not word.parts:
+                    continue
+                spelling = tuple(range(len(letters)))
+                if not (alignment.letters and len(letters) == len(word.parts)):
+                    spelling = spellings[letters, tuple(part for part, _ in word.parts)]
+                said = times(spelling, lengths)
+                if alphabet.delimiter is not None:
+                    letters, said = (*letters, alphabet.delimiter), [*said, word.length + 1]
+                at += [min(first + (word.start + time) * UNIT, end - 1) for time in said]
+                ids += letters
+        # Words may overlap by a unit; order counts for more than a hundredth of a second.
+        self.letter_at = np.maximum.accumulate(np.array([0, *at]).astype(np.int64))[1:]
+        self.letter = np.array(ids, np.int64)
+
+
+def _inventory(corpus: Corpus) -> list[str]:
+    alignments = (alignment for alignment in corpus.alignments if alignment and not alignment.letters)
+    return sorted({part for a in alignments for word in a.words for part, _ in word.parts} - {SILENCE})
+
+
+def _words(corpus: Corpus, alphabet: Alphabet) -> Counter[Said]:
+    words: Counter[Said] = Counter()
+    for alignment in filter(None, corpus.alignments):
+        words.update((alphabet.letters(w.text), tuple(part for part, _ in w.parts)) for w in alignment.words)
+    return words
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a batch is made of, before it is played: B rows of W samples, each a sequence of pieces, P in all.
+
+    source     (P,) first sample of each piece in the file; -1: silence
+    row        (P,) which row it is in, rising
+    begin      (P,) where in the row
+    length     (P,) samples
+    factor     (B,) how many times as fast a row is played
+    width      W
+    """
+
+    source: Ints
+    row: Ints
+    begin: Ints
+    length: Ints
+    factor: Floats
+    width: int
+
+    def gather(self, samples: Tensor) -> Tensor:
+        """int16 (B, W) on the device of the file's samples (S,)."""
+        rows = torch.zeros(len(self.factor), self.width, dtype=torch.int16, device=samples.device)
+        pieces = zip(*(a.tolist() for a in (self.source, self.row, self.begin, self.length)), strict=True)
+        for source, row, begin, length in pieces:
+            if source >= 0:
+                rows[row, begin : begin + length] = samples[source : source + length]
+        return rows
+
+    def letters(self, labels: Labels) -> tuple[Ints, Floats, Ints]:
+        """Of all letters in the pieces, in order: row, position in it in samples, and id, (N,) each."""
+        said = self.source >= 0
+        source, length = self.source[said], self.length[said]
+        first = np.searchsorted(labels.letter_at, source)
+        count = np.searchsorted(labels.letter_at, source + length) - first
+        which = np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())
+        moved = np.repeat(self.begin[said] - source, count)
+        row = np.repeat(self.row[said], count)
+        return row, (labels.letter_at[which] + moved).astype(np.float64), labels.letter[which]
+
+    def phones(self, labels: Labels, at: Floats) -> Ints:
+        """The phone at each position (B, T) of the rows, in samples; UNKNOWN outside of them."""
+        piece = np.searchsorted(
+            self.row * self.width + self.begin,
+            (np.arange(len(at)) * self.width)[:, None] + at.clip(0, self.width - 1),
+            side="right",
+        )
+        piece -= 1
+        where = ((self.source[piece] + at - self.begin[piece]) // UNIT).astype(np.int64)
+        phone: Ints = labels.phone[where.clip(0, len(labels.phone) - 1)].astype(np.int64)
+        phone[self.source[piece] < 0] = 0
+        phone[(at < 0) | (at >= self.width)] = UNKNOWN
+        return phone
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What is said in B crops of T frames: see Batch."""
+
+    ids: Ints
+    lengths: Ints
+    symbols: Ints
+    phones: Ints
+
+
+def label(plan: Plan, labels: Labels, grid: FrameGrid, frames: int, delay: int, blank: int) -> Targets:
+    """The letters said in crops of so many frames, from what they are made of.
+
+    A letter is in a crop if its time is between the centre of the first frame and that of the frame `delay` before the
+    last one: it can be written. A crop does not begin with a word delimiter. A letter is the symbol of two frames, the
+    nearest, `delay` later, and the next, unless that is another letter's nearest. Of two letters in one frame the first
+    is there, and the second in the next.
+    """
+    half, samples = grid.field // 2, grid.span(0, frames)[1]
+    row, at, id = plan.letters(labels)
+    factor = plan.factor[row]
+    inside = (at >= factor * half) & (at < factor * (samples - half - delay * grid.hop))
+    row, at, id = row[inside], at[inside], id[inside]
+    begins = np.ones(len(row), bool)
+    begins[1:] = row[1:] != row[:-1]
+    delimiter = labels.alphabet.delimiter
+    kept = np.full(len(id), True) if delimiter is None else ~begins | (id != delimiter)
+    row, at, id = row[kept], at[kept], id[kept]
+    frame = np.rint((at / plan.factor[row] - half) / grid.hop + LATE + delay).astype(np.int64).clip(0, frames - 1)
+    symbols = np.full((len(plan.factor), frames), blank)
+    symbols[row, np.minimum(frame + 1, frames - 1)] = id  # the last one stays
+    _, first = np.unique(row * frames + frame, return_index=True)  # the first one stays
+    symbols[row[first], frame[first]] = id[first]
+    centres = ((np.arange(frames) - delay) * grid.hop + half) * plan.factor[:, None]
+    return Targets(id, np.bincount(row, minlength=len(plan.factor)), symbols, plan.phones(labels, centres))

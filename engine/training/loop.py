@@ -1,0 +1,331 @@
+"""The loop of any training: schedule by time or steps, averaging, log, state on disk, several processes.
+
+draw -> forward, loss -> backward -> clip, update -> average     and now and then: log, judge, keep, export
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import ConfigError, TrainingError
+from engine.training import state as files
+from engine.training.distributed import World, half_precision
+from engine.training.optimizers import Average, Optimizers
+from engine.training.progress import Progress, duration
+from engine.training.schedule import Clock, Schedule
+from engine.training.task import Task
+
+BAD_STEPS = 50
+"""So many steps in a row whose gradients are not finite end the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopOptions:
+    """How long, how fast, how often.
+
+    minutes       the whole schedule, over all starts; time during which the machine was paused does not count
+    steps         the same in steps; then `minutes` says nothing, and a run can be repeated bit for bit
+    stop_after    minutes of this start
+    warmup, hold  shares of the schedule in which learning rates rise, and hold; then they fall to zero
+    adamw, muon   peak learning rates; muon None: AdamW does all
+    average       decay of the average of the weights, per step
+    half          bfloat16 where that is as good; None: if the device is faster in it
+    log_every     steps; judge_every, keep_every: minutes
+    """
+
+    minutes: float = 100.0
+    steps: int | None = None
+    stop_after: float | None = None
+    warmup: float = 0.03
+    hold: float = 0.37
+    adamw: float = 1.5e-3
+    muon: float | None = 3e-3
+    decay: float = 0.01
+    muon_decay: float = 0.05
+    clip: float = 2.0
+    average: float = 0.998
+    half: bool | None = None
+    seed: int = 0
+    log_every: int = 50
+    judge_every: float = 10.0
+    keep_every: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "minutes",
+            "steps",
+            "stop_after",
+            "adamw",
+            "muon",
+            "clip",
+            "log_every",
+            "judge_every",
+            "keep_every",
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"{name} is {value:g}; it must be more than 0")
+        for name in ("decay", "muon_decay", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name):g}; it must be from 0 on and below 1")
+        Schedule(self.warmup, self.hold)
+
+
+MAY_CHANGE = ("minutes", "steps", "stop_after", "half", "log_every", "judge_every", "keep_every")
+"""Options with which a run may be started again though they were others before."""
+
+
+def train(task: Task, options: LoopOptions, out: Path, world: World) -> None:
+    """Train until the schedule is done, stop_after is over, or a signal comes; a run that is there already goes on.
+
+    Raises TrainingError if the state can't be read or written, or gradients are not finite again and again;
+    KeyboardInterrupt and SystemExit after SIGINT and SIGTERM, when all is kept.
+    """
+    run = Run(task, options, out, world)
+    with interruptible() as interrupted:
+        run.go(interrupted)
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are put down in the list, so that a step is finished; a second one ends the process."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGINT in seen:
+        raise KeyboardInterrupt
+    if seen:
+        sys.exit(128 + seen[0])
+
+
+@dataclass
+class Counters:
+    """What a run has done, over all starts. `bad`: steps in a row without an update; `best`: the lowest score."""
+
+    step: int = 0
+    audio_seconds: float = 0.0
+    skipped: int = 0
+    bad: int = 0
+    best: float = float("inf")
+
+
+@dataclass
+class Sums:
+    """Of figures since the last line of the log, on the device."""
+
+    count: int = 0
+    totals: dict[str, Tensor] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def add(self, figures: Mapping[str, Tensor]) -> None:
+        """A step's."""
+        self.count += 1
+        for name, value in figures.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value.detach()
+            self.seen[name] = self.seen.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Over the steps that had each."""
+        return {name: float(total) / self.seen[name] for name, total in self.totals.items()}
+
+
+class Run:
+    """A training that is under way."""
+
+    def __init__(self, task: Task, options: LoopOptions, out: Path, world: World) -> None:
+        self.task, self.options, self.out, self.world = task, options, out, world
+        self.schedule = Schedule(options.warmup, options.hold)
+        self.half = half_precision(world.device) if options.half is None else options.half
+        task.module.to(world.device).train()
+        torch.set_float32_matmul_precision("high")
+        self.optimizers = Optimizers(
+            task.module,
+            adamw=options.adamw,
+            muon=options.muon,
+            decay=options.decay,
+            muon_decay=options.muon_decay,
+            clip=options.clip,
+        )
+        self.average = Average(task.module, options.average)
+        self.counters, self.clock = Counters(), Clock()
+        self.progress = Progress(quiet=not world.first)
+        self._resume()
+        self.model = world.wrap(task.module)
+
+    def _resume(self) -> None:
+        state = files.read(self.out)
+        if state is None:
+            return
+        try:
+            self.task.module.load_state_dict(state["model"])
+            for name, weight in self.average.weights.items():
+                weight.copy_(state["average"][name])
+            self.optimizers.load(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().split("\n", 1)[0]
+            raise TrainingError(
+                f"{self.out / files.STATE} is of another model ({reason}); take another --out"
+            ) from None
+        self.counters = Counters(**{name: state[name] for name in Counters.__annotations__ if name in state})
+        self.clock = Clock(state["seconds"])
+        hours = self.counters.audio_seconds / 3600
+        self.progress.say(f"goes on from step {self.counters.step:,}, {hours:.2f} h of audio heard")
+
+    @property
+    def share(self) -> float:
+        """Of the schedule that is done."""
+        if self.options.steps is not None:
+            return self.counters.step / self.options.steps
+        return self.clock.seconds / 60 / self.options.minutes
+
+    def go(self, interrupted: list[int]) -> None:
+        """Until it is over."""
+        if self.share >= 1:
+            self.progress.say("the schedule is done; for more of it, give more --minutes or --steps")
+            return
+        if self.world.first:
+            self.log = files.Log(self.out)
+            self._note(
+                {"event": "start", "torch": torch.__version__, "device": str(self.world.device), "half": self.half}
+            )
+        judged = kept = self.clock.seconds
+        sums, limit = Sums(), 60 * (self.options.stop_after or float("inf"))
+        mark = self.clock.seconds, self.counters.audio_seconds
+        stop = False
+        while self.share < 1 and not stop:
+            sums.add(self._step())
+            # All processes have the same clock, and stop together.
+            seconds, signalled = self.world.agree(self.clock.tick(), float(bool(interrupted)))
+            self.clock.seconds = seconds
+            stop = bool(signalled) or self.clock.since_start >= limit
+            last = stop or self.share >= 1
+            if self.counters.step % self.options.log_every == 0 or last:
+                self._log(sums, *mark)
+                sums, mark = Sums(), (seconds, self.counters.audio_seconds)
+            self._show()
+            if seconds - judged >= 60 * self.options.judge_every or self.share >= 1:
+                self._judge()
+                judged = seconds
+            if seconds - kept >= 60 * self.options.keep_every or last:
+                self._keep()
+                kept = seconds
+        self.progress.close()
+        how = "done" if self.share >= 1 else "stopped; the same command goes on"
+        self.progress.say(f"{how}: {duration(self.clock.seconds)}, step {self.counters.step:,}, {self.out / 'model'}")
+
+    def _step(self) -> dict[str, Tensor]:
+        """One update. Of step, rank and seed it depends alone, and of nothing that happened in between."""
+        counters, share = self.counters, self.share
+        torch.manual_seed((self.options.seed * 1_000_003 + counters.step) * 1009 + self.world.rank)
+        batch = self.task.draw(counters.step)
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.half):
+            loss, figures = self.model(batch, share)
+        loss.backward()
+        norm = self.optimizers.step(self.schedule.factor(share))
+        counters.step += 1
+        if norm.isfinite():  # of all processes: their gradients are one
+            counters.bad = 0
+            self.average.update(counters.step)
+        else:
+            self._skip()
+            figures = {name: value for name, value in figures.items() if name == "seconds"}
+        figures = dict(figures)
+        counters.audio_seconds += float(figures.pop("seconds", 0.0)) * self.world.size
+        return figures | ({"loss": loss, "norm": norm} if counters.bad == 0 else {})
+
+    def _skip(self) -> None:
+        self.counters.skipped += 1
+        self.counters.bad += 1
+        if self.counters.bad >= BAD_STEPS:
+            raise TrainingError(
+                f"loss or gradients are not finite in {BAD_STEPS} steps in a row, up to step {self.counters.step}; "
+                "lower the learning rates (--adamw, --muon), or look at the data. "
+                f"The weights from before are in {self.out / 'model'}"
+            )
+
+    # ---- what the first process does for all
+
+    def _note(self, line: Mapping[str, Any]) -> None:
+        at = {"step": self.counters.step, "minutes": self.clock.seconds / 60, "share": self.share}
+        self.log.write({**at, "time": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()), **line})
+
+    def _log(self, sums: Sums, seconds: float, audio: float) -> None:
+        if not self.world.first:
+            return
+        passed = max(self.clock.seconds - seconds, 1e-9)
+        self.figures = sums.means()
+        self._note(
+            {
+                **self.figures,
+                "rate": self.schedule.factor(min(self.share, 1.0)),
+                "hours": self.counters.audio_seconds / 3600,
+                "times_real_time": (self.counters.audio_seconds - audio) / passed,
+                **({"skipped": self.counters.skipped} if self.counters.skipped else {}),
+            }
+        )
+        self.pace = (self.counters.audio_seconds - audio) / passed
+
+    figures: Mapping[str, float] = {}
+    dev: Mapping[str, Any] = {}
+    pace: float = 0.0
+
+    def _show(self) -> None:
+        shown: dict[str, float | str] = {}
+        if "loss" in self.figures:
+            shown["loss"] = self.figures["loss"]
+        if self.pace:
+            shown["times real time"] = self.pace
+        if "score" in self.dev:
+            shown["dev"] = f"{self.dev['score']:.1f}"
+        if self.counters.skipped:
+            shown["skipped"] = str(self.counters.skipped)
+        self.progress.show(self.counters.step, self.share, self.clock.seconds, shown)
+
+    def _judge(self) -> None:
+        if not self.world.first:
+            return
+        half = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.half)
+        with self.average.applied(), half, torch.compiler.set_stance("force_eager"):  # each length is another
+            self.dev = self.task.judge()
+            if not self.dev:
+                return
+            if self.dev.get("score", float("inf")) < self.counters.best:
+                self.counters.best = self.dev["score"]
+                self.task.save(self.out / "best")
+        self._note({"dev": self.dev})
+        single = {name: value for name, value in self.dev.items() if name != "languages"}
+        figures = ", ".join(f"{name} {files.rounded(value)}" for name, value in single.items())
+        self.progress.say(f"step {self.counters.step:,}, {self.share:.0%}: dev {figures}")
+
+    def _keep(self) -> None:
+        """State and export. What a killed process leaves behind is never half a file."""
+        if not self.world.first:
+            return
+        state = {
+            "model": self.task.module.state_dict(),
+            "average": self.average.weights,
+            "optimizer": self.optimizers.state(),
+            "seconds": self.clock.seconds,
+            **vars(self.counters),
+        }
+        files.keep(self.out, state)
+        with self.average.applied():
+            self.task.save(self.out / "model")

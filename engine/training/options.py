@@ -1,0 +1,116 @@
+"""Options that all training commands have, and what they become."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.training.loop import MAY_CHANGE, LoopOptions
+
+CACHE = Path("~/.cache/earshot/audio")
+FREE = (*MAY_CHANGE, "precision", "out", "cache", "device", "eager", "dtype", "run", "command")
+"""Options with which a run may be started again though they were others before."""
+
+
+def positive(text: str) -> float:
+    """A number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Whole numbers from `least` on, for argparse."""
+
+    def whole(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        return value
+
+    whole.__name__ = "number"  # what argparse calls it
+    return whole
+
+
+def pair(text: str) -> tuple[str, float]:
+    """NAME=NUMBER, for argparse."""
+    name, equals, value = text.rpartition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like NAME=NUMBER")
+    return name, float(value)
+
+
+def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to, how long, how fast, on what."""
+    group = parser.add_argument_group("where to")
+    group.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="model, log and state; a run that is there goes on"
+    )
+    group.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of the weights in DIR/model")
+    group.add_argument(
+        "--cache", type=Path, default=CACHE, metavar="DIR", help="decoded audio is kept here (default: %(default)s)"
+    )
+    group.add_argument(
+        "--keep-every", type=positive, metavar="MINUTES", help="write state and model so often (default: 5)"
+    )
+
+    group = parser.add_argument_group("how long, over all starts; time in which it was paused does not count")
+    group.add_argument("--minutes", type=positive, default=100.0, help="the whole schedule (default: %(default)g)")
+    group.add_argument("--steps", type=at_least(1), help="the same in steps, in place of minutes")
+    group.add_argument("--stop-after", type=positive, metavar="MINUTES", help="of this start; start again to go on")
+
+    group = parser.add_argument_group("learning rates: they rise, hold, and fall to zero")
+    group.add_argument("--warmup", type=share, default=0.03, metavar="SHARE", help="rise (default: %(default)g)")
+    group.add_argument("--hold", type=share, default=0.37, metavar="SHARE", help="hold (default: %(default)g)")
+    group.add_argument(
+        "--adamw", type=positive, metavar="RATE", help="the highest of AdamW (default: 1.5e-3; with --from 1e-4)"
+    )
+    group.add_argument(
+        "--muon",
+        type=float,
+        metavar="RATE",
+        help="the highest of Muon, for matrices of the layers; 0: AdamW has these, too (default: 3e-3; with --from 0)",
+    )
+    group.add_argument("--decay", type=share, default=0.01, help="weight decay of AdamW (default: %(default)g)")
+    group.add_argument("--muon-decay", type=share, default=0.05, help="weight decay of Muon (default: %(default)g)")
+    group.add_argument("--clip", type=positive, default=2.0, help="longest gradient (default: %(default)g)")
+    group.add_argument(
+        "--average", type=share, default=0.998, help="decay of the average of weights, per step (default: %(default)g)"
+    )
+
+    group = parser.add_argument_group("on what; for several GPUs: torchrun --nproc-per-node N -m engine.training ...")
+    group.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    group.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="of matrix products; auto: bf16 where the device is made for it",
+    )
+    group.add_argument("--eager", action="store_true", help="do not compile: starts at once, and is slower")
+    group.add_argument("--seed", type=at_least(0), default=0, help="of all that is random (default: %(default)s)")
+
+
+def loop_options(args: argparse.Namespace, **defaults: Any) -> LoopOptions:
+    """From parsed arguments; those not given are `defaults`, or LoopOptions'. Raises ConfigError."""
+    names = LoopOptions.__slots__
+    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    options = {**defaults, **given}
+    if not options.get("muon", True):
+        options["muon"] = None
+    options["half"] = {"auto": None, "bf16": True, "fp32": False}[args.precision]
+    return LoopOptions(**options)
+
+
+def settings(args: argparse.Namespace, free: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """What must be the same when a run is started again; `free`: other options that need not be."""
+    kept = {name: value for name, value in vars(args).items() if name not in (*FREE, *free)}
+    return {"from" if name == "start" else name: value for name, value in kept.items()}

@@ -1,0 +1,155 @@
+"""Text -> phonemes by eSpeak NG, as facebook/wav2vec2-xlsr-53-espeak-cv-ft was trained: targets of `--units phonemes`.
+
+What Wav2Vec2PhonemeCTCTokenizer of transformers asks of the package phonemizer (lower case, punctuation away, no
+stress, no flags of language switches) is asked of the library itself here: four functions of its C interface. Both
+phonemizer and eSpeak NG are under the GPL, so neither is required: `earshot[phonemes]` brings the library as a wheel,
+the system's own does as well. Its version belongs to a model's recipe: pronunciations change with it.
+"""
+
+import ctypes
+import importlib
+import re
+import threading
+from collections.abc import Mapping
+from ctypes.util import find_library
+from functools import cache
+from typing import TypeAlias
+
+from engine.errors import ConfigError
+
+Phonemes: TypeAlias = list[list[str]]
+"""Words of phonemes."""
+
+OTHER_NAMES = {"en": "en-us", "fr": "fr-fr", "zh": "cmn", "zh-hk": "yue", "nn": "nb", "no": "nb"}
+"""Languages that the library knows by another name."""
+SCRIPTS = {"cmn": "你好", "yue": "你好", "ja": "日本語"}
+"""What a voice has to be able to read: some versions have no dictionary of it, and say "Chinese letter" in English."""
+INSTALL = "pip install 'earshot[phonemes]', or the system's package espeak-ng"
+
+MARK = "_"
+"""Between two phonemes of a word."""
+PUNCTUATION = re.compile(r'[;:!?¡¿—…"«»“”(){}\[\]\0]|(?<!\d)[,.]|[,.](?!\d)')
+"""phonemizer's, but for what stands in a number."""
+STRESS = re.compile(r"[ˈˌ'-]+")
+SWITCH = re.compile(r"\(.+?\)")
+"""To another language, as in "(en)"."""
+
+
+def phonemes(text: str, language: str) -> Phonemes:
+    """How a text is said, "hello you" -> [["h", "ə", "l", "oʊ"], ["j", "uː"]]. Words may be run together: "of the".
+
+    language    as in manifests: "en", "sv-SE", "zh-CN"
+    Raises ConfigError for a language without a voice, and where eSpeak NG is not installed.
+    """
+    spoken = SWITCH.sub("", _espeak().read(PUNCTUATION.sub(" ", text.lower()), voice(language)))
+    words = ([phone for phone in word.split(MARK) if phone] for word in STRESS.sub("", spoken).split())
+    return [word for word in words if word]
+
+
+def targets(text: str, language: str | None, given: str | None, where: str) -> str:
+    """What a line of a manifest says in phonemes, with spaces between them: those `given`, or else as it is read.
+
+    Raises ConfigError, which names the line: `where`.
+    """
+    if given is not None:
+        return " ".join(given.split())
+    if not text.strip():
+        return ""
+    if language is None:
+        raise ConfigError(f"{where}: there are neither phonemes nor lang, by which the text could be read")
+    try:
+        return " ".join(phone for word in phonemes(text, language) for phone in word)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from None
+
+
+@cache
+def voice(language: str) -> str:
+    """The identifier of a language's voice. Raises ConfigError for one without."""
+    voices = _espeak().voices
+    tag = language.lower().replace("_", "-")
+    names = [OTHER_NAMES.get(name, name) for name in (tag, tag.partition("-")[0])]
+    name = next((name for name in names if name in voices), None)
+    if name is None:
+        known = ", ".join(sorted(voices))
+        raise ConfigError(f"espeak-ng {version()} has no voice for language {language!r}; there are {known}")
+    if name in SCRIPTS and SWITCH.search(_espeak().read(SCRIPTS[name], voices[name])):
+        raise ConfigError(
+            f"espeak-ng {version()} can't read {language!r}: its voice reads {SCRIPTS[name]} as English; leave these "
+            "lines out, or give them a field `phonemes`"
+        )
+    return voices[name]
+
+
+def version() -> str:
+    """Of eSpeak NG, as "1.52.0". Raises ConfigError where it is not installed."""
+    return _espeak().version
+
+
+# ---- the library (speak_lib.h)
+
+
+class _Voice(ctypes.Structure):
+    """The beginning of espeak_VOICE. languages: a byte of priority, and a name."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("languages", ctypes.c_char_p), ("identifier", ctypes.c_char_p))
+
+
+class _Espeak:
+    """The library, of which a process has one: with one voice at a time, for one thread at a time."""
+
+    SYNCHRONOUS, DONT_EXIT = 2, 0x8000
+    UTF8, IPA = 1, 2
+
+    def __init__(self, library: str, data: str | None) -> None:
+        try:
+            self._library = ctypes.CDLL(library)
+        except OSError as e:
+            raise ConfigError(f"phonemes need eSpeak NG, and {library} can't be loaded ({e}); {INSTALL}") from None
+        self._lock = threading.Lock()
+        self._voice = ""
+        self._library.espeak_Info.restype = ctypes.c_char_p
+        self._library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        if self._library.espeak_Initialize(self.SYNCHRONOUS, 0, data and data.encode(), self.DONT_EXIT) <= 0:
+            raise ConfigError(f"phonemes need eSpeak NG, and {library} does not find its data; {INSTALL}")
+        self.version = str(self._library.espeak_Info(None).decode())
+        self.voices = self._listed()
+
+    def _listed(self) -> Mapping[str, str]:
+        """Language -> identifier of its voice."""
+        voices: dict[str, str] = {}
+        for entry in self._library.espeak_ListVoices(None):
+            if not entry:
+                break
+            found = entry.contents
+            voices.setdefault(found.languages[1:].decode(), found.identifier.decode())
+        return voices
+
+    def read(self, text: str, voice: str) -> str:
+        """In IPA: words with spaces, phonemes with MARK between them, stress and switches of the language marked."""
+        clauses: list[str] = []
+        place = ctypes.c_char_p(text.encode())
+        with self._lock:
+            if voice != self._voice:
+                failed = self._library.espeak_SetVoiceByName(voice.encode())
+                assert not failed, (voice, failed)
+                self._voice = voice
+            while place:  # moved on by a clause each time, at last to NULL
+                mode = ord(MARK) << 8 | self.IPA
+                clauses.append(
+                    self._library.espeak_TextToPhonemes(ctypes.byref(place), self.UTF8, mode).decode(errors="ignore")
+                )
+        return " ".join(clauses)
+
+
+@cache
+def _espeak() -> _Espeak:
+    """That of the wheel if there is one, as its version is the same everywhere; else the system's."""
+    try:
+        wheel = importlib.import_module("espeakng_loader")
+    except ImportError:
+        if (library := find_library("espeak-ng")) is None:
+            raise ConfigError(f"phonemes need eSpeak NG: {INSTALL}") from None
+        return _Espeak(library, None)
+    return _Espeak(wheel.get_library_path(), wheel.get_data_path())

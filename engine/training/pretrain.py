@@ -1,0 +1,206 @@
+"""`earshot train pretrain`: wav2vec 2.0, and XLSR where languages are many, from recordings without texts."""
+
+import argparse
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.checkpoint import locate, preprocessor_of
+from engine.errors import ConfigError
+from engine.training import pretrained, shapes, state
+from engine.training.contrastive import Contrastive
+from engine.training.corpus import Corpus, Filter, open_corpus
+from engine.training.distributed import World
+from engine.training.languages import UNKNOWN, Languages, Masks
+from engine.training.loop import train
+from engine.training.options import add_loop_arguments, at_least, loop_options, positive, settings, share
+from engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
+from engine.training.progress import Progress
+from engine.training.regularization import Regularization
+from engine.training.start import read_config
+from engine.vocabulary import read_json
+
+EXAMPLES = """\
+examples:
+  from nothing, a small model on two cores
+    earshot train pretrain multilingual-train.jsonl --dev multilingual-dev.jsonl --out OUT --minutes 60
+  as XLSR-53, on several GPUs
+    torchrun --nproc-per-node 8 -m engine.training pretrain all.jsonl --out OUT --shape large --minutes 30000 \\
+        --seconds 15.6 --batch 160 --muon 0 --adamw 1e-3 --warmup 0.08 --hold 0
+  two languages, on from a checkpoint
+    earshot train pretrain train.jsonl --languages fr,de --from facebook/wav2vec2-xls-r-300m --out OUT
+  and then
+    earshot train ctc train.jsonl --from OUT/model --out LETTERS
+    earshot train codes OUT/model dev.jsonl --out codes.svg
+
+OUT gets model (transformers' Wav2Vec2ForPreTraining, the weights averaged), log.jsonl and state.pt. The log has, every
+few steps, contrastive (the loss without its other parts), accuracy (of the masked places, where the true codeword comes
+first among its distractors), perplexity (codewords in use), trouble (1 while the codebook has collapsed or nothing is
+learned); with --dev also the perplexity of each language."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.description, parser.epilog = __doc__, EXAMPLES
+    group = parser.add_argument_group("what is trained")
+    group.add_argument("--from", dest="start", metavar="DIR|HUB_ID", help="a checkpoint in Hugging Face's format")
+    group.add_argument("--config", type=Path, metavar="FILE", help="a config.json; the weights begin at random")
+    group.add_argument(
+        "--shape",
+        choices=sorted(shapes.SHAPES),
+        help="tiny: 6 M parameters, for a CPU; base and large as in the papers (default: tiny)",
+    )
+    group.add_argument("--stop-on-collapse", action="store_true", help="end a run that has gone wrong, not only say so")
+
+    group = parser.add_argument_group("what it is trained on")
+    group.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST", help="JSON lines; texts are not needed")
+    group.add_argument("--languages", metavar="LANG,...", help="only these, by the manifests' `lang` (default: all)")
+    group.add_argument(
+        "--alpha",
+        type=share,
+        default=0.5,
+        help="languages are drawn by n ^ alpha, n their amount of speech; 0: all alike, 1: as it is (default: 0.5)",
+    )
+    group.add_argument(
+        "--seconds",
+        type=positive,
+        default=3.0,
+        help="of a crop; shorter recordings are left out (default: 3)",
+    )
+    group.add_argument("--batch", type=at_least(1), default=16, help="crops in a batch (default: %(default)s)")
+
+    group = parser.add_argument_group("what it is judged on, now and then")
+    group.add_argument("--dev", type=Path, action="append", default=[], metavar="MANIFEST", help="other recordings")
+    group.add_argument(
+        "--judge-every", type=positive, metavar="MINUTES", help="(default: 10, or a quarter of --minutes)"
+    )
+
+    add_loop_arguments(parser)
+    parser.set_defaults(dtype="float32")
+
+    group = parser.add_argument_group("the task")
+    group.add_argument("--mask-time-prob", type=share, default=0.65, metavar="SHARE", help="masked (default: 0.65)")
+    group.add_argument("--mask-time-length", type=at_least(1), default=10, metavar="FRAMES", help="(default: 10)")
+    group.add_argument("--negatives", type=at_least(1), metavar="NUMBER", help="distractors (default: config.json's)")
+    group.add_argument("--diversity", type=float, metavar="WEIGHT", help="of that loss (default: config.json's)")
+    group.add_argument("--penalty", type=float, default=10.0, metavar="WEIGHT", help="of large features (default: 10)")
+    group.add_argument(
+        "--feature-gradient",
+        type=share,
+        default=0.1,
+        metavar="FACTOR",
+        help="on the gradient of the convolutions (default: 0.1)",
+    )
+    group.add_argument("--max-gumbel-temperature", type=positive, default=2.0, help="at first (default: 2)")
+    group.add_argument("--min-gumbel-temperature", type=positive, default=0.5, help="at last (default: 0.5)")
+    group.add_argument(
+        "--gumbel-decay",
+        type=float,
+        metavar="FACTOR",
+        help="per step, 0.999995 in the paper (default: so that the lowest is reached at 70 %% of the schedule)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command. Raises EarshotError."""
+    if sum(given is not None for given in (args.start, args.config, args.shape)) > 1:
+        raise ConfigError("give one of --from, --config and --shape: what is to be trained")
+    world = World(args.device)
+    say = Progress(quiet=not world.first).say
+    try:
+        options = loop_options(args, **_defaults(args))
+        temperature = Temperature(
+            high=args.max_gumbel_temperature, low=args.min_gumbel_temperature, decay=args.gumbel_decay
+        )
+        if world.first:
+            state.begin(args.out, settings(args, free=("dev", "stop_on_collapse")))
+        model, files = begin(args)
+        corpus = _corpus(args, args.manifests, quiet=not world.first)
+        source = _crops(args, model, corpus, world)
+        say(_listing(source, corpus))
+        held_out = None
+        if args.dev and world.first:
+            dev = _corpus(args, args.dev, quiet=True)
+            held_out = HeldOut(dev, _crops(args, model, dev, world))
+        count = sum(p.numel() for p in model.parameters())
+        say(f"{count / 1e6:.1f} M parameters, {model.dims.codewords} codewords, on {world.device}")
+        module = Pretraining(model, temperature, eager=args.eager, stop=args.stop_on_collapse)
+        train(PretrainTask(module, source, held_out, files, args.dtype), options, args.out, world)
+    finally:
+        world.close()
+
+
+def _defaults(args: argparse.Namespace) -> dict[str, Any]:
+    """Those that depend on what is trained."""
+    rates = {"adamw": 1e-4, "muon": None} if args.start else {"adamw": 1e-3, "muon": 2e-3}
+    return {**rates, "log_every": 25, "judge_every": min(10.0, max(1.0, args.minutes / 4))}
+
+
+def begin(args: argparse.Namespace) -> tuple[Contrastive, dict[str, dict[str, Any]]]:
+    """The model, and what is written beside its weights: file name -> content. Raises CheckpointError, ConfigError."""
+    folder = None
+    if args.start:
+        folder, _ = locate(args.start)
+        config, preprocessor = read_json(folder / "config.json"), preprocessor_of(folder)
+    elif args.config:
+        config, preprocessor = read_config(args.config)
+    else:
+        config = dict(shapes.SHAPES[args.shape or "tiny"])
+        preprocessor = shapes.preprocessor(config)
+    others = {"num_negatives": args.negatives, "diversity_loss_weight": args.diversity}
+    config |= {name: value for name, value in others.items() if value is not None}
+    weights = {"penalty": args.penalty, "feature_gradient": args.feature_gradient}
+    torch.manual_seed(args.seed)
+    model = (
+        pretrained.create(config, preprocessor, **weights)
+        if folder is None
+        else pretrained.load(folder, config, preprocessor, **weights)
+    )
+    Regularization.read(config).apply(model.wav2vec2)
+    return model, {"config.json": config, "preprocessor_config.json": preprocessor}
+
+
+def _corpus(args: argparse.Namespace, manifests: list[Path], quiet: bool) -> Corpus:
+    corpus = open_corpus(
+        manifests, args.cache.expanduser(), filter=Filter(transcribed=False, longest=120.0), quiet=quiet
+    )
+    return corpus if args.languages is None else only(corpus, args.languages.split(","))
+
+
+def only(corpus: Corpus, languages: Collection[str]) -> Corpus:
+    """What is in these languages. Raises ConfigError for one that is not there."""
+    langs = [lang or UNKNOWN for lang in corpus.langs]
+    if missing := sorted(set(languages) - set(langs)):
+        there = ", ".join(sorted(set(langs)))
+        raise ConfigError(f"--languages: there is no {', '.join(missing)} in the manifests; there are {there}")
+    return corpus.select([lang in languages for lang in langs])
+
+
+def _crops(args: argparse.Namespace, model: Contrastive, corpus: Corpus, world: World) -> Languages:
+    masks = Masks(
+        mask_time_prob=args.mask_time_prob,
+        mask_time_length=args.mask_time_length,
+        num_negatives=model.dims.num_negatives,
+    )
+    return Languages(
+        corpus,
+        model.wav2vec2.grid,
+        world.device,
+        masks,
+        seconds=args.seconds,
+        batch=args.batch,
+        alpha=args.alpha,
+        seed=args.seed,
+        rank=world.rank,
+    )
+
+
+def _listing(source: Languages, corpus: Corpus) -> str:
+    """How often languages are drawn, the most frequent first."""
+    drawn = sorted(zip(source.shares.tolist(), source.names, strict=True), reverse=True)
+    some = ", ".join(f"{name} {part:.1%}" for part, name in drawn[:5])
+    used = sum(there.samples for there in source.places.values()) / max(1, int(corpus.lengths.sum()))
+    more = f" and {len(drawn) - 5} more" if len(drawn) > 5 else ""
+    return f"{len(drawn)} languages: {some}{more}; {used:.0%} of the speech is in recordings that are long enough"

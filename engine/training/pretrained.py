@@ -1,0 +1,71 @@
+"""Models with a quantizer: begun, read and written as transformers' Wav2Vec2ForPreTraining."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine import wav2vec2
+from engine.checkpoint import fuse_weight_norm, locate, preprocessor_of, read_tensors, weight_files
+from engine.errors import CheckpointError, UnsupportedModel
+from engine.training import export
+from engine.training.contrastive import Contrastive, read_contrastive_dims
+from engine.training.start import initialize
+from engine.vocabulary import read_json
+
+
+def save(folder: Path, model: Contrastive, settings: Mapping[str, Mapping[str, Any]], dtype: str) -> None:
+    """Writes a directory that transformers' Wav2Vec2ForPreTraining loads; dtype: float16 or float32."""
+    tensors = {n: t for n, t in export.to_checkpoint(model.wav2vec2).items() if not n.startswith("lm_head.")}
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("wav2vec2."):
+            tensors[model.recipe(name).names[0]] = tensor
+    config = {**settings["config.json"], "architectures": ["Wav2Vec2ForPreTraining"]}
+    export.write(folder, tensors, {**settings, "config.json": config}, dtype)
+
+
+def create(config: Mapping[str, Any], preprocessor: Mapping[str, Any], **options: float) -> Contrastive:
+    """A model of that shape with the weights that one begins with. options: see Contrastive. Raises CheckpointError."""
+    if config.get("model_type") != "wav2vec2":
+        raise UnsupportedModel(f"model_type {config.get('model_type')!r} can't be pretrained; 'wav2vec2' can")
+    model = Contrastive(wav2vec2.build(config, preprocessor), read_contrastive_dims(config), **options)
+    initialize(model.wav2vec2)
+    return model
+
+
+def load(folder: Path, config: Mapping[str, Any], preprocessor: Mapping[str, Any], **options: float) -> Contrastive:
+    """A model with the weights in a directory; what only pretraining has may be missing all together, and is new then.
+
+    Raises CheckpointError that names the tensors that are missing or do not fit.
+    """
+    model = create(config, preprocessor, **options)
+    tensors = fuse_weight_norm(read_tensors(weight_files(folder)))
+    pretrained = any(name.startswith("quantizer.") for name in tensors)
+    problems: list[str] = []
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            recipe = model.recipe(name)
+            if name.startswith("wav2vec2.lm_head.") or (not pretrained and not name.startswith("wav2vec2.")):
+                continue
+            parts = [tensors[part] for part in recipe.names if part in tensors]
+            weight = recipe.make(*parts) if len(parts) == len(recipe.names) else None
+            if weight is None or weight.shape != parameter.shape:
+                problems += recipe.names
+            else:
+                parameter.copy_(weight)
+    if problems:
+        raise CheckpointError(f"{folder}: missing, or of another shape than config.json says: {', '.join(problems)}")
+    if not pretrained:
+        print(f"{folder} has no quantizer; a new one is begun", file=sys.stderr)
+    return model
+
+
+def open_pretrained(model: str | Path) -> tuple[Contrastive, dict[str, dict[str, Any]]]:
+    """A pretrained model and its settings, file name -> content, from a folder or a hub id. Raises CheckpointError."""
+    folder, _ = locate(model)
+    settings = {"config.json": read_json(folder / "config.json"), "preprocessor_config.json": preprocessor_of(folder)}
+    if not any(name.startswith("quantizer.") for name in read_tensors(weight_files(folder))):
+        raise CheckpointError(f"{model} has no quantizer; it must be a Wav2Vec2ForPreTraining")
+    return load(folder, *settings.values()), settings

@@ -1,0 +1,148 @@
+"""Pretraining as the loop sees it: the losses of a batch, what is judged, saved, and said when something is wrong."""
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.audio import SAMPLE_RATE, Seconds
+from engine.errors import ConfigError, TrainingError
+from engine.training import pretrained
+from engine.training.collapse import Watch
+from engine.training.compiling import compile_encoder
+from engine.training.contrastive import Contrastive
+from engine.training.corpus import Corpus
+from engine.training.languages import Crops, Languages
+from engine.training.usage import perplexity, usage
+
+LOOK_EVERY = 25
+"""Steps, at each look at whether something is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Temperature:
+    """Of the Gumbel softmax: falls geometrically from `high` to `low` and stays there.
+
+    decay  per step (0.999995 in wav2vec 2.0, of 400,000 steps); None: so that `low` is reached at `by` of the schedule
+    """
+
+    high: float = 2.0
+    low: float = 0.5
+    decay: float | None = None
+    by: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high:
+            raise ConfigError(
+                f"the Gumbel temperature can't fall from {self.high:g} to {self.low:g}; 2 to 0.5 is usual"
+            )
+        if self.decay is not None and not 0 < self.decay <= 1:
+            raise ConfigError(f"the decay of the Gumbel temperature is {self.decay:g}; 0.999995 is usual, 1 at most")
+
+    def at(self, step: int, share: float) -> float:
+        """At a step, when `share` of the schedule is done."""
+        if self.decay is not None:
+            return max(self.low, self.high * math.pow(self.decay, step))
+        return max(self.low, self.high * math.pow(self.low / self.high, share / self.by))
+
+
+class Pretraining(nn.Module):
+    """The loop's view of the task; see Task. Says on stderr when something is wrong."""
+
+    def __init__(
+        self, contrastive: Contrastive, temperature: Temperature, *, eager: bool = False, stop: bool = False
+    ) -> None:
+        """eager: not compiled. stop: end the run if something is wrong."""
+        super().__init__()
+        self.contrastive, self.temperature, self.stop = contrastive, temperature, stop
+        self.watch = Watch(contrastive.dims)
+        compile_encoder(contrastive.wav2vec2, eager)
+        self._recent: list[Tensor] = []
+
+    def forward(self, batch: Crops, share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss per masked place, and what is to be logged. Raises TrainingError if it is to stop."""
+        temperature = torch.tensor(self.temperature.at(batch.step, share), device=batch.samples.device)
+        outcome = self.contrastive(batch.samples, None, batch.mask, batch.distractors, temperature)
+        masked = outcome.masked
+        figures = {
+            "contrastive": outcome.contrastive / masked,
+            "diversity": outcome.diversity / masked,
+            "penalty": outcome.penalty,
+            "accuracy": outcome.correct / masked,
+            "perplexity": outcome.perplexity,
+            "temperature": temperature,
+            "seconds": torch.tensor(batch.samples.numel() / SAMPLE_RATE),
+        }
+        self._look(share, torch.stack([figures["accuracy"], figures["perplexity"]]).detach())
+        return outcome.loss / masked, figures | {"trouble": torch.tensor(float(self.watch.troubled))}
+
+    def _look(self, share: float, now: Tensor) -> None:
+        """Now and then, as what is on the device has to be waited for."""
+        self._recent.append(now)
+        if len(self._recent) < LOOK_EVERY:
+            return
+        accuracy, perplexity = torch.stack(self._recent).mean(0).tolist()
+        self._recent.clear()
+        if (wrong := self.watch.look(share, accuracy, perplexity)) is not None:
+            if self.stop:
+                raise TrainingError(wrong)
+            print(f"\nwarning: {wrong}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What is judged: guesses in `count` crops of each language, and the codewords of so many seconds of it."""
+
+    corpus: Corpus
+    crops: Languages
+    count: int = 1
+    seconds: Seconds = 20.0
+
+
+class PretrainTask:
+    """See Task. settings: config.json and preprocessor_config.json, file name -> content."""
+
+    def __init__(
+        self,
+        module: Pretraining,
+        source: Languages,
+        held_out: HeldOut | None,
+        settings: Mapping[str, Mapping[str, Any]],
+        dtype: str = "float32",
+    ) -> None:
+        self.module: nn.Module = module
+        self._model, self._source, self._held_out = module.contrastive, source, held_out
+        self._settings, self._dtype = settings, dtype
+
+    def draw(self, step: int) -> Crops:
+        """See Task."""
+        return self._source.draw(step)
+
+    @torch.no_grad()
+    def judge(self) -> dict[str, Any]:
+        """Loss and accuracy in all; how many codewords are in use, in all and by language."""
+        if self._held_out is None:
+            return {}
+        model, crops = self._model, self._held_out.crops
+        totals = torch.zeros(3)
+        for language in crops.names:
+            batch = crops.fixed(language, self._held_out.count)
+            outcome = model(batch.samples, None, batch.mask, batch.distractors)
+            totals += torch.stack([outcome.contrastive, outcome.correct, outcome.masked]).float().cpu()
+        loss, correct, masked = totals.tolist()
+        used = usage(model, self._held_out.corpus, most=self._held_out.seconds)
+        return {
+            "contrastive": loss / masked,
+            "accuracy": correct / masked,
+            "perplexity": perplexity(sum(used.values(), start=0 * next(iter(used.values())))),
+            "languages": {language: perplexity(counts) for language, counts in used.items()},
+        }
+
+    def save(self, folder: Path) -> None:
+        """See Task; transformers' Wav2Vec2ForPreTraining loads it."""
+        pretrained.save(folder, self._model, self._settings, self._dtype)

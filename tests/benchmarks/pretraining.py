@@ -1,0 +1,263 @@
+"""Does pretraining help, and do other languages? Phoneme error rates after fine-tuning, as in the XLSR paper but small.
+
+    python -m tests.benchmarks.pretraining --out OUT --pretrain-minutes 60 --finetune-minutes 15
+
+For each of four languages a model of 6 M parameters learns to write phonemes (eSpeak NG's) by CTC, for the same time:
+from nothing; pretrained on the language's own recordings; pretrained on those of 58 languages. What is pretrained has
+had --pretrain-minutes in addition, the same for each. Everything else is alike: shape, rates, batches, seed. Judged is
+greedy decoding of the averaged weights on recordings of other speakers.
+
+Each part is kept in OUT, and a part that was interrupted goes on: the same command again does what is left. Compiling
+does not count as training. The table is printed as Markdown, and the last line on standard output is one JSON object.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.audio import SAMPLE_RATE, Seconds
+from engine.training import shapes, units
+from engine.training.codes import figure
+from engine.training.corpus import Corpus, Filter, open_corpus
+from engine.training.crops import needed
+from engine.training.ctc import CtcTask
+from engine.training.ctc_model import CtcModel, Losses
+from engine.training.distributed import World, half_precision
+from engine.training.judge import Judge
+from engine.training.languages import Languages, Masks
+from engine.training.loop import LoopOptions, train
+from engine.training.phonemes import phonemes
+from engine.training.pretrain import only
+from engine.training.pretrained import create, open_pretrained
+from engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
+from engine.training.regularization import Regularization
+from engine.training.spelling import Alphabet
+from engine.training.start import Start, from_checkpoint, from_nothing
+from engine.training.task import Batch, Task
+from engine.training.usage import usage
+
+SPEECH = Path(__file__).parents[3] / "shared" / "speech"
+CONFIG: dict[str, Any] = shapes.SHAPES["tiny"]
+PREPROCESSOR = shapes.preprocessor(CONFIG)
+NEVER = 1e9
+"""Minutes: judged at the end alone."""
+MULTILINGUAL = "multilingual"
+CONDITIONS = ("nothing", "monolingual", MULTILINGUAL)
+
+
+def main() -> None:
+    """Does what is left of the table, and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a folder for all parts")
+    parser.add_argument("--pretrain-minutes", type=float, default=60.0)
+    parser.add_argument("--finetune-minutes", type=float, default=15.0)
+    parser.add_argument("--languages", default="fi,ka,pt,tr", help="(default: %(default)s)")
+    parser.add_argument("--train", type=Path, default=SPEECH / "multilingual-train.jsonl")
+    parser.add_argument("--dev", type=Path, default=SPEECH / "multilingual-dev.jsonl")
+    parser.add_argument("--cache", type=Path, help="of decoded audio (default: in --out)")
+    parser.add_argument("--crops", type=int, default=16, help="of 3 s in a batch of pretraining (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=6, help="in a batch of fine-tuning (default: %(default)s)")
+    parser.add_argument("--longest", type=float, default=6.5, help="seconds of a row (default: %(default)s)")
+    parser.add_argument("--pretrain-rates", type=float, nargs=2, default=(1e-3, 2e-3), metavar=("ADAMW", "MUON"))
+    parser.add_argument("--finetune-rates", type=float, nargs=2, default=(1e-3, 2e-3), metavar=("ADAMW", "MUON"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    table = Table(parser.parse_args())
+    table.fill()
+    print(table.markdown())
+    print(json.dumps(table.json()))
+
+
+class Table:
+    """The parts, and what came out of them."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.world = args, World(args.device)
+        self.languages = args.languages.split(",")
+        cache, spoken = args.cache or args.out / "audio", Filter(transcribed=False, longest=120.0)
+        self.train = open_corpus([args.train], cache, filter=spoken)
+        self.dev = open_corpus([args.dev], cache, filter=spoken, quiet=True)
+        self.pretrained: dict[str, dict[str, Any]] = {}
+        self.rates: dict[tuple[str, str], dict[str, Any]] = {}
+        self.began = time.monotonic()
+
+    def fill(self) -> None:
+        """One part after another: the table fills language by language."""
+        self.pretrained[MULTILINGUAL] = self._pretrained(MULTILINGUAL, None)
+        for language in self.languages:
+            self.pretrained[language] = self._pretrained(f"monolingual-{language}", language)
+            for condition in CONDITIONS:
+                self.rates[language, condition] = self._fine_tuned(language, condition)
+        drawing = self.args.out / "codes.svg"
+        if not drawing.exists():
+            model, _ = open_pretrained(self.args.out / MULTILINGUAL / "model")
+            drawing.write_text(figure(usage(model.eval(), self.dev, least=20, most=180)), encoding="utf-8")
+
+    def _pretrained(self, name: str, language: str | None) -> dict[str, Any]:
+        out = self.args.out / name
+        return self._kept(out) or self._run(name, out, self._pretraining(language), self.args.pretrain_minutes)
+
+    def _fine_tuned(self, language: str, condition: str) -> dict[str, Any]:
+        name = f"{language} from {condition}"
+        out = self.args.out / name.replace(" ", "-")
+        return self._kept(out) or self._run(name, out, self._tuning(language, condition), self.args.finetune_minutes)
+
+    def _kept(self, out: Path) -> dict[str, Any] | None:
+        path = out / "result.json"
+        return dict(json.loads(path.read_text())) if path.exists() else None
+
+    def _run(self, name: str, out: Path, task: Task, minutes: float) -> dict[str, Any]:
+        """Trains, and keeps what the last lines of the log say."""
+        print(f"[{(time.monotonic() - self.began) / 60:.1f} min] {name}, {minutes:g} min", flush=True)
+        adamw, muon = self.args.pretrain_rates if isinstance(task, PretrainTask) else self.args.finetune_rates
+        options = LoopOptions(
+            minutes=minutes, adamw=adamw, muon=muon or None, seed=self.args.seed, log_every=25, judge_every=NEVER
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        warm(task, self.world)
+        train(task, options, out, self.world)
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        dev = next(line["dev"] for line in reversed(lines) if "dev" in line)
+        last = next(line for line in reversed(lines) if "hours" in line)
+        result = {"dev": dev, **{key: last[key] for key in ("step", "hours", "loss")}}
+        (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        return result
+
+    # ---- tasks
+
+    def _pretraining(self, language: str | None) -> PretrainTask:
+        torch.manual_seed(self.args.seed)
+        model = create(CONFIG, PREPROCESSOR)
+        corpora = [c if language is None else only(c, [language]) for c in (self.train, self.dev)]
+        crops = [
+            Languages(c, model.wav2vec2.grid, self.world.device, Masks(), batch=self.args.crops, seed=self.args.seed)
+            for c in corpora
+        ]
+        held_out = HeldOut(corpora[1], crops[1], count=1 if language is None else 8)
+        settings = {"config.json": CONFIG, "preprocessor_config.json": PREPROCESSOR}
+        return PretrainTask(Pretraining(model, Temperature()), crops[0], held_out, settings)
+
+    def _tuning(self, language: str, condition: str) -> CtcTask:
+        spoken, dev = (in_phonemes(only(corpus, [language])) for corpus in (self.train, self.dev))
+        vocabulary = units.phonemes(spoken.texts)
+        start: Start
+        if condition == "nothing":
+            start = from_nothing(CONFIG, PREPROCESSOR, vocabulary, self.args.seed)
+        else:
+            folder = condition if condition == MULTILINGUAL else f"{condition}-{language}"
+            start = from_checkpoint(self.args.out / folder / "model", vocabulary, seed=self.args.seed)
+        left_out = Regularization.read(start.config)
+        model = CtcModel(start.encoder, start.masked, vocabulary.blank, regularization=left_out, losses=Losses())
+        source = Rows(spoken, Alphabet(vocabulary), start, self.args, self.world.device)
+        return CtcTask(start, model, source, Judge(dev, vocabulary, per_corpus=None), "float16")
+
+    # ---- what is said
+
+    def markdown(self) -> str:
+        """The table, and its conditions."""
+        lines = [
+            "| phoneme error rate (%) | phonemes in dev | from nothing | monolingual | multilingual |",
+            "|---|---|---|---|---|",
+        ]
+        for language in self.languages:
+            said = sum(len(text.split()) for text in in_phonemes(only(self.dev, [language])).texts)
+            lines.append(
+                f"| {language} | {said} | " + " | ".join(f"{self._rate(language, c):.1f}" for c in CONDITIONS) + " |"
+            )
+        means = (np.mean([self._rate(language, c) for language in self.languages]) for c in CONDITIONS)
+        lines.append("| mean | | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
+        lines += ["", "| pretrained on | hours heard | steps | accuracy | codewords in use |", "|---|---|---|---|---|"]
+        for name, result in self.pretrained.items():
+            dev = result["dev"]
+            figures = f"{result['hours']:.1f} | {result['step']} | {dev['accuracy']:.1%} | {dev['perplexity']:.0f}"
+            lines.append(f"| {name} | {figures} |")
+        args, tuned = self.args, list(self.rates.values())
+        heard = np.mean([60 * result["hours"] for result in tuned])
+        return "\n".join(
+            [
+                *lines,
+                "",
+                f"{args.pretrain_minutes:g} minutes of pretraining, {args.finetune_minutes:g} of fine-tuning "
+                f"({np.mean([result['step'] for result in tuned]):.0f} steps, {heard:.0f} minutes of audio) on "
+                f"{torch.get_num_threads()} threads of {self.world.device}; seed {args.seed}.",
+            ]
+        )
+
+    def _rate(self, language: str, condition: str) -> float:
+        """Phonemes are a phoneme vocabulary's words."""
+        return float(self.rates[language, condition]["dev"]["pooled"]["wer"])
+
+    def json(self) -> dict[str, Any]:
+        """All results."""
+        rates = {f"{language} {condition}": result for (language, condition), result in self.rates.items()}
+        options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self.args).items()}
+        return {"options": options, "pretrained": self.pretrained, "fine-tuned": rates}
+
+
+class Rows:
+    """Whole utterances, padded to one length for all languages, so that there is one thing to compile; a Source."""
+
+    def __init__(
+        self, corpus: Corpus, alphabet: Alphabet, start: Start, args: argparse.Namespace, device: torch.device
+    ) -> None:
+        grid = start.encoder.grid
+        self.size, self.count, self.seed, self.device = samples(args.longest), args.rows, args.seed, device
+        targets = [np.array(alphabet.ids(text), np.int64) for text in corpus.texts]
+        fit = [
+            length <= self.size and 0 < needed(ids) <= grid.frames(length)
+            for ids, length in zip(targets, corpus.lengths.tolist(), strict=True)
+        ]
+        self.corpus, self.targets = corpus.select(fit), [ids for ids, good in zip(targets, fit, strict=True) if good]
+
+    def draw(self, step: int) -> Batch:
+        """See Source: all utterances before any comes again."""
+        first = step * self.count
+        chosen = [self._order(k // len(self.corpus))[k % len(self.corpus)] for k in range(first, first + self.count)]
+        rows = np.zeros((self.count, self.size), np.float32)
+        for row, n in zip(rows, chosen, strict=True):
+            pcm = self.corpus.pcm(n)
+            row[: len(pcm)] = pcm / np.float32(32768)
+        ids = [self.targets[n] for n in chosen]
+        return Batch(
+            torch.from_numpy(rows).to(self.device),
+            torch.from_numpy(self.corpus.lengths[chosen]),
+            torch.from_numpy(np.concatenate(ids)).to(self.device),
+            torch.tensor([len(each) for each in ids]),
+        )
+
+    def _order(self, epoch: int) -> Sequence[int]:
+        order: list[int] = np.random.default_rng((self.seed, epoch)).permutation(len(self.corpus)).tolist()
+        return order
+
+
+def samples(seconds: Seconds) -> int:
+    """To the nearest."""
+    return round(seconds * SAMPLE_RATE)
+
+
+def in_phonemes(corpus: Corpus) -> Corpus:
+    """Texts become phonemes with spaces between; recordings in which nothing is said are left out."""
+    said = [
+        " ".join(phone for word in phonemes(row.text or "", row.lang or "") for phone in word) for row in corpus.rows
+    ]
+    return corpus.with_texts(said).select([bool(text) for text in said])
+
+
+def warm(task: Task, world: World) -> None:
+    """A step whose gradients are thrown away: what has to be compiled is, before the clock runs."""
+    task.module.to(world.device).train()
+    torch.set_float32_matmul_precision("high")
+    with torch.autocast(world.device.type, torch.bfloat16, enabled=half_precision(world.device)):
+        loss, _ = task.module(task.draw(0), 0.0)
+    loss.backward()
+    task.module.zero_grad()
+
+
+if __name__ == "__main__":
+    main()

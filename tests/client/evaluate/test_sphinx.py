@@ -1,0 +1,29 @@
+"""PocketSphinx beside ours."""
+
+import numpy as np
+import pytest
+
+from client.evaluate.manifest import Choice, load
+from client.evaluate.playback import recording
+from client.evaluate.sphinx import pocketsphinx
+from client.evaluate.tally import errors
+from engine.text import normalize
+from tests.helpers import noise, shared, silence
+
+pytest.importorskip("pocketsphinx")
+
+
+def test_it_hears_nothing_in_nothing() -> None:
+    heard = pocketsphinx()
+    assert heard([]) == heard([silence(0)]) == heard([silence(0.01)]) == ""
+
+
+def test_it_hears_speech_and_forgets_what_was_before() -> None:
+    *_, clip = load([shared("speech") / "long.jsonl"], Choice(limit=4))
+    pcm = recording(clip)
+    heard = pocketsphinx()
+    alone = heard([pcm])
+    wrong, said = errors(normalize(clip.reference).split(), normalize(alone).split())
+    assert said > 4 and wrong / said < 0.5
+    loud = noise(16_000, np.random.default_rng(0), 3000.0)
+    assert heard([loud, pcm]) == f"{heard([loud])} {alone}".strip()

@@ -1,0 +1,245 @@
+"""Batches: shapes, what is in them, and that they are a function of seed, rank and step."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.audio import SAMPLE_RATE, FrameGrid
+from engine.errors import ConfigError
+from engine.training.augment import Augmentation
+from engine.training.corpus import Corpus
+from engine.training.crops import Crops, Mixed, Utterances, ladder, needed, play, shares
+from engine.training.labels import UNKNOWN, Plan
+from engine.training.rooms import LENGTH
+from engine.training.task import Batch
+from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, corpus, ids, spelled
+
+GRID = FrameGrid(320, 400)
+CPU = torch.device("cpu")
+
+
+def material() -> Corpus:
+    texts = ["ABC DEF", "GHI", "JKL M", "NO"]
+    return corpus([(text, spelled(text)) for text in texts], names=["x", "x", "y", "y"])
+
+
+def augmentation(factor: float = 1.0) -> Augmentation:
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.randint(-9000, 9000, (300_000,), generator=generator, dtype=torch.int16)
+    return Augmentation(noise, torch.zeros(1, LENGTH).index_fill_(1, torch.tensor([3]), 1.0), factor=factor)
+
+
+def crops(**options: Any) -> Crops:
+    usual: dict[str, Any] = {"seconds": 3.0, "frames": (20, 50), "delay": 2}
+    return Crops(material(), VOCABULARY, GRID, CPU, **(usual | options))
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return all(
+        torch.equal(x, y) if isinstance(x, torch.Tensor) else x is y
+        for x, y in ((getattr(a, name), getattr(b, name)) for name in Batch.__dataclass_fields__)
+    )
+
+
+def texts(batch: Batch) -> list[str]:
+    rows = torch.split(batch.targets, batch.target_lengths.tolist())
+    return ["".join(SYMBOLS[id] for id in row) for row in rows]
+
+
+# ---- crops
+
+
+@pytest.mark.parametrize("augment", [None, augmentation()])
+def test_shapes(augment: Augmentation | None) -> None:
+    source = crops(augment=augment)
+    assert source.phones == ("SIL", *"ABCDEFGHIJKLMNO")
+    seen = set()
+    for step in range(12):
+        batch = source.draw(step)
+        rows, samples = batch.samples.shape
+        frames = GRID.frames(samples)
+        assert batch.symbols is not None and batch.phones is not None
+        assert batch.symbols.shape == batch.phones.shape == (rows, frames)
+        assert batch.lengths is None
+        assert rows == round(3.0 * SAMPLE_RATE / 320 / frames)
+        assert samples == GRID.span(0, frames)[1]
+        assert (batch.samples.dtype, batch.symbols.dtype, batch.targets.dtype) == (torch.float32, *[torch.int64] * 2)
+        assert batch.target_lengths.shape == (rows,)
+        assert batch.target_lengths.sum() == len(batch.targets)
+        assert torch.isfinite(batch.samples).all() and batch.samples.abs().max() < 1
+        assert (batch.phones[:, :2] == UNKNOWN).all()  # said before the crop began
+        assert (batch.phones[:, 2:] >= 0).all()
+        seen.add(frames)
+    assert seen == {20, 50}
+
+
+@pytest.mark.parametrize("augment", [None, augmentation()])
+def test_a_batch_is_a_function_of_seed_rank_and_step(augment: Augmentation | None) -> None:
+    batch = crops(seed=1, rank=2, augment=augment).draw(7)
+    source = crops(seed=1, rank=2, augment=augment)
+    source.draw(3)
+    assert same(source.draw(7), batch)
+    for other in (crops(seed=2, rank=2), crops(seed=1, rank=3), source):
+        assert not same(other.draw(8 if other is source else 7), batch)
+    for step in range(5):  # all ranks have crops of one length
+        assert crops(seed=1, rank=5).draw(step).samples.shape == source.draw(step).samples.shape
+
+
+def test_without_augmentation_crops_are_as_recorded() -> None:
+    whole = material()
+    source = crops(frames=(20,), odds=(1.0,), seconds=4.0)
+    recorded = np.concatenate([whole.pcm(n) for n in range(len(whole))])
+    windows = np.lib.stride_tricks.sliding_window_view(recorded, 40)
+    for row in source.draw(0).samples:
+        start = np.rint(row[:40].numpy() * 32768).astype(np.int16)
+        assert (windows == start).all(axis=1).any()
+
+
+def test_weights() -> None:
+    whole = material()
+    hours = shares(whole, None)
+    assert sum(hours.values()) == pytest.approx(1)
+    lengths = whole.lengths
+    assert hours["x"] / hours["y"] == pytest.approx(np.sqrt((lengths[0] + lengths[1]) / (lengths[2] + lengths[3])))
+    assert shares(whole, {"x": 3, "y": 1}) == {"x": 0.75, "y": 0.25}
+    with pytest.raises(ConfigError, match="weights: there is no corpus z; there are x, y"):
+        crops(weights={"z": 1.0})
+    with pytest.raises(ConfigError, match="must not be negative, and not all 0"):
+        crops(weights={"x": 0.0, "y": 0.0})
+    heard = Counter("".join(t for step in range(20) for t in texts(crops(weights={"x": 0.0, "y": 1.0}).draw(step))))
+    assert set(heard) == set("JKLMNO|")
+
+
+def test_empty_crops_and_pauses() -> None:
+    """Some say nothing, and have sound all the same; some have a pause, longer than the recordings have any."""
+    source = crops(augment=augmentation(), seconds=60.0, frames=(100,), odds=(1.0,))
+    batch = source.draw(0)
+    assert batch.symbols is not None and batch.phones is not None
+    empty = (batch.target_lengths == 0) & (batch.phones[:, 2:] == 0).all(1)
+    assert 0 < empty.sum() < len(empty) / 4
+    assert (batch.samples[empty].abs().amax(1) > 0.01).all()
+    rng = np.random.default_rng(0)
+    plan = source.plan(rng, 100, GRID.span(0, 100)[1])
+    within = (plan.source < 0) & (plan.length < plan.width)
+    assert within.any()
+    assert (plan.length[within] <= 2 * SAMPLE_RATE).all()
+    ends = np.flatnonzero(np.diff(plan.row, append=-1))
+    assert ((plan.begin + plan.length)[ends] == plan.width).all()
+    assert (plan.begin[1:] == np.where(np.diff(plan.row), 0, (plan.begin + plan.length)[:-1])).all()
+    assert not (crops().plan(rng, 100, 9000).source < 0).any()
+
+
+def test_pieces_lie_in_recordings() -> None:
+    whole = material()
+    plan = crops(augment=augmentation()).plan(np.random.default_rng(1), 200, 20_000)
+    ends = set(whole.spans[:, 1].tolist())
+    starts = set(whole.spans[:, 0].tolist())
+    for source, begin, length in zip(plan.source, plan.begin, plan.length, strict=True):
+        if source >= 0:
+            first, end = next((a, b) for a, b in whole.spans if a <= source < b)
+            assert source + length <= end
+            assert begin == 0 or source in starts
+            assert begin + length == plan.width or int(source + length) in ends
+            assert first <= source
+
+
+def test_aligned_by_a_model() -> None:
+    """Letters are known in each frame, phones are not."""
+    whole = corpus([("ABC", aligned(("ABC", 5, [("A", 9), ("B", 9), ("C", 9)]), letters=True))])
+    source = Crops(whole, VOCABULARY, GRID, CPU, seconds=3.0)
+    batch = source.draw(0)
+    assert (source.phones, batch.phones) == ((), None)
+    assert batch.symbols is not None and (batch.symbols > 0).any()
+
+
+def test_no_alignment() -> None:
+    plain = corpus([("A", None)])
+    with pytest.raises(ConfigError, match="crops need alignments, and no recording has one; `earshot train align`"):
+        Crops(plain, VOCABULARY, GRID, CPU)
+
+
+# ---- playing
+
+
+@given(st.floats(0.7, 1.4), st.integers(1, 3000))
+def test_speed_is_interpolation(factor: float, length: int) -> None:
+    samples = torch.arange(0, 30_000, 7, dtype=torch.int16)
+    width = int(length * factor) + 3
+    zero, all = np.zeros(1, np.int64), np.array([min(width, len(samples))])
+    plan = Plan(source=zero, row=zero, begin=zero, length=all, factor=np.array([factor]), width=width)
+    heard = play(plan, samples, length)[0].numpy() * 32768
+    at = np.arange(length) * np.float32(factor)
+    inside = at < len(samples) - 1
+    assert heard[inside] == pytest.approx(7 * at[inside], abs=0.05)
+
+
+# ---- whole utterances
+
+
+@pytest.mark.parametrize("augment", [None, augmentation()])
+def test_utterances_are_whole(augment: Augmentation | None) -> None:
+    whole = material()
+    source = Utterances(whole, VOCABULARY, GRID, CPU, seconds=4.0, lengths=2, augment=augment)
+    known = {f"{text.replace(' ', '|')}|": n for n, text in enumerate(whole.texts)}
+    seen = Counter[str]()
+    for step in range(30):
+        batch = source.draw(step)
+        samples = batch.samples.shape[1]
+        assert (batch.symbols, batch.phones) == (None, None)
+        assert batch.lengths is not None and batch.lengths.dtype == torch.int64
+        assert GRID.span(0, GRID.frames(samples))[1] == samples
+        for row, length, text in zip(batch.samples, batch.lengths.tolist(), texts(batch), strict=True):
+            recorded = len(whole.pcm(known[text]))
+            assert length <= samples
+            assert recorded / 1.14 - 1 <= length <= recorded / 0.88 + 1
+            if augment is None:
+                assert length == recorded
+                assert np.array_equal(row[:length].numpy() * 32768, whole.pcm(known[text]))
+            assert not row[length:].any()
+            seen[text] += 1
+    assert seen.keys() == known.keys()
+    assert same(source.draw(4), source.draw(4))
+
+
+def test_utterances_that_can_not_be_written() -> None:
+    """No known letter; more letters than frames."""
+    short = corpus([("12", None), ("ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 3, None), ("AB", None)])
+    source = Utterances(short, VOCABULARY, GRID, CPU, seconds=2.0)
+    assert set(texts(source.draw(0))) == {"AB|"}
+    with pytest.raises(ConfigError, match="no recording has a text that could be written in its time"):
+        Utterances(short.select([True, True, False]), VOCABULARY, GRID, CPU)
+
+
+def test_frames_needed() -> None:
+    assert needed(np.array(ids("HELLO"))) == 6
+    assert needed(np.array(ids("AAA"))) == 5
+    assert needed(np.array([], np.int64)) == 0
+
+
+@given(st.lists(st.integers(400, 100_000), min_size=1, max_size=60), st.integers(1, 4))
+def test_a_ladder_holds_all_with_little_padding(lengths: list[int], rungs: int) -> None:
+    found = ladder(np.array(lengths), GRID, rungs)
+    assert 1 <= len(found) <= rungs
+    assert max(lengths) <= found[-1] < max(lengths) + 2 * GRID.hop
+    chosen = found[np.searchsorted(found, lengths)]
+    assert (chosen >= lengths).all()
+    ordered = np.sort(lengths)
+    even = ordered[[-(-len(ordered) * (n + 1) // rungs) - 1 for n in range(rungs)]]  # as many in each
+    assert chosen.sum() <= even[np.searchsorted(even, lengths)].sum() + 2 * GRID.hop * len(lengths)
+
+
+# ---- mixtures
+
+
+def test_mixed() -> None:
+    one, other = crops(), Utterances(material(), VOCABULARY, GRID, CPU, seconds=3.0)
+    mixed = Mixed([(one, 3.0), (other, 1.0)], seed=4)
+    kinds = [mixed.draw(step).lengths is None for step in range(60)]
+    assert 35 <= sum(kinds) <= 55
+    for step in range(6):
+        assert same(mixed.draw(step), (one if kinds[step] else other).draw(step))

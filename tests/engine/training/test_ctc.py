@@ -1,0 +1,331 @@
+"""`earshot train ctc`: it learns, what it writes is served, checkpoints are fine-tuned, errors are one line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForPreTraining
+
+from engine.checkpoint import load_checkpoint
+from engine.runner import load_runner
+from engine.training import state
+from engine.training.__main__ import main
+from engine.training.compiling import compile_encoder, works
+from engine.training.ctc_model import Losses, by_frame, cross_entropy, ctc
+from engine.training.distributed import World
+from engine.training.loop import LoopOptions, train
+from engine.training.regularization import Regularization
+from engine.training.task import Batch
+from tests.engine.test_wav2vec2 import difference
+from tests.engine.training import tones
+from tests.engine.training.test_regularization import RATES
+
+QUICK = ["--steps", "3", "--eager", "--precision", "fp32", "--device", "cpu", "--augment", "0", "--seconds", "2"]
+SMALL = ["--shape", "tiny-en", "--width", "64", "--depth", "2", "--inner", "32"]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tones as recordings with texts; dev.jsonl beside it has other texts, in two folds."""
+    folder = tmp_path_factory.mktemp("tones")
+    for name, texts in (("all", tones.TEXTS), ("dev", ("BAD CAB", "ABBA", "DAB A", "CAD"))):
+        rows = []
+        for n, text in enumerate(texts):
+            soundfile.write(folder / f"{name}{n}.wav", tones.say(text), 16000)
+            corpus = ("even", "odd")[n % 2]
+            rows.append({"audio": f"{name}{n}.wav", "text": text.lower(), "corpus": corpus, "fold": n % 2})
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "all.jsonl"
+
+
+@pytest.fixture
+def command(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs the command on the tones, all dev; returns what it says."""
+
+    def run(*args: str | Path) -> str:
+        given = ["ctc", str(manifest), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+        main([*given, *QUICK, *map(str, args)])
+        return capsys.readouterr().err
+
+    return run
+
+
+def failure(command: Callable[..., str], capsys: pytest.CaptureFixture[str], *args: str | Path, status: int = 1) -> str:
+    """The last line of a command that fails."""
+    with pytest.raises(SystemExit) as ended:
+        command(*args)
+    assert ended.value.code == status
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_it_learns_what_the_tones_say(tmp_path: Path) -> None:
+    state.begin(tmp_path, {})
+    options = LoopOptions(steps=180, muon=1e-2, adamw=1e-2, average=0.9, half=False)
+    train(tones.task(losses=Losses(last_stage=True)), options, tmp_path, World("cpu"))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["dev"]["pooled"] == {"wer": 0.0, "cer": 0.0}
+    runner = load_runner(tmp_path / "model")
+    for text in tones.TEXTS:
+        log_probs = runner.run([tones.say(text, seed=9)])[0]
+        assert runner.info.vocabulary.text(log_probs.argmax(-1).tolist()) == text
+
+
+def test_from_nothing_to_a_model_that_transformers_and_the_engine_load(
+    command: Callable[..., str], manifest: Path, tmp_path: Path
+) -> None:
+    dev = manifest.parent / "dev.jsonl"
+    said = command(*SMALL, "--dev", dev, "--fold", "1", "--dtype", "float32")
+    assert "goes on" not in said
+    assert "done" in said
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert set(lines[-1]["dev"]) == {"pooled", "score"}  # one corpus only is in that fold
+    assert {"ctc", "loss", "norm", "rate", "hours", "times_real_time"} <= lines[-2].keys()
+    for name in ("model", "best"):
+        checkpoint = load_checkpoint(tmp_path / "out" / name)
+        assert checkpoint.vocabulary.symbols[4] == "|"
+        assert set(checkpoint.vocabulary.symbols[5:]) == set("ABCD")
+        _, info = AutoModelForCTC.from_pretrained(tmp_path / "out" / name, output_loading_info=True)
+        assert not info["missing_keys"] | info["unexpected_keys"]
+    assert "the schedule is done" in command(*SMALL, "--dev", dev)  # what it is judged on may change
+
+
+def pretrained(folder: Path) -> Path:
+    """A tiny wav2vec 2.0 as it comes from pretraining: no head, no vocabulary."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        **{**tones.WAV2VEC2, "num_codevectors_per_group": 8, "codevector_dim": 16, "proj_codevector_dim": 16}
+    )
+    Wav2Vec2ForPreTraining(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": True, "sampling_rate": 16000})
+    )
+    return folder
+
+
+def test_a_pretrained_checkpoint_gets_a_head(command: Callable[..., str], tmp_path: Path) -> None:
+    folder = pretrained(tmp_path / "pretrained")
+    command(
+        "--from",
+        folder,
+        "--layerdrop",
+        "0.3",
+        "--freeze-body",
+        "0.5",
+        "--dtype",
+        "float32",
+        "--mask-feature-prob",
+        "0.1",
+    )
+    out = load_checkpoint(tmp_path / "out" / "model").encoder.state_dict()
+    theirs = Wav2Vec2ForPreTraining.from_pretrained(folder).wav2vec2.state_dict()
+    convolution = out["feature_extractor.conv_layers.1.conv.weight"].permute(2, 1, 0)
+    assert torch.equal(convolution, theirs["feature_extractor.conv_layers.1.conv.weight"])  # frozen
+    assert not torch.equal(
+        out["encoder.layers.0.attention.out_proj.weight"], theirs["encoder.layers.0.attention.out_proj.weight"]
+    )
+    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
+    assert config["architectures"] == ["Wav2Vec2ForCTC"]
+    assert (config["layerdrop"], config["mask_feature_prob"], config["vocab_size"]) == (0.3, 0.1, 9)
+    command(
+        "--from", tmp_path / "out" / "model", "--out", tmp_path / "more", "--dtype", "float32"
+    )  # its own head is kept
+    more = load_checkpoint(tmp_path / "more" / "model")
+    assert more.vocabulary == load_checkpoint(tmp_path / "out" / "model").vocabulary
+
+
+def test_another_script_and_thousands_of_symbols(manifest: Path, tmp_path: Path) -> None:
+    texts = ["".join(chr(0x4E00 + 2 * n + k) for k in range(2)) for n in range(3000)]
+    rows = [{"audio": str(manifest.parent / f"all{n % 4}.wav"), "text": text} for n, text in enumerate(texts)]
+    (tmp_path / "zh.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["ctc", str(tmp_path / "zh.jsonl"), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    main([*given, *QUICK, *SMALL, "--unknown", "drop"])
+    checkpoint = load_checkpoint(tmp_path / "out" / "model")
+    assert checkpoint.vocabulary.size == 5000
+    assert "一" in checkpoint.vocabulary.symbols
+
+
+def test_settings_may_not_change_but_for_some(command: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    command(*SMALL)
+    line = failure(command, capsys, *SMALL, "--seed", "1", "--adamw", "1e-3")
+    assert "other settings: adamw was not set, not 0.001, seed was 0, not 1; give the same ones" in line
+    assert "done" in command(*SMALL, "--steps", "5", "--stop-after", "9", "--keep-every", "1", "--dtype", "float32")
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        ([], "give one of --from, --config and --shape"),
+        (["--from", "nowhere"], "there is no folder nowhere"),
+        (["--shape", "tiny-en", "--width", "65"], "--width 65 is not a multiple of 64"),
+        (["--config", "nowhere/config.json"], "nowhere has no config.json"),
+        ([*SMALL, "--vocabulary", "keep"], "no vocabulary to keep"),
+        ([*SMALL, "--vocabulary", "nowhere.json"], "has no nowhere.json"),
+        ([*SMALL, "--mix", "0.5"], "no alignment, so --mix must be 1"),
+        ([*SMALL, "--warmup", "0.7", "--hold", "0.5"], "warm-up 0.7 and hold 0.5"),
+        ([*SMALL, "--layerdrop", "1.5"], "layerdrop is 1.5"),
+        ([*SMALL, "--mask-time-length", "0"], "mask_time_length is 0"),
+        ([*SMALL, "--weight", "none=2"], "no corpus none"),
+        ([*SMALL, "--device", "tpu"], "'tpu'"),
+        ([*SMALL, "--dev", "nowhere.jsonl"], "nowhere.jsonl"),
+        ([*SMALL, "--average", "1"], "average is 1"),
+    ],
+)
+def test_bad_input_is_named_in_a_line(
+    command: Callable[..., str], capsys: pytest.CaptureFixture[str], args: list[str], wanted: str
+) -> None:
+    line = failure(command, capsys, *args)
+    assert line.startswith("earshot: ")
+    assert wanted in line
+
+
+@pytest.mark.parametrize(
+    "args", [["--minutes", "0"], ["--mix", "2"], ["--weight", "kathleen"], ["--nonsense"], ["--seed", "-1"]]
+)
+def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
+    assert "error: " in failure(command, capsys, *SMALL, *args, status=2)
+
+
+def test_symbols_that_the_vocabulary_lacks(
+    command: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "symbols.txt").write_text("A\nB\n")
+    line = failure(command, capsys, *SMALL, "--vocabulary", tmp_path / "symbols.txt")
+    assert "lacks 2 symbols of the texts, which occur 9 times: " in line
+    assert '"C" (' in line
+    assert "left away" in command(
+        *SMALL, "--vocabulary", tmp_path / "symbols.txt", "--unknown", "drop", "--out", tmp_path / "o"
+    )
+
+
+def test_a_damaged_state_is_said(
+    command: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command(*SMALL)
+    (tmp_path / "out" / "state.pt").write_bytes(b"PK nonsense")
+    assert "state.pt is damaged" in failure(command, capsys, *SMALL)
+    torch.save({"model": {}}, tmp_path / "out" / "state.pt")
+    assert "is no state of a run: it lacks average" in failure(command, capsys, *SMALL)
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.training", "ctc", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--stop-after" in done.stdout
+    assert "goes on where it was" in done.stdout
+
+
+# ---- losses
+
+
+def batch(targets: list[list[int]], **others: Any) -> Batch:
+    flat = torch.tensor([id for ids in targets for id in ids], dtype=torch.int64)
+    return Batch(torch.zeros(len(targets), 1), None, flat, torch.tensor([len(ids) for ids in targets]), **others)
+
+
+def test_targets_that_do_not_fit_poison_nothing() -> None:
+    logits = torch.randn(3, 5, 4, requires_grad=True)
+    frames = torch.tensor([5, 2, 5])
+    fitting = ctc(logits, batch([[1, 2], [], [3]]), frames, blank=0)
+    total = ctc(logits, batch([[1, 2], [1, 1, 1], [3]]), frames, blank=0)
+    assert total < fitting
+    total.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[1].abs().sum() == 0
+
+
+def test_ctc_is_a_sum_over_all_paths() -> None:
+    """Two frames, one letter: AA, A-, -A."""
+    logits = torch.randn(1, 2, 3)
+    p = logits.softmax(-1)[0]
+    wanted = p[0, 1] * p[1, 1] + p[0, 1] * p[1, 0] + p[0, 0] * p[1, 1]
+    torch.testing.assert_close(ctc(logits, batch([[1]]), torch.tensor([2]), blank=0), -wanted.log() / 2)
+
+
+def test_unknown_frames_do_not_count() -> None:
+    logits = torch.randn(2, 3, 4)
+    labels = torch.tensor([[1, -100, 0], [-100, -100, 2]])
+    each = -logits.log_softmax(-1)
+    wanted = (each[0, 0, 1] + 0.35 * each[0, 2, 0] + each[1, 2, 2]) / 3
+    torch.testing.assert_close(by_frame(logits, labels, 0, 0.35), wanted)
+    torch.testing.assert_close(cross_entropy(logits, labels), (each[0, 0, 1] + each[0, 2, 0] + each[1, 2, 2]) / 3)
+    nothing = torch.full((2, 3), -100)
+    assert float(cross_entropy(logits, nothing)) == float(by_frame(logits, nothing, 0, 0.35)) == 0
+
+
+def test_frames_come_first_and_ctc_later() -> None:
+    losses = Losses()
+    assert losses.at(0) == (0, 1)
+    assert losses.at(0.17) == pytest.approx((0.5, 0.928))
+    assert losses.at(0.5) == pytest.approx((1, 0.1))
+    assert replace(losses, last_stage=True).at(0) == (1, 0.1)
+
+
+@pytest.mark.parametrize("config", [tones.CONFIG, tones.WAV2VEC2], ids=["wav2vec2-bert", "wav2vec2"])
+def test_padding_and_company_make_no_difference_to_what_is_learned(config: dict[str, Any]) -> None:
+    quiet = {name: 0.0 for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "mask_time_prob")}
+    task = tones.task({**config, **quiet, "layerdrop": 0.0, "final_dropout": 0.0, "conformer_conv_dropout": 0.0})
+    losses = Losses(last_stage=True)
+    task.model.losses = losses
+    together = task.draw(0)
+    assert together.lengths is not None
+    loss, _ = task.module(together, 1.0)
+    garbage = together.samples.clone()
+    for row, length in enumerate(together.lengths.tolist()):
+        garbage[row, length:] = np.nan
+    again, _ = task.module(replace(together, samples=garbage), 1.0)
+    torch.testing.assert_close(again, loss)
+    total = frames = 0.0
+    at = 0
+    for row, (length, count) in enumerate(
+        zip(together.lengths.tolist(), together.target_lengths.tolist(), strict=True)
+    ):
+        alone = Batch(
+            together.samples[row : row + 1, :length],
+            None,
+            together.targets[at : at + count],
+            together.target_lengths[row : row + 1],
+        )
+        n = task.start.encoder.grid.frames(length)
+        total += task.module(alone, 1.0)[0].item() * n
+        frames += n
+        at += count
+    assert total / frames == pytest.approx(loss.item(), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler itself
+@pytest.mark.parametrize("config", [tones.CONFIG, tones.WAV2VEC2], ids=["wav2vec2-bert", "wav2vec2"])
+def test_compiled_is_eager(config: dict[str, Any]) -> None:
+    """Loss and gradients, in bfloat16 as it is trained; dropout and layer drop compile, too."""
+    task = tones.task({**config, "mask_time_prob": 0.3, "layerdrop": 0.0, "hidden_dropout": 0.0})
+    batch = task.draw(0)
+    found = []
+    for eager in (True, False):
+        compile_encoder(task.start.encoder, eager)
+        Regularization.read({**config, **dict.fromkeys(RATES, 0.0), "layerdrop": 0.0}).apply(task.start.encoder)
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, _ = task.module(batch, 1.0)
+        loss.backward()
+        found.append((loss.detach(), {n: p.grad for n, p in task.module.named_parameters() if p.grad is not None}))
+        task.module.zero_grad()
+    assert works()
+    (loss, gradients), (other, others) = found
+    torch.testing.assert_close(loss, other, rtol=0.01, atol=0.0)
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        assert difference(others[name], gradient) < 0.1, name
+    Regularization.read({**config, "layerdrop": 0.5, "hidden_dropout": 0.1, "attention_dropout": 0.1}).apply(
+        task.start.encoder
+    )
+    assert task.module(batch, 1.0)[0].isfinite()

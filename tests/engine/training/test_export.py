@@ -1,0 +1,133 @@
+"""What is exported loads in transformers and in the engine, with the same logits, for each family and variant."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCTC, AutoTokenizer, SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
+
+from engine.checkpoint import FAMILIES, load_checkpoint, load_weights
+from engine.errors import ConfigError
+from engine.layers import Encoder
+from engine.training.export import save, to_checkpoint
+from tests.engine.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
+from tests.engine.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
+from tests.engine.test_wav2vec2_bert import PARTS as PARTS_OF_BERT
+from tests.engine.test_wav2vec2_bert import SMALL as SMALL_BERT
+
+VOCAB = {"<pad>": 0, "|": 1, **{chr(65 + i): 2 + i for i in range(15)}}
+TOKENIZER: dict[str, dict[str, Any]] = {
+    "vocab.json": VOCAB,
+    "tokenizer_config.json": {"tokenizer_class": "Wav2Vec2CTCTokenizer", "bos_token": None, "eos_token": None}
+    | {"unk_token": "|", "pad_token": "<pad>", "word_delimiter_token": "|"},
+}
+BERT = {"model_type": "wav2vec2-bert", "architectures": ["Wav2Vec2BertForCTC"], **SMALL_BERT}
+PLAIN = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"], **SMALL}
+CONFIGS = [
+    *({**PLAIN, **parts} for parts in [*PARTS_OF_WAV2VEC2, *OTHERS]),
+    *({**BERT, **parts} for parts in PARTS_OF_BERT if not parts["use_intermediate_ffn_before_adapter"]),
+]
+
+
+def preprocessor(config: dict[str, Any]) -> dict[str, Any]:
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True) if config["model_type"] == "wav2vec2" else None
+    settings: dict[str, Any] = (extractor or SeamlessM4TFeatureExtractor()).to_dict()
+    return settings
+
+
+def random_encoder(config: dict[str, Any]) -> Encoder:
+    """All weights drawn, biases and norms too."""
+    torch.manual_seed(1)
+    encoder = FAMILIES[config["model_type"]](config, preprocessor(config)).eval()
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            norm = name.endswith("weight") and parameter.ndim == 1
+            parameter.copy_(torch.randn_like(parameter) * 0.1 + norm)
+    return encoder
+
+
+@torch.inference_mode()
+def their_log_probs(folder: Path, samples: Tensor) -> Tensor:
+    theirs, info = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert not info["mismatched_keys"]
+    kind = json.loads((folder / "preprocessor_config.json").read_text())["feature_extractor_type"]
+    extractor = {"Wav2Vec2FeatureExtractor": Wav2Vec2FeatureExtractor}.get(kind, SeamlessM4TFeatureExtractor)
+    inputs = extractor.from_pretrained(folder)(samples.numpy(), sampling_rate=16000, return_tensors="pt")
+    log_probs: Tensor = torch.log_softmax(theirs.eval()(**inputs).logits, dim=-1)
+    return log_probs
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=repr)
+def test_transformers_and_the_engine_load_it_with_the_same_logits(config: dict[str, Any], tmp_path: Path) -> None:
+    encoder = random_encoder(config)
+    save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER, dtype="float32")
+    samples = speechlike(encoder.grid.span(0, 30)[1])
+    with torch.inference_mode():
+        ours = encoder(samples[None])
+        loaded = load_checkpoint(tmp_path / "model")
+        assert difference(loaded.encoder(samples[None]), ours) < 1e-5
+    assert difference(ours, their_log_probs(tmp_path / "model", samples)[:, : ours.shape[1]]) < 1e-4
+
+
+@pytest.mark.parametrize("config", [CONFIGS[0], CONFIGS[-2]], ids=repr)
+def test_to_checkpoint_undoes_load_weights(config: dict[str, Any]) -> None:
+    encoder = random_encoder(config)
+    other = FAMILIES[config["model_type"]](config, preprocessor(config))
+    load_weights(other, to_checkpoint(encoder), torch.device("cpu"), torch.float32)
+    for name, weight in other.state_dict().items():
+        torch.testing.assert_close(weight, encoder.state_dict()[name], rtol=0, atol=1e-6, msg=name)
+
+
+def test_half_precision_is_the_same_for_both(tmp_path: Path) -> None:
+    config = {**PLAIN, **LARGE, "emission_delay_frames": 3, "mask_time_prob": 0.0}
+    save(tmp_path / "model", random_encoder(config), config, preprocessor(config), TOKENIZER)
+    samples = speechlike(9000)
+    loaded = load_checkpoint(tmp_path / "model")
+    with torch.inference_mode():
+        assert difference(loaded.encoder(samples[None]), their_log_probs(tmp_path / "model", samples)) < 1e-4
+    assert loaded.emission_delay == 3
+    assert loaded.vocabulary.symbols == tuple(VOCAB)
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").decode([2, 2, 0, 3, 1, 2]) == "AB A"
+    written = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert written == {**config, "conv_dim": list(config["conv_dim"]), "torch_dtype": "float16"}
+
+
+def test_what_was_there_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    config = {**BERT, "position_embeddings_type": "rotary"}
+    encoder = random_encoder(config)
+    save(folder, encoder, config, preprocessor(config), TOKENIZER)
+    first = load_checkpoint(folder).fingerprint
+    (folder / "stray").touch()
+    (tmp_path / ".model.new").mkdir()  # of a process that was killed
+    with torch.no_grad():
+        encoder.lm_head.bias.add_(1)
+    save(folder, encoder, config, preprocessor(config), TOKENIZER)
+    assert load_checkpoint(folder).fingerprint != first
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert not (folder / "stray").exists()
+
+
+def test_weights_that_are_not_finite_are_not_written_over_good_ones(tmp_path: Path) -> None:
+    config = {**BERT, "position_embeddings_type": None}
+    encoder = random_encoder(config)
+    save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER)
+    with torch.no_grad():
+        encoder.lm_head.weight[0, 0] = 1e6
+    with pytest.raises(ConfigError, match=r"lm_head\.weight has values that are not finite in float16"):
+        save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER)
+    assert np.isfinite(load_checkpoint(tmp_path / "model").encoder.lm_head.weight.numpy()).all()
+
+
+def test_the_mask_is_kept(tmp_path: Path) -> None:
+    config = {**BERT, "position_embeddings_type": "relative", "mask_time_prob": 0.3}
+    masked = torch.rand(32)
+    save(tmp_path / "model", random_encoder(config), config, preprocessor(config), TOKENIZER, masked, "float32")
+    theirs = AutoModelForCTC.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert torch.equal(theirs.wav2vec2_bert.masked_spec_embed, masked)

@@ -1,0 +1,53 @@
+"""Error rates: the distance is the right one, batches make no difference, recordings are chosen by corpus."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from jiwer import cer, wer
+
+from engine.training.judge import Errors, Judge, distance
+from tests.engine.training import tones
+
+WORDS = st.lists(st.sampled_from(["A", "BC", "CAB"]), min_size=1, max_size=6).map(" ".join)
+
+
+@given(WORDS, WORDS)
+def test_errors_are_jiwers(said: str, heard: str) -> None:
+    errors = Errors()
+    errors.add(said, heard)
+    assert errors.rates() == pytest.approx({"wer": 100 * wer(said, heard), "cer": 100 * cer(said, heard)})
+
+
+def test_distance() -> None:
+    assert distance("", "") == 0
+    assert distance("", "abc") == distance("abc", "") == 3
+    assert distance("kitten", "sitting") == 3
+
+
+def judged(**options: Any) -> dict[str, Any]:
+    task = tones.task()
+    torch.manual_seed(0)
+    judge = Judge(tones.corpus(), task.start.vocabulary, **{"per_corpus": None, **options})
+    return judge(task.start.encoder.eval(), torch.device("cpu"))
+
+
+def test_batches_make_no_difference() -> None:
+    assert judged() == judged(seconds=0.1)
+    assert judged(per_corpus=2) != judged()
+    assert set(judged()) == {"pooled", "score"}
+    assert judged(by="cer")["score"] == judged()["pooled"]["cer"]
+
+
+def test_corpora_are_counted_alone_and_together() -> None:
+    corpus = tones.corpus()
+    for n, row in enumerate(corpus.rows):
+        object.__setattr__(row, "corpus", f"corpus {n % 2}")
+    task = tones.task()
+    judge = Judge(corpus, task.start.vocabulary, per_corpus=1)
+    assert judge.chosen == [0, 1]
+    figures = judge(task.start.encoder.eval(), torch.device("cpu"))
+    assert set(figures) == {"corpus 0", "corpus 1", "pooled", "score"}
+    assert figures["score"] == figures["pooled"]["wer"]

@@ -1,0 +1,58 @@
+"""Settings, state and log on disk: compared, replaced as a whole, never lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import ConfigError, TrainingError
+from engine.training import state
+
+WHOLE = {"model": {}, "average": {}, "optimizer": {}, "step": 3, "seconds": 1.0}
+
+
+def test_the_same_settings_go_on_and_others_are_named(tmp_path: Path) -> None:
+    settings = {"seed": 1, "weight": [("a", 2.0)], "dev": [Path("x")], "from": None}
+    state.begin(tmp_path / "out", settings)
+    state.begin(tmp_path / "out", settings)
+    with pytest.raises(ConfigError, match=r'seed was 1, not 2, from was not set, not "é"; give the same ones'):
+        state.begin(tmp_path / "out", settings | {"seed": 2, "from": "é"})
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["seed"] == 1
+
+
+def test_what_can_not_be_written_or_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="can't write to"):
+        state.begin(tmp_path / "file", {})
+    with pytest.raises(TrainingError, match="can't write"):
+        state.keep(tmp_path / "nowhere", WHOLE)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ConfigError, match="not readable"):
+        state.begin(tmp_path, {})
+
+
+def test_half_a_state_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state.read(tmp_path) is None
+    state.keep(tmp_path, WHOLE)
+
+    def torn(content: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", torn)
+        with pytest.raises(TrainingError, match="No space left"):
+            state.keep(tmp_path, WHOLE | {"step": 4})
+    assert state.read(tmp_path) == WHOLE
+
+
+def test_every_line_of_the_log_stays(tmp_path: Path) -> None:
+    state.Log(tmp_path).write({"step": 1, "loss": 0.123456789, "dev": {"wer": 33.333333}})
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')  # killed
+    state.Log(tmp_path).write({"step": 2})
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"step": 1, "loss": 0.12346, "dev": {"wer": 33.333}}
+    assert lines[1] == '{"step": 2, "lo'
+    assert json.loads(lines[2]) == {"step": 2}
