@@ -60,7 +60,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "proj_codevector_dim": 256,
         # With 0.1, as large models have it, batches of half a minute made the codebook collapse within 75 to 125 steps:
         # distractors of the same codeword do not count, so the fewer are in use, the less there is to be told apart.
-        "diversity_loss_weight": 1.0,
+        "diversity_loss_weight": 0.4,
     },
     # wav2vec 2.0 base, 95 M
     "base": COMMON
