@@ -425,7 +425,7 @@ def transcribe(
 
   earshot evaluate dev.jsonl book.jsonl --join my-book --against pocketsphinx
 
-  earshot evaluate noise.jsonl --gain -20 --gain 0 --gain 10 --minutes 30
+  earshot evaluate noise.jsonl --split dev --gain -20 --gain 0 --gain 10 --minutes 30
 """
 )
 def evaluate(
@@ -561,9 +561,9 @@ def evaluate(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
 def train(ctx: typer.Context) -> None:
-    """Train a model: ctc (it writes what is said), align (when it is said), pretrain (it listens only).
+    """Train a model: ctc (it writes what is said), align (when it is said), pretrain (it listens only), and more.
 
-    Each explains itself: earshot train ctc --help.
+    Each explains itself: earshot train ctc --help. All of them: earshot train.
     """
     from engine.training.__main__ import main as run
 

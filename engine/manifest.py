@@ -118,8 +118,10 @@ def read_alignments(path: Path) -> dict[str, Alignment]:
                 Word(str(text), int(start), float(score), tuple((str(part), int(length)) for part, length in parts))
                 for text, start, score, parts in row["words"]
             )
+            if any(word.start < 0 or any(length < 0 for _, length in word.parts) for word in words):
+                raise ValueError
             aligned[str(row["audio"])] = Alignment(words, row.get("units") == "letters")
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise ConfigError(f"{where}: not an alignment; one looks like {FORM}") from None
     return aligned
 

@@ -86,7 +86,7 @@ MEANINGS: dict[str, str] = {
     "plain CER": "of one plain pass over the whole recording",
     "plain PER": "of one plain pass over the whole recording",
     "file gap": "WER, or PER, of the stream minus that of the plain pass: what streaming costs",
-    "words a minute": "where nothing is said: words of the finals, all of them wrong; they are not in WER",
+    "words a minute": "where nothing is said: words of the finals, all wrong; nothing else of these is in `pooled`",
     "transformers WER": "of the plain pass of the same weights by transformers",
     "transformers PER": "of the plain pass of the same weights by transformers",
     "transformers equal": "clips in which the plain pass by transformers has the same text as ours",
@@ -128,16 +128,27 @@ def base(name: str) -> str:
 
 
 def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
-    """All figures of takes, by corpus and, where there are several, pooled. `seed`: of the intervals' draws."""
+    """All figures of takes, by corpus and, where there are several, pooled. `seed`: of the intervals' draws.
+
+    Pooled is what has speech in it; of clips in which nothing is said there are only the words a minute beside that.
+    """
     corpora: dict[str, list[Tally]] = defaultdict(list)
+    speech: list[Tally] = []
+    quiet: list[Tally] = []
     for take in takes:
-        corpora[take.clip.corpus].append(tally(take))
+        one = tally(take)
+        corpora[take.clip.corpus].append(one)
+        (quiet if take.clip.quiet else speech).append(one)
+    found = {corpus: _of(tallies, seed) for corpus, tallies in corpora.items()}
     if len(corpora) > 1:
-        corpora[POOLED] = [each for tallies in corpora.values() for each in tallies]
-    return {corpus: _of(tallies, Bootstrap(len(tallies), seed)) for corpus, tallies in corpora.items()}
+        of_quiet = _of(quiet, seed) if quiet else {}
+        minutes = {name: figure for name, figure in of_quiet.items() if name.endswith("words a minute")}
+        found[POOLED] = _of(speech, seed) | minutes if speech else of_quiet
+    return found
 
 
-def _of(tallies: list[Tally], bootstrap: Bootstrap) -> dict[str, Figure]:
+def _of(tallies: list[Tally], seed: int) -> dict[str, Figure]:
+    bootstrap = Bootstrap(len(tallies), seed)
     found: dict[str, Figure] = {}
     for name in MEANINGS:
         if name in RATES:

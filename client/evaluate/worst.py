@@ -32,11 +32,17 @@ def _clip(take: Take) -> Markup:
     name = element("code", take.clip.name)
     return element(
         "div",
-        element("p", element("b", f"{error_rate(take):.0%}"), " ", name, " ", element("small", take.clip.corpus)),
+        element("p", element("b", _said(take)), " ", name, " ", element("small", take.clip.corpus)),
         element("p", diff(take.said, take.units(take.text)), dir="auto"),
         plain,
         class_="diff",
     )
+
+
+def _said(take: Take) -> str:
+    """Its error rate; where nothing is said, there is none."""
+    rate = error_rate(take)
+    return f"{rate:.0%}" if take.said else f"{rate:.0f} {'word' if rate == 1 else 'words'} of none"
 
 
 def diff(said: Sequence[str], heard: Sequence[str]) -> Markup:

@@ -69,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Appends to the file what is not there yet. Raises ConfigError, and CheckpointError, DeviceError of the model."""
+    if args.jobs is not None and args.jobs < 1:
+        raise ConfigError(f"--jobs is {args.jobs}; it must be 1 or more")
     progress = Progress()
     done = resume(args.out)
     rows = [row for manifest in args.manifests for row in read(manifest) if row.name not in done]
@@ -109,10 +111,10 @@ def resume(path: Path) -> set[str]:
     """
     if path.suffix == ".xz":
         raise ConfigError(f"{path} can't be appended to; give a name that ends in .jsonl, and compress it afterwards")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return set()
     try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return set()
         with path.open("r+b") as file:
             content = file.read()
             whole = content.rfind(b"\n") + 1

@@ -127,7 +127,8 @@ class Contrastive(nn.Module):
     def codes(self, samples: Tensor) -> Tensor:
         """The likeliest codewords of samples (B, S): (B, T, G) int64."""
         normed = self.wav2vec2.feature_projection.layer_norm(self.wav2vec2.extract(samples, None))
-        out: Tensor = self.quantizer.logits(normed.float()).argmax(-1)
+        with torch.autocast(samples.device.type, enabled=False):
+            out: Tensor = self.quantizer.logits(normed.float()).argmax(-1)
         return out
 
     def recipe(self, name: str) -> Recipe:

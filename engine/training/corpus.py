@@ -172,7 +172,9 @@ def open_corpus(
     corpus = _filtered(corpus, filter, progress)
     missing = sum(alignment is None for alignment in corpus.alignments)
     if alignments and missing:
-        progress.say(f"{missing} of {len(corpus)} recordings have no alignment that fits their text")
+        progress.say(
+            f"{missing} of {len(corpus)} recordings have no alignment that fits their text; no crop is made of them"
+        )
     progress.say(f"{corpus.hours:.2f} h, {len(corpus)} recordings")
     return corpus
 
@@ -218,7 +220,8 @@ def _filtered(corpus: Corpus, filter: Filter, progress: Progress) -> Corpus:
         progress.say(f"{count} recordings left out: {why}")
     corpus = corpus.select([why is None for why in reasons])
     if not len(corpus):
-        raise ConfigError("no recording is left; see above why, and loosen the filter or give other manifests")
+        whys = ", ".join(sorted({why or "broken, or of another fold or split" for why in reasons if why is not None}))
+        raise ConfigError(f"no recording is left ({whys}); loosen the filter or give other manifests")
     return corpus
 
 

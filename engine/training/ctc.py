@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from engine.errors import ConfigError
@@ -18,12 +19,22 @@ from engine.training.ctc_model import CtcModel, Losses
 from engine.training.distributed import World
 from engine.training.judge import Judge
 from engine.training.loop import train
-from engine.training.options import add_loop_arguments, at_least, loop_options, pair, positive, settings, share
+from engine.training.options import (
+    add_loop_arguments,
+    at_least,
+    loop_options,
+    not_negative,
+    pair,
+    positive,
+    settings,
+    share,
+)
 from engine.training.progress import Progress
 from engine.training.regularization import Regularization
 from engine.training.start import PREPROCESSORS as USUAL
 from engine.training.start import SHAPES, Start, describe, from_checkpoint, from_nothing, read_config, shape
 from engine.training.task import Batch, Source
+from engine.vocabulary import Vocabulary
 
 HELP = "recordings with texts -> a model that writes what is said"
 EXAMPLES = """\
@@ -107,7 +118,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-score", type=float, default=-60.0, help="of alignments; others are left out (default: %(default)g)"
     )
     group.add_argument(
-        "--augment", type=float, default=1.0, metavar="FACTOR", help="how often sound is altered; 0: never (default: 1)"
+        "--augment",
+        type=not_negative,
+        default=1.0,
+        metavar="FACTOR",
+        help="how often sound is altered; 0: never (default: 1)",
     )
     group.add_argument("--noise", type=Path, metavar="MANIFEST", help="noise, music and room responses (`kind`: rir)")
     group.add_argument(
@@ -181,7 +196,10 @@ def run(args: argparse.Namespace) -> None:
             state.begin(args.out, settings(args, free=JUDGED))
         cache = args.cache.expanduser()
         corpus = _corpus(args, cache, quiet=not world.first)
+        torch.manual_seed(args.seed)
         start, corpus, dev = begin(args, corpus, _dev(args, cache))
+        if start.new_head:
+            _same_symbols(args.out, start.vocabulary)
         if missing := units.check(start.vocabulary, corpus.texts):
             how = units.complaint(missing)
             if args.unknown == "error":
@@ -259,6 +277,14 @@ def begin(args: argparse.Namespace, corpus: Corpus, dev: Corpus | None) -> tuple
 
 
 NEW = ("characters", "phonemes")
+
+
+def _same_symbols(out: Path, vocabulary: Vocabulary) -> None:
+    """Raises ConfigError if a run that goes on has other symbols: its head would write one for another."""
+    if not ((out / state.STATE).exists() and (out / "model" / "vocab.json").exists()):
+        return
+    if Vocabulary.from_folder(out / "model").symbols[: vocabulary.size] != vocabulary.symbols:
+        raise ConfigError(f"{out} holds a run with other symbols: its manifests were others; take another --out")
 
 
 def _shape(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -73,15 +73,18 @@ def write(
 ) -> None:
     """Write a directory: `settings` (file name -> content) and model.safetensors. What was there before is replaced.
 
-    The new directory is complete before it takes the name, so whoever reads meanwhile finds the old or the new one.
-    Raises ConfigError for weights that the dtype can't hold.
+    The new directory is complete before it takes the name; between two renames, for some microseconds, there is none of
+    that name. Raises ConfigError for weights that the dtype can't hold.
     """
     cast: dict[str, Tensor] = {}
+    advice = "; --dtype float32 may hold them" if dtype == "float16" else ""
     for name, tensor in tensors.items():
         cast[name] = tensor.to("cpu", DTYPES[dtype], copy=True).contiguous()
         if not cast[name].isfinite().all():
-            raise ConfigError(f"{folder} is not written: {name} has values that are not finite in {dtype}")
+            raise ConfigError(f"{folder} is not written: {name} has values that are not finite in {dtype}{advice}")
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():  # killed between the two renames below
+        old.rename(folder)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -180,7 +180,7 @@ class Run:
                 weight.copy_(state["average"][name])
             self.optimizers.load(state["optimizer"])
         except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().split("\n", 1)[0]
+            reason = str(error).strip().split("\n")[:2][-1].strip()  # torch's first line says little
             raise TrainingError(
                 f"{self.out / files.STATE} is of another model ({reason}); take another --out"
             ) from None
@@ -199,6 +199,7 @@ class Run:
     def go(self, interrupted: list[int]) -> None:
         """Until it is over."""
         if self.share >= 1:
+            self._export()  # it may have been killed just before that
             self.progress.say("the schedule is done; for more of it, give more --minutes or --steps")
             return
         if self.world.first:
@@ -311,8 +312,7 @@ class Run:
                 self.counters.best = self.dev["score"]
                 self.task.save(self.out / "best")
         self._note({"dev": self.dev})
-        single = {name: value for name, value in self.dev.items() if name != "languages"}
-        figures = ", ".join(f"{name} {files.rounded(value)}" for name, value in single.items())
+        figures = ", ".join(said(name, value) for name, value in self.dev.items() if name not in ("languages", "score"))
         self.progress.say(f"step {self.counters.step:,}, {self.share:.0%}: dev {figures}")
 
     def _keep(self) -> None:
@@ -327,5 +327,16 @@ class Run:
             **vars(self.counters),
         }
         files.keep(self.out, state)
-        with self.average.applied():
-            self.task.save(self.out / "model")
+        self._export()
+
+    def _export(self) -> None:
+        if self.world.first:
+            with self.average.applied():
+                self.task.save(self.out / "model")
+
+
+def said(name: str, figure: Any) -> str:
+    """A figure of a judgement, or some of one corpus, as text."""
+    if isinstance(figure, Mapping):
+        return f"{name} " + " ".join(f"{each} {value:.1f}" for each, value in figure.items())
+    return f"{name} {files.rounded(figure)}"

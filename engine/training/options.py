@@ -20,6 +20,14 @@ def positive(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """A number from 0 on, for argparse."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return value
+
+
 def share(text: str) -> float:
     """A number from 0 to 1, for argparse."""
     value = float(text)
@@ -49,8 +57,8 @@ def pair(text: str) -> tuple[str, float]:
     return name, float(value)
 
 
-def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to, how long, how fast, on what."""
+def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", muon: str = "3e-3") -> None:
+    """Where to, how long, how fast, on what. adamw, muon: what --help says of the rates without --from."""
     group = parser.add_argument_group("where to")
     group.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="model, log and state; a run that is there goes on"
@@ -72,13 +80,14 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--warmup", type=share, default=0.03, metavar="SHARE", help="rise (default: %(default)g)")
     group.add_argument("--hold", type=share, default=0.37, metavar="SHARE", help="hold (default: %(default)g)")
     group.add_argument(
-        "--adamw", type=positive, metavar="RATE", help="the highest of AdamW (default: 1.5e-3; with --from 1e-4)"
+        "--adamw", type=positive, metavar="RATE", help=f"the highest of AdamW (default: {adamw}; with --from 1e-4)"
     )
     group.add_argument(
         "--muon",
         type=float,
         metavar="RATE",
-        help="the highest of Muon, for matrices of the layers; 0: AdamW has these, too (default: 3e-3; with --from 0)",
+        help="the highest of Muon, for matrices of the layers; 0: AdamW has these, too "
+        f"(default: {muon}; with --from 0)",
     )
     group.add_argument("--decay", type=share, default=0.01, help="weight decay of AdamW (default: %(default)g)")
     group.add_argument("--muon-decay", type=share, default=0.05, help="weight decay of Muon (default: %(default)g)")

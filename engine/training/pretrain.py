@@ -26,9 +26,10 @@ EXAMPLES = """\
 examples:
   from nothing, a small model on two cores
     earshot train pretrain multilingual-train.jsonl --dev multilingual-dev.jsonl --out OUT --minutes 60
-  as XLSR-53, on several GPUs
+  as XLSR-53, on several GPUs; it had 64, and 2.7 hours in a batch of all together
     torchrun --nproc-per-node 8 -m engine.training pretrain all.jsonl --out OUT --shape large --minutes 30000 \\
-        --seconds 15.6 --batch 160 --muon 0 --adamw 1e-3 --warmup 0.08 --hold 0
+        --seconds 20 --batch 12 --muon 0 --adamw 1e-3 --warmup 0.13 --hold 0 \\
+        --feature-gradient 1 --min-gumbel-temperature 0.1
   two languages, on from a checkpoint
     earshot train pretrain train.jsonl --languages fr,de --from facebook/wav2vec2-xls-r-300m --out OUT
   and then
@@ -39,6 +40,9 @@ OUT gets model (transformers' Wav2Vec2ForPreTraining, the weights averaged), log
 few steps, contrastive (the loss without its other parts), accuracy (of the masked places, where the true codeword comes
 first among its distractors), perplexity (codewords in use), trouble (1 while the codebook has collapsed or nothing is
 learned); with --dev also the perplexity of each language."""
+
+JUDGED = 64
+"""Crops, of all languages together, but one of each at least."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=3.0,
         help="of a crop; shorter recordings are left out (default: 3)",
     )
-    group.add_argument("--batch", type=at_least(1), default=16, help="crops in a batch (default: %(default)s)")
+    group.add_argument(
+        "--batch", type=at_least(1), default=16, help="crops in a batch, of each GPU (default: %(default)s)"
+    )
 
     group = parser.add_argument_group("what it is judged on, now and then")
     group.add_argument("--dev", type=Path, action="append", default=[], metavar="MANIFEST", help="other recordings")
@@ -77,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--judge-every", type=positive, metavar="MINUTES", help="(default: 10, or a quarter of --minutes)"
     )
 
-    add_loop_arguments(parser)
+    add_loop_arguments(parser, adamw="1e-3", muon="2e-3")
     parser.set_defaults(dtype="float32")
 
     group = parser.add_argument_group("the task")
@@ -123,7 +129,8 @@ def run(args: argparse.Namespace) -> None:
         held_out = None
         if args.dev and world.first:
             dev = _corpus(args, args.dev, quiet=True)
-            held_out = HeldOut(dev, _crops(args, model, dev, world))
+            crops = _crops(args, model, dev, world)
+            held_out = HeldOut(dev, crops, count=max(1, JUDGED // len(crops.names)))
         count = sum(p.numel() for p in model.parameters())
         say(f"{count / 1e6:.1f} M parameters, {model.dims.codewords} codewords, on {world.device}")
         module = Pretraining(model, temperature, eager=args.eager, stop=args.stop_on_collapse)
@@ -164,7 +171,7 @@ def begin(args: argparse.Namespace) -> tuple[Contrastive, dict[str, dict[str, An
 
 def _corpus(args: argparse.Namespace, manifests: list[Path], quiet: bool) -> Corpus:
     corpus = open_corpus(
-        manifests, args.cache.expanduser(), filter=Filter(transcribed=False, longest=120.0), quiet=quiet
+        manifests, args.cache.expanduser(), filter=Filter(transcribed=False, longest=float("inf")), quiet=quiet
     )
     return corpus if args.languages is None else only(corpus, args.languages.split(","))
 

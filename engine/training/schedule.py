@@ -11,7 +11,7 @@ LONGEST = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Three stages (as fairseq's tri_stage): learning rates rise linearly, hold, and fall linearly to zero.
+    """Three stages, as fairseq's tri_stage, whose last one is exponential: rates rise, hold, and fall linearly to zero.
 
     warmup, hold: shares of the whole, together less than 1.
     """

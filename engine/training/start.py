@@ -119,7 +119,7 @@ def from_checkpoint(
     tensors = _with_prefix(fuse_weight_norm(read_tensors(weight_files(folder))), config)
     if vocabulary is not None:
         config |= _of_head(vocabulary)
-        tensors |= _head(tensors, config, vocabulary, seed)
+        tensors |= _head(config, vocabulary, seed)
     encoder = build_encoder(config, preprocessor)
     masked = tensors.get(prefix(config) + "masked_spec_embed")
     load_weights(encoder, tensors, torch.device("cpu"), torch.float32)
@@ -209,9 +209,7 @@ def _of_head(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def _head(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], vocabulary: Vocabulary, seed: int
-) -> dict[str, Tensor]:
+def _head(config: Mapping[str, Any], vocabulary: Vocabulary, seed: int) -> dict[str, Tensor]:
     """A new head's weights, as transformers begins them."""
     generator = torch.Generator().manual_seed(seed)
     channels = config.get("hidden_size")

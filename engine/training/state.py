@@ -23,7 +23,8 @@ RUN, STATE, LOG = "run.json", "state.pt", "log.jsonl"
 def begin(out: Path, settings: Mapping[str, Any]) -> None:
     """Makes the folder; of a run that is there already, compares the settings.
 
-    Raises ConfigError that names those that differ: another run would come out than was asked for.
+    Raises ConfigError that names those that differ: another run would come out than was asked for. Before its first
+    state a run has nothing to lose, and settings may still be mended.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -31,7 +32,7 @@ def begin(out: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"can't write to {out}: {error.strerror or error}") from None
     settings = json.loads(json.dumps(settings, default=str))
     known = _settings(out / RUN)
-    if known is None:
+    if known is None or not (out / STATE).exists():
         _replace(out / RUN, lambda path: path.write_text(json.dumps(settings, indent=2) + "\n"))
         return
     differ = [name for name in {**known, **settings} if known.get(name) != settings.get(name)]

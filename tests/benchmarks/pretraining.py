@@ -102,16 +102,23 @@ class Table:
 
     def _pretrained(self, name: str, language: str | None) -> dict[str, Any]:
         out = self.args.out / name
-        return self._kept(out) or self._run(name, out, self._pretraining(language), self.args.pretrain_steps)
+        steps = self.args.pretrain_steps
+        return self._kept(out, steps) or self._run(name, out, self._pretraining(language), steps)
 
     def _fine_tuned(self, language: str, condition: str) -> dict[str, Any]:
         name = f"{language} from {condition}"
         out = self.args.out / name.replace(" ", "-")
-        return self._kept(out) or self._run(name, out, self._tuning(language, condition), self.args.finetune_steps)
+        steps = self.args.finetune_steps
+        return self._kept(out, steps) or self._run(name, out, self._tuning(language, condition), steps)
 
-    def _kept(self, out: Path) -> dict[str, Any] | None:
+    def _kept(self, out: Path, steps: int) -> dict[str, Any] | None:
         path = out / "result.json"
-        return dict(json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        result = dict(json.loads(path.read_text()))
+        if result["step"] != steps:
+            raise SystemExit(f"{out} had {result['step']} steps, not {steps}; give the same number, or another --out")
+        return result
 
     def _run(self, name: str, out: Path, task: Task, steps: int) -> dict[str, Any]:
         """Trains, and keeps what the last lines of the log say."""
@@ -172,10 +179,12 @@ class Table:
             )
         means = (np.mean([self._rate(language, c) for language in self.languages]) for c in CONDITIONS)
         lines.append("| mean | | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
-        lines += ["", "| pretrained on | hours heard | steps | accuracy | codewords in use |", "|---|---|---|---|---|"]
+        header = "| pretrained on | hours heard | steps | accuracy | codewords that a language uses |"
+        lines += ["", header, "|---|---|---|---|---|"]
         for name, result in self.pretrained.items():
             dev = result["dev"]
-            figures = f"{result['hours']:.1f} | {result['step']} | {dev['accuracy']:.1%} | {dev['perplexity']:.0f}"
+            used = np.mean(list(dev["languages"].values()))  # in as many seconds of each
+            figures = f"{result['hours']:.1f} | {result['step']} | {dev['accuracy']:.1%} | {used:.0f}"
             lines.append(f"| {name} | {figures} |")
         args, tuned = self.args, list(self.rates.values())
         heard = np.mean([60 * result["hours"] for result in tuned])

@@ -52,7 +52,17 @@ def test_alignments(tmp_path: Path, suffix: str) -> None:
     assert found["2.wav"].score == 0
 
 
-@pytest.mark.parametrize("line", ["{}", '{"audio": "a", "words": [["ONE", 20]]}', '{"audio": "a", "words": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        '{"audio": "a", "words": [["ONE", 20]]}',
+        '{"audio": "a", "words": 3}',
+        '{"audio": "a", "words": [["ONE", -1, -9, [["W", 10]]]]}',
+        '{"audio": "a", "words": [["ONE", 1, -9, [["W", -2]]]]}',
+        '{"audio": "a", "words": [["ONE", Infinity, -9, []]]}',
+    ],
+)
 def test_no_alignment(tmp_path: Path, line: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"audio": "b", "words": []}\n' + line)

@@ -148,6 +148,19 @@ def test_what_is_heard_where_nothing_is_said_is_counted_by_the_minute_and_not_in
     assert not {"WER", "CER", "plain WER", "file gap", "pocketsphinx WER"} & found["noise"].keys()
 
 
+def test_pooled_is_speech_and_beside_it_the_words_a_minute_of_what_is_none() -> None:
+    noise, music = (
+        take(clip("", [], corpus=corpus), final(3, spoken("UH")), seconds=60.0, work=1.0)
+        for corpus in ("noise", "music")
+    )
+    found = figures([story(), noise, music])
+    assert found["noise"]["RTFx"].value == 60
+    pooled = dict(found[POOLED])
+    assert pooled.pop("words a minute").value == 1
+    assert {name: of.value for name, of in pooled.items()} == {name: of.value for name, of in found["book"].items()}
+    assert figures([noise, music])[POOLED]["RTFx"].value == 60
+
+
 def test_phonemes_have_a_rate_of_their_own() -> None:
     heard = [Spoken(text, n / 10, n / 10 + 0.1) for n, text in enumerate(["ð", "ə", "k", "aː", "t"], 10)]
     played = take(clip("The cat", spoken("THE CAT")), final(3, heard), plain="ð ə k æ t s", phonemes="ð ə k æ t")

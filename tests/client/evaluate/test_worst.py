@@ -1,5 +1,7 @@
 """The worst clips."""
 
+from dataclasses import replace
+
 from client.evaluate.worst import WORST, diff, error_rate, worst
 from engine.text import normalize
 from tests.client.evaluate.clips import take
@@ -34,6 +36,12 @@ def test_the_worst_come_first_and_the_right_ones_not_at_all() -> None:
     page = worst(takes)
     assert page.index(">three<") < page.index(">two<") < page.index(">one<") and "right" not in page
     assert "<b>100%</b>" in page
+
+
+def test_where_nothing_is_said_words_are_counted() -> None:
+    quiet = take("noise", "I AM")
+    quiet.clip = replace(quiet.clip, reference="")
+    assert "<b>2 words of none</b>" in worst([quiet])
 
 
 def test_there_is_an_end_to_them() -> None:

@@ -221,6 +221,14 @@ def test_a_file_of_something_else_stays(tmp_path: Path, content: str) -> None:
         resume(tmp_path / "a.jsonl.xz")
 
 
+def test_what_can_not_be_is_said(tmp_path: Path) -> None:
+    manifest = write(tmp_path, [{"audio": "1.wav", "text": "one"}])
+    with pytest.raises(ConfigError, match="--jobs is 0; it must be 1 or more"):
+        run(options(manifest, "--out", tmp_path / "a.jsonl", "--jobs", "0"))
+    with pytest.raises(ConfigError, match=r"can't write .*m.jsonl/a.jsonl: "):
+        run(options(manifest, "--out", manifest / "a.jsonl"))
+
+
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options("--help")

@@ -228,3 +228,15 @@ def test_distractors_are_uniform() -> None:
 def test_groups_must_divide_the_dimension() -> None:
     with pytest.raises(CheckpointError, match="codevector_dim is 15, which 2 num_codevector_groups do not divide"):
         read_contrastive_dims({"codevector_dim": 15})
+
+
+def test_codes_are_chosen_in_single_precision() -> None:
+    """In bfloat16 the likeliest two are often one, and the first of them would be taken."""
+    _, model = pair("layer")
+    model.eval()
+    samples = torch.randn(8, 4 * SAMPLES, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        got = model.codes(samples)
+        normed = model.wav2vec2.feature_projection.layer_norm(model.wav2vec2.extract(samples, None)).float()
+    with torch.no_grad():
+        assert got.equal(model.quantizer.logits(normed).argmax(-1))

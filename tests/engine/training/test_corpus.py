@@ -120,7 +120,9 @@ def test_filters(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert left(manifest, cache, unseen=[unseen]) == ["1.wav", "3.wav"]
     assert "1 recordings left out: a sentence that is judged on" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="no recording is left; see above why"):
+    with pytest.raises(ConfigError, match=r"no recording is left \(broken, or of another fold or split\)"):
+        left(write(tmp_path, ROWS[:1], "fold.jsonl"), cache, folds=[2])
+    with pytest.raises(ConfigError, match=r"no recording is left \(.*not 0.1 to 0.2 s long.*\); loosen"):
         left(manifest, cache, longest=0.2)
 
 
@@ -132,7 +134,9 @@ def test_alignments(manifest: Path, cache: Path, capsys: pytest.CaptureFixture[s
     path.write_text(entry("1.wav", "ONE", "ONE") + entry("2.wav", "TOO") + entry("3.wav", "THREES"))
     corpus = open_corpus([manifest], cache, alignments=[path])
     assert [alignment is not None for alignment in corpus.alignments] == [True, False, True]
-    assert "1 of 3 recordings have no alignment that fits their text" in capsys.readouterr().err
+    assert (
+        "1 of 3 recordings have no alignment that fits their text; no crop is made of them" in capsys.readouterr().err
+    )
     better = manifest.parent / "b.jsonl"
     better.write_text(entry("1.wav", "ONE", "ONE", score=-61) + entry("2.wav", "TWO"))
     corpus = open_corpus([manifest], cache, alignments=[path, better])

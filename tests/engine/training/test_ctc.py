@@ -159,6 +159,22 @@ def test_settings_may_not_change_but_for_some(command: Callable[..., str], capsy
     assert "done" in command(*SMALL, "--steps", "5", "--stop-after", "9", "--keep-every", "1", "--dtype", "float32")
 
 
+def test_a_manifest_that_became_another(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many symbols as before, the most frequent one another: the head would write one for another."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    mine = manifest.parent / "mine.jsonl"
+
+    def written(text: str) -> str:
+        mine.write_text("".join(json.dumps(row | {"text": text}) + "\n" for row in rows))
+        return f"{mine}"
+
+    given = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *QUICK, *SMALL]
+    main(["ctc", written("abb"), *given])
+    with pytest.raises(SystemExit):
+        main(["ctc", written("aab"), *given])
+    assert "holds a run with other symbols" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "wanted"),
     [
@@ -187,7 +203,15 @@ def test_bad_input_is_named_in_a_line(
 
 
 @pytest.mark.parametrize(
-    "args", [["--minutes", "0"], ["--mix", "2"], ["--weight", "kathleen"], ["--nonsense"], ["--seed", "-1"]]
+    "args",
+    [
+        ["--minutes", "0"],
+        ["--mix", "2"],
+        ["--weight", "kathleen"],
+        ["--nonsense"],
+        ["--seed", "-1"],
+        ["--augment", "-1"],
+    ],
 )
 def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
     assert "error: " in failure(command, capsys, *SMALL, *args, status=2)

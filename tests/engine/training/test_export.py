@@ -114,13 +114,26 @@ def test_what_was_there_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert not (folder / "stray").exists()
 
 
+def test_killed_between_its_two_renames(tmp_path: Path) -> None:
+    """The weights from before are there again, though the next ones can't be written."""
+    config = {**BERT, "position_embeddings_type": "rotary"}
+    encoder = random_encoder(config)
+    save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER)
+    first = load_checkpoint(tmp_path / "model").fingerprint
+    (tmp_path / "model").rename(tmp_path / ".model.old")
+    (tmp_path / ".model.new").touch()  # where no folder can be made
+    with pytest.raises(FileExistsError):
+        save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER)
+    assert load_checkpoint(tmp_path / "model").fingerprint == first
+
+
 def test_weights_that_are_not_finite_are_not_written_over_good_ones(tmp_path: Path) -> None:
     config = {**BERT, "position_embeddings_type": None}
     encoder = random_encoder(config)
     save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER)
     with torch.no_grad():
         encoder.lm_head.weight[0, 0] = 1e6
-    with pytest.raises(ConfigError, match=r"lm_head\.weight has values that are not finite in float16"):
+    with pytest.raises(ConfigError, match=r"lm_head\.weight has .* not finite in float16; --dtype float32"):
         save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER)
     assert np.isfinite(load_checkpoint(tmp_path / "model").encoder.lm_head.weight.numpy()).all()
 

@@ -105,6 +105,18 @@ def test_a_run_that_is_stopped_goes_on_as_if_nothing_had_been(data: Path, tmp_pa
         assert weight.equal(other[name]), name
 
 
+def test_recordings_of_any_length_are_cut_into_crops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    hiss = np.random.default_rng(1).integers(-99, 99, 121 * 16_000, np.int16)
+    soundfile.write(data / "long.wav", hiss, 16_000)
+    (data / "long.jsonl").write_text('{"audio": "long.wav", "lang": "fr"}\n')
+    plain = ["--eager", "--device", "cpu", "--steps", "1", "--batch", "2", "--seconds", "0.7"]
+    shape = ["--config", str(data / "config.json"), "--cache", str(data / "cache")]
+    main(["pretrain", str(data / "long.jsonl"), "--out", str(tmp_path / "out"), *shape, *plain])
+    assert "100% of the speech" in capsys.readouterr().err
+
+
 def test_on_from_a_checkpoint(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "first", steps=1)
     more = ["--out", str(tmp_path / "second"), "--cache", str(data / "cache"), "--seconds", "0.7", "--steps", "1"]

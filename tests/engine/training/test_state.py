@@ -15,10 +15,17 @@ WHOLE = {"model": {}, "average": {}, "optimizer": {}, "step": 3, "seconds": 1.0}
 def test_the_same_settings_go_on_and_others_are_named(tmp_path: Path) -> None:
     settings = {"seed": 1, "weight": [("a", 2.0)], "dev": [Path("x")], "from": None}
     state.begin(tmp_path / "out", settings)
+    state.keep(tmp_path / "out", WHOLE)
     state.begin(tmp_path / "out", settings)
     with pytest.raises(ConfigError, match=r'seed was 1, not 2, from was not set, not "é"; give the same ones'):
         state.begin(tmp_path / "out", settings | {"seed": 2, "from": "é"})
     assert json.loads((tmp_path / "out" / "run.json").read_text())["seed"] == 1
+
+
+def test_before_there_is_a_state_settings_may_be_mended(tmp_path: Path) -> None:
+    state.begin(tmp_path, {"unknown": "error"})
+    state.begin(tmp_path, {"unknown": "drop"})
+    assert json.loads((tmp_path / "run.json").read_text()) == {"unknown": "drop"}
 
 
 def test_what_can_not_be_written_or_read_is_said(tmp_path: Path) -> None:
