@@ -142,7 +142,11 @@ def judge(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> 
         take.phonemes = said[n]
         if peers:
             pieces = recordings(clip)
-            take.peers = {name: peer(pieces) for name, peer in peers.items()}
+            for name, peer in peers.items():
+                progress = bar(name, n, clip)
+                progress(0.0)
+                take.peers[name] = peer(pieces)
+                progress(1.0)
         if heard:
             take.heard, take.work = heard[n], None
         takes.append(take)

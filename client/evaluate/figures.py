@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ Unit: TypeAlias = Literal["", "%", "points", "s", "x"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure and its 95 % interval, which a single clip does not have. `unit`: %, points (of it), s, x or none."""
+    """A figure and its 95 % interval, which one recording does not have. `unit`: %, points (of it), s, x or none."""
 
     value: float
     low: float | None = None
@@ -86,7 +87,8 @@ MEANINGS: dict[str, str] = {
     "plain CER": "of one plain pass over the whole recording",
     "plain PER": "of one plain pass over the whole recording",
     "file gap": "WER, or PER, of the stream minus that of the plain pass: what streaming costs",
-    "words a minute": "where nothing is said: words of the finals, all wrong; nothing else of these is in `pooled`",
+    "words a minute": "where nothing is said: words of the finals (or phonemes, for a model that writes these), "
+    "all wrong; nothing else of these is in `pooled`",
     "transformers WER": "of the plain pass of the same weights by transformers",
     "transformers PER": "of the plain pass of the same weights by transformers",
     "transformers equal": "clips in which the plain pass by transformers has the same text as ours",
@@ -107,9 +109,9 @@ MEANINGS: dict[str, str] = {
     "retractions after final": "messages about audio whose text had been final",
     "RTFx": "seconds of audio per second of computing",
     "words timed": "words of the alignment found right in the finals: these have latencies",
-    "clips": "streams, one after another",
+    "clips": "streams, one after another; each round and each gain of a recording is one",
     "clips aligned": "those with a forced alignment: the others have no latencies of words and of speech",
-    "audio": "of the recordings; the noise floor that is played behind each is not counted",
+    "audio": "of the recordings, as often as they were played; the noise floor behind each is not counted",
 }
 """All figures in their order, and what they say. Quantiles have p50 and the like behind their names."""
 
@@ -132,14 +134,14 @@ def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
 
     Pooled is what has speech in it; of clips in which nothing is said there are only the words a minute beside that.
     """
-    corpora: dict[str, list[Tally]] = defaultdict(list)
-    speech: list[Tally] = []
-    quiet: list[Tally] = []
+    corpora: dict[str, list[Judged]] = defaultdict(list)
+    speech: list[Judged] = []
+    quiet: list[Judged] = []
     for take in takes:
-        one = tally(take)
+        one = take.clip.audio, tally(take)
         corpora[take.clip.corpus].append(one)
         (quiet if take.clip.quiet else speech).append(one)
-    found = {corpus: _of(tallies, seed) for corpus, tallies in corpora.items()}
+    found = {corpus: _of(judged, seed) for corpus, judged in corpora.items()}
     if len(corpora) > 1:
         of_quiet = _of(quiet, seed) if quiet else {}
         minutes = {name: figure for name, figure in of_quiet.items() if name.endswith("words a minute")}
@@ -147,8 +149,13 @@ def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
     return found
 
 
-def _of(tallies: list[Tally], seed: int) -> dict[str, Figure]:
-    bootstrap = Bootstrap(len(tallies), seed)
+Judged: TypeAlias = tuple[tuple[Path, ...], Tally]
+"""The recording, which may have been played several times, and what came of it once."""
+
+
+def _of(judged: list[Judged], seed: int) -> dict[str, Figure]:
+    tallies = [one for _, one in judged]
+    bootstrap = Bootstrap([audio for audio, _ in judged], seed)
     found: dict[str, Figure] = {}
     for name in MEANINGS:
         if name in RATES:

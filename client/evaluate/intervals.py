@@ -1,6 +1,6 @@
-"""Bootstrap intervals: how far a figure would move if other clips of the same kind had been recorded."""
+"""Bootstrap intervals: how far a figure would move if others of the same kind had been recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +14,20 @@ COVERED = (0.025, 0.975)
 
 
 class Bootstrap:
-    """Draws as many clips as there are, with replacement, 1000 times; the same ones for the same seed.
+    """Draws as many recordings as there are, with replacement, 1000 times; the same ones for the same seed.
 
-    Intervals are where 95 % of the draws' figures lie; None with fewer than two clips, or where no draw has a figure.
+    Intervals are where 95 % of the draws' figures lie; None with fewer than two recordings, or where no draw has a
+    figure.
     """
 
-    def __init__(self, clips: int, seed: int) -> None:
-        self.draws: Floats = np.empty((0, clips))  # (R, N): how often each clip was drawn
-        if clips > 1:
-            rng = np.random.default_rng(seed)
-            self.draws = rng.multinomial(clips, np.full(clips, 1 / clips), size=RESAMPLES).astype(np.float64)
+    def __init__(self, recordings: Sequence[Hashable], seed: int) -> None:
+        """recordings: that of each clip (N,); the clips of one are drawn together, as they tell less than others."""
+        places = {recording: place for place, recording in enumerate(dict.fromkeys(recordings))}
+        count = len(places)
+        self.draws: Floats = np.empty((0, len(recordings)))  # (R, N): how often each clip was drawn
+        if count > 1:
+            drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+            self.draws = drawn[:, [places[recording] for recording in recordings]].astype(np.float64)
 
     def ratio(self, above: Floats, below: Floats) -> Interval | None:
         """The interval of sum(above) / sum(below), of what each clip (N,) contributes."""

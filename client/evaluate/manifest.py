@@ -72,6 +72,8 @@ def load(
     _check("corpus", {*choice.corpora, *join}, known)
     _check("fold", set(choice.folds), folds)
     _check("split", set(choice.splits), splits)
+    if clips and (idle := sorted({*join} - {clip.corpus for clip in clips})):
+        raise ConfigError(f"nothing of {', '.join(idle)} is to be joined: no line of it was chosen")
     if not clips:
         raise ConfigError(f"nothing to evaluate: no line of {', '.join(map(str, manifests))} was chosen")
     if (choice.gains or choice.minutes is not None) and not any(clip.quiet for clip in clips):
@@ -114,7 +116,8 @@ def _joined(name: str, clips: list[Clip], corpora: Collection[str]) -> Iterator[
     yield from (clip for clip in clips if clip.corpus not in corpora)
     for corpus in dict.fromkeys(clip.corpus for clip in clips if clip.corpus in corpora):
         parts = [clip for clip in clips if clip.corpus == corpus]
-        languages, phonemes = {part.lang for part in parts}, [part.phonemes for part in parts if part.phonemes]
+        languages = {part.lang for part in parts}
+        phonemes = ["" if part.phonemes is None and part.quiet else part.phonemes for part in parts]
         yield Clip(
             name,
             corpus,
@@ -122,7 +125,7 @@ def _joined(name: str, clips: list[Clip], corpora: Collection[str]) -> Iterator[
             audio=tuple(path for part in parts for path in part.audio),
             words=tuple(_shifted(parts)) if any(part.words is not None for part in parts) else None,
             lang=parts[0].lang if len(languages) == 1 else None,
-            phonemes=" ".join(phonemes) if len(phonemes) == len(parts) else None,
+            phonemes=None if None in phonemes else " ".join(filter(None, phonemes)),
         )
 
 

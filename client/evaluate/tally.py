@@ -80,7 +80,7 @@ def character_errors(reference: str, text: str) -> tuple[int, int]:
 def _scores(take: Take) -> Rates:
     """Of the stream, and of the plain pass; where nothing is said, how much was heard."""
     if take.clip.quiet:
-        return {"words a minute": _heard(take.text, take)}
+        return {"words a minute": (len(take.units(take.text)), take.seconds / 60)}
     scored = _written("", take, take.text)
     rate = "WER" if take.phonemes is None else "PER"
     if take.plain is not None:
@@ -102,7 +102,7 @@ def _peers(take: Take) -> Rates:
     for name, peer in take.peers.items():
         rates[f"{name} RTFx"] = take.seconds, peer.work
         if take.clip.quiet:
-            rates[f"{name} words a minute"] = _heard(peer.text, take)
+            rates[f"{name} words a minute"] = len(normalize(peer.text).split()), take.seconds / 60
         elif name == "transformers":  # the same model: it writes what ours writes
             rates |= _written("transformers ", take, peer.text)
         else:
@@ -110,11 +110,6 @@ def _peers(take: Take) -> Rates:
         if take.plain is not None:
             rates[f"{name} equal"] = take.units(peer.text) == take.units(take.plain), 1
     return rates
-
-
-def _heard(text: str, take: Take) -> tuple[float, float]:
-    """Words, and minutes."""
-    return len(normalize(text).split()), take.seconds / 60
 
 
 def _stability(take: Take, words: Sequence[Life]) -> Rates:

@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m engine.traini
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's
             raise
-        print("earshot: the device is out of memory; take smaller batches (--seconds)", file=sys.stderr)
+        how = "--batch, then --seconds" if args.command == "pretrain" else "--seconds"
+        print(f"earshot: the device is out of memory; take smaller batches ({how})", file=sys.stderr)
         sys.exit(1)
 
 

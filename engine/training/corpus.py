@@ -131,7 +131,7 @@ class Filter:
     min_score            of an alignment, the mean of its words'; below that, probably another text was said
     folds, splits        only these; empty: all. A line without one is in each
     transcribed          without a text in which something can be said, a recording is of no use
-    unseen               manifests whose sentences, normalized, must not occur
+    unseen               manifests whose recordings must not occur; nor their sentences, normalized, if `transcribed`
     """
 
     shortest: Seconds = 0.1
@@ -192,7 +192,10 @@ def _fitting(alignment: Alignment | None, text: str) -> Alignment | None:
 
 def _filtered(corpus: Corpus, filter: Filter, progress: Progress) -> Corpus:
     """What is wanted of it; what is not is counted, with the reason."""
-    unseen = {normalize(row.text or "") for path in filter.unseen for row in read(path)} - {""}
+    required = ("text",) if filter.transcribed else ()
+    judged = [row for path in filter.unseen for row in read(path, required)]
+    unseen = {normalize(row.text or "") for row in judged if filter.transcribed} - {""}
+    files = {row.path.resolve() for row in judged}
     low, high = filter.shortest * SAMPLE_RATE, filter.longest * SAMPLE_RATE
 
     def reason(row: Row, text: str, length: int, alignment: Alignment | None) -> str | None:
@@ -206,6 +209,8 @@ def _filtered(corpus: Corpus, filter: Filter, progress: Progress) -> Corpus:
             return "nothing that can be said"
         if text in unseen:
             return "a sentence that is judged on"
+        if files and row.path.resolve() in files:
+            return "a recording that is judged on"
         if not low <= length <= high:
             return f"not {filter.shortest:g} to {filter.longest:g} s long"
         if alignment and alignment.score < filter.min_score:

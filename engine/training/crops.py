@@ -33,19 +33,24 @@ ALONE = 0.03
 def shares(corpus: Corpus, weights: Mapping[str, float] | None) -> dict[str, float]:
     """How often each corpus is drawn from: its weight, or else the square root of its hours; they add up to 1.
 
-    Raises ConfigError for a weight of a corpus that is not there, and if all are 0.
+    Raises ConfigError if one is negative, and if all are 0. Weights of corpora that are not there say nothing here.
     """
     samples: Counter[str] = Counter()
     for name, length in zip(corpus.corpora, corpus.lengths.tolist(), strict=True):
         samples[name] += length
     weights = weights or {}
-    if unknown := sorted(set(weights) - set(samples)):
-        raise ConfigError(f"weights: there is no corpus {', '.join(unknown)}; there are {', '.join(sorted(samples))}")
     found = {name: weights.get(name, (n / SAMPLE_RATE / 3600) ** 0.5) for name, n in samples.items()}
     total = sum(found.values())
     if min(found.values()) < 0 or total == 0:
         raise ConfigError("weights of corpora must not be negative, and not all 0")
     return {name: weight / total for name, weight in found.items()}
+
+
+def check(weights: Mapping[str, float] | None, corpus: Corpus) -> None:
+    """Raises ConfigError for a weight of a corpus that is not there: of the whole, before any of it is left out."""
+    there = set(corpus.corpora)
+    if unknown := sorted(set(weights or {}) - there):
+        raise ConfigError(f"weights: there is no corpus {', '.join(unknown)}; there are {', '.join(sorted(there))}")
 
 
 def play(plan: Plan, samples: Tensor, length: int) -> Tensor:
@@ -97,6 +102,7 @@ class Crops:
         weights: Mapping[str, float] | None = None,
         augment: Augmentation | None = None,
     ) -> None:
+        check(weights, corpus)
         aligned = corpus.select([alignment is not None for alignment in corpus.alignments])
         if not len(aligned):
             raise ConfigError("crops need alignments, and no recording has one; `earshot train align` makes them")
@@ -214,6 +220,7 @@ class Utterances:
         weights: Mapping[str, float] | None = None,
         augment: Augmentation | None = None,
     ) -> None:
+        check(weights, corpus)
         self.grid, self.device, self.seconds, self.augment = grid, device, seconds, augment
         self.seed, self.rank = seed, rank
         self._speeds = SPEED if augment else (1.0, 1.0)

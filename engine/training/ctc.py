@@ -140,7 +140,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dev-count", type=at_least(1), default=40, help="recordings of each corpus (default: %(default)s)"
     )
-    group.add_argument("--score", choices=("wer", "cer"), default="wer", help="what says which weights are best")
+    group.add_argument(
+        "--score",
+        choices=("wer", "cer", "per"),
+        help="what says which weights are best (default: wer; of phonemes per, which is all that these have)",
+    )
     group.add_argument(
         "--judge-every", type=positive, metavar="MINUTES", help="(default: 10, or a twelfth of --minutes)"
     )
@@ -174,7 +178,7 @@ class CtcTask:
         return self.source.draw(step)
 
     def judge(self) -> Mapping[str, Any]:
-        """See Task.judge: word and character errors by corpus."""
+        """See Task.judge: word and character errors, or phoneme errors, by corpus."""
         device = self.model.masked_spec_embed.device
         return {} if self._judge is None else self._judge(self.start.encoder, device)
 
@@ -261,7 +265,12 @@ def begin(args: argparse.Namespace, corpus: Corpus, dev: Corpus | None) -> tuple
     if wanted == "keep" and own is None:
         raise ConfigError("there is no vocabulary to keep; take --vocabulary characters, phonemes or a file")
     known = own if wanted == "keep" else units.from_file(Path(wanted)) if wanted not in NEW else None
-    if wanted == "phonemes" or (known is not None and known.separator):
+    in_phonemes = wanted == "phonemes" or bool(known is not None and known.separator)
+    if args.units is not None and (args.units == "phonemes") != in_phonemes:
+        whose = f"--vocabulary {wanted}" if args.vocabulary else "the checkpoint's own vocabulary"
+        units_of = "phonemes" if in_phonemes else "letters"
+        raise ConfigError(f"--units {args.units} and {whose}, which is of {units_of}, contradict each other")
+    if in_phonemes:
         corpus, dev = _in_phonemes(corpus), dev and _in_phonemes(dev)
     vocabulary = known or (units.phonemes if wanted == "phonemes" else units.characters)(corpus.texts)
     if folder is not None:

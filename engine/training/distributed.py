@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engine.errors import DeviceError
@@ -45,6 +45,14 @@ class World:
         together = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(together, dist.ReduceOp.MAX)
         return together.tolist()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes, which wait for each other here; values: on the device."""
+        if self.size == 1:
+            return values
+        together = values.clone()
+        dist.all_reduce(together, dist.ReduceOp.SUM)
+        return together / self.size
 
     def close(self) -> None:
         """At the end."""

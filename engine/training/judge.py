@@ -1,4 +1,4 @@
-"""Word and character errors of a model on whole recordings, greedy: quick figures to choose by while it is trained."""
+"""Errors of a model on whole recordings, greedy: quick figures to choose by while it is trained."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from engine.audio import SAMPLE_RATE, Seconds
+from engine.errors import ConfigError
 from engine.layers import Encoder
 from engine.text import normalize
 from engine.training.corpus import Corpus
@@ -19,7 +20,7 @@ POOLED = "pooled"
 
 @dataclass
 class Errors:
-    """Edits, and symbols of the reference, of words and of characters."""
+    """Edits, and symbols of the reference, of words and of characters. Phonemes are words here."""
 
     word_edits: int = 0
     words: int = 0
@@ -36,12 +37,12 @@ class Errors:
     def __add__(self, other: "Errors") -> "Errors":
         return Errors(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
-    def rates(self) -> dict[str, float]:
-        """In percent of the reference."""
-        return {
-            "wer": 100 * self.word_edits / max(1, self.words),
-            "cer": 100 * self.character_edits / max(1, self.characters),
-        }
+    def rates(self, phonemes: bool = False) -> dict[str, float]:
+        """In percent of the reference: wer and cer, or per."""
+        wer = 100 * self.word_edits / max(1, self.words)
+        if phonemes:
+            return {"per": wer}
+        return {"wer": wer, "cer": 100 * self.character_edits / max(1, self.characters)}
 
 
 def distance(a: Sequence[T], b: Sequence[T]) -> int:
@@ -59,7 +60,9 @@ class Judge:
 
     per_corpus    so many of each corpus, the first ones; None: all
     seconds       of audio at once, padding included
-    by            wer or cer: what is the score
+    by            wer or cer: what is the score; of a vocabulary of phonemes per. None: the first that there is
+
+    Raises ConfigError for a score that the vocabulary does not have.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Judge:
         *,
         per_corpus: int | None,
         seconds: Seconds = 120.0,
-        by: str = "wer",
+        by: str | None = None,
     ) -> None:
         seen: dict[str, int] = {}
         self.chosen = []
@@ -77,11 +80,17 @@ class Judge:
             seen[name] = seen.get(name, 0) + 1
             if per_corpus is None or seen[name] <= per_corpus:
                 self.chosen.append(n)
-        self.corpus, self.vocabulary, self.seconds, self.by = corpus, vocabulary, seconds, by
+        self.corpus, self.vocabulary, self.seconds = corpus, vocabulary, seconds
+        self.phonemes = bool(vocabulary.separator)
+        known = list(Errors().rates(self.phonemes))
+        if by is not None and by not in known:
+            units = "phonemes" if self.phonemes else "letters"
+            raise ConfigError(f"--score {by}: the vocabulary is of {units}; it must be {' or '.join(known)}")
+        self.by = by or known[0]
 
     @torch.no_grad()
     def __call__(self, encoder: Encoder, device: torch.device) -> dict[str, Any]:
-        """Corpus -> {"wer", "cer"} in percent, "pooled" over all; "score" is the pooled one of the two to choose by."""
+        """Corpus -> {"wer", "cer"}, or {"per"}, in percent, "pooled" over all; "score" is the one to choose by."""
         errors: dict[str, Errors] = {}
         for batch in self._batches():
             lengths = torch.tensor([len(self.corpus.pcm(n)) for n in batch])
@@ -92,10 +101,10 @@ class Judge:
             for row, n in enumerate(batch):
                 frames = encoder.grid.frames(int(lengths[row]))
                 heard = self.vocabulary.text(ids[row, :frames].tolist())
-                heard = heard if self.vocabulary.separator else normalize(heard)
+                heard = heard if self.phonemes else normalize(heard)
                 errors.setdefault(self.corpus.corpora[n], Errors()).add(self.corpus.texts[n], heard)
-        pooled = sum(errors.values(), Errors()).rates()
-        rates = {name: each.rates() for name, each in sorted(errors.items())}
+        pooled = sum(errors.values(), Errors()).rates(self.phonemes)
+        rates = {name: each.rates(self.phonemes) for name, each in sorted(errors.items())}
         return {**(rates if len(rates) > 1 else {}), POOLED: pooled, "score": pooled[self.by]}
 
     def _batches(self) -> Iterator[list[int]]:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -90,9 +90,10 @@ def train(task: Task, options: LoopOptions, out: Path, world: World) -> None:
     Raises TrainingError if the state can't be read or written, or gradients are not finite again and again;
     KeyboardInterrupt and SystemExit after SIGINT and SIGTERM, when all is kept.
     """
-    run = Run(task, options, out, world)
-    with interruptible() as interrupted:
-        run.go(interrupted)
+    with files.alone(out) if world.first else nullcontext():
+        run = Run(task, options, out, world)
+        with interruptible() as interrupted:
+            run.go(interrupted)
 
 
 @contextmanager
@@ -188,6 +189,11 @@ class Run:
         self.clock = Clock(state["seconds"])
         hours = self.counters.audio_seconds / 3600
         self.progress.say(f"goes on from step {self.counters.step:,}, {hours:.2f} h of audio heard")
+        if state.get("share", 0.0) >= 1 > self.share:
+            peak = self.schedule.factor(self.share)
+            self.progress.say(
+                f"it was done; with more time its rates go on from 0 to {peak:.0%} of the peak rates again"
+            )
 
     @property
     def share(self) -> float:
@@ -324,6 +330,7 @@ class Run:
             "average": self.average.weights,
             "optimizer": self.optimizers.state(),
             "seconds": self.clock.seconds,
+            "share": self.share,
             **vars(self.counters),
         }
         files.keep(self.out, state)

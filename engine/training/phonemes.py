@@ -10,8 +10,10 @@ import ctypes
 import importlib
 import re
 import threading
+import unicodedata
 from collections.abc import Mapping
 from ctypes.util import find_library
+from difflib import get_close_matches
 from functools import cache
 from typing import TypeAlias
 
@@ -22,8 +24,12 @@ Phonemes: TypeAlias = list[list[str]]
 
 OTHER_NAMES = {"en": "en-us", "fr": "fr-fr", "zh": "cmn", "zh-hk": "yue", "nn": "nb", "no": "nb"}
 """Languages that the library knows by another name."""
+DOTLESS = ("tr", "az")
+"""Languages in which "I" is the capital of "ı"."""
 SCRIPTS = {"cmn": "你好", "yue": "你好", "ja": "日本語"}
 """What a voice has to be able to read: some versions have no dictionary of it, and say "Chinese letter" in English."""
+NEAR = 4
+"""Languages that are named where one is not known."""
 INSTALL = "pip install 'earshot[phonemes]', or the system's package espeak-ng"
 
 MARK = "_"
@@ -41,9 +47,16 @@ def phonemes(text: str, language: str) -> Phonemes:
     language    as in manifests: "en", "sv-SE", "zh-CN"
     Raises ConfigError for a language without a voice, and where eSpeak NG is not installed.
     """
-    spoken = SWITCH.sub("", _espeak().read(PUNCTUATION.sub(" ", text.lower()), voice(language)))
+    spoken = SWITCH.sub("", _espeak().read(PUNCTUATION.sub(" ", _lower(text, language)), voice(language)))
     words = ([phone for phone in word.split(MARK) if phone] for word in STRESS.sub("", spoken).split())
     return [word for word in words if word]
+
+
+def _lower(text: str, language: str) -> str:
+    """In lower case; Turkish and Azeri have an i with a dot and one without, in both cases."""
+    if re.split("[-_]", language.lower())[0] in DOTLESS:
+        text = unicodedata.normalize("NFC", text).replace("İ", "i").replace("I", "ı")
+    return text.lower()
 
 
 def targets(text: str, language: str | None, given: str | None, where: str) -> str:
@@ -71,8 +84,11 @@ def voice(language: str) -> str:
     names = [OTHER_NAMES.get(name, name) for name in (tag, tag.partition("-")[0])]
     name = next((name for name in names if name in voices), None)
     if name is None:
-        known = ", ".join(sorted(voices))
-        raise ConfigError(f"espeak-ng {version()} has no voice for language {language!r}; there are {known}")
+        near = ", ".join(sorted(get_close_matches(tag, {*voices, *OTHER_NAMES}, n=NEAR, cutoff=0.4)))
+        raise ConfigError(
+            f"espeak-ng {version()} has no voice for language {language!r}{near and f'; near are {near}'}; "
+            f"`espeak-ng --voices` lists all {len(voices)}, and so does its docs/languages.md"
+        )
     if name in SCRIPTS and SWITCH.search(_espeak().read(SCRIPTS[name], voices[name])):
         raise ConfigError(
             f"espeak-ng {version()} can't read {language!r}: its voice reads {SCRIPTS[name]} as English; leave these "

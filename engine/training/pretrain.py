@@ -1,7 +1,7 @@
 """`earshot train pretrain`: wav2vec 2.0, and XLSR where languages are many, from recordings without texts."""
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from engine.training.corpus import Corpus, Filter, open_corpus
 from engine.training.distributed import World
 from engine.training.languages import UNKNOWN, Languages, Masks
 from engine.training.loop import train
-from engine.training.options import add_loop_arguments, at_least, loop_options, positive, settings, share
+from engine.training.options import add_loop_arguments, at_least, loop_options, not_negative, positive, settings, share
 from engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
 from engine.training.progress import Progress
 from engine.training.regularization import Regularization
@@ -78,7 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     group = parser.add_argument_group("what it is judged on, now and then")
-    group.add_argument("--dev", type=Path, action="append", default=[], metavar="MANIFEST", help="other recordings")
+    group.add_argument(
+        "--dev", type=Path, action="append", default=[], metavar="MANIFEST", help="recordings; these are not trained on"
+    )
     group.add_argument(
         "--judge-every", type=positive, metavar="MINUTES", help="(default: 10, or a quarter of --minutes)"
     )
@@ -90,8 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mask-time-prob", type=share, default=0.65, metavar="SHARE", help="masked (default: 0.65)")
     group.add_argument("--mask-time-length", type=at_least(1), default=10, metavar="FRAMES", help="(default: 10)")
     group.add_argument("--negatives", type=at_least(1), metavar="NUMBER", help="distractors (default: config.json's)")
-    group.add_argument("--diversity", type=float, metavar="WEIGHT", help="of that loss (default: config.json's)")
-    group.add_argument("--penalty", type=float, default=10.0, metavar="WEIGHT", help="of large features (default: 10)")
+    group.add_argument("--diversity", type=not_negative, metavar="WEIGHT", help="of that loss (default: config.json's)")
+    group.add_argument(
+        "--penalty", type=not_negative, default=10.0, metavar="WEIGHT", help="of large features (default: 10)"
+    )
     group.add_argument(
         "--feature-gradient",
         type=share,
@@ -123,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
         if world.first:
             state.begin(args.out, settings(args, free=("dev", "stop_on_collapse")))
         model, files = begin(args)
-        corpus = _corpus(args, args.manifests, quiet=not world.first)
+        corpus = _corpus(args, args.manifests, unseen=args.dev, quiet=not world.first)
         source = _crops(args, model, corpus, world)
         say(_listing(source, corpus))
         held_out = None
@@ -133,7 +137,7 @@ def run(args: argparse.Namespace) -> None:
             held_out = HeldOut(dev, crops, count=max(1, JUDGED // len(crops.names)))
         count = sum(p.numel() for p in model.parameters())
         say(f"{count / 1e6:.1f} M parameters, {model.dims.codewords} codewords, on {world.device}")
-        module = Pretraining(model, temperature, eager=args.eager, stop=args.stop_on_collapse)
+        module = Pretraining(model, temperature, world=world, eager=args.eager, stop=args.stop_on_collapse)
         train(PretrainTask(module, source, held_out, files, args.dtype), options, args.out, world)
     finally:
         world.close()
@@ -169,19 +173,20 @@ def begin(args: argparse.Namespace) -> tuple[Contrastive, dict[str, dict[str, An
     return model, {"config.json": config, "preprocessor_config.json": preprocessor}
 
 
-def _corpus(args: argparse.Namespace, manifests: list[Path], quiet: bool) -> Corpus:
-    corpus = open_corpus(
-        manifests, args.cache.expanduser(), filter=Filter(transcribed=False, longest=float("inf")), quiet=quiet
-    )
-    return corpus if args.languages is None else only(corpus, args.languages.split(","))
+def _corpus(args: argparse.Namespace, manifests: list[Path], quiet: bool, unseen: Sequence[Path] = ()) -> Corpus:
+    filter = Filter(transcribed=False, longest=float("inf"), unseen=unseen)
+    corpus = open_corpus(manifests, args.cache.expanduser(), filter=filter, quiet=quiet)
+    if args.languages is None:
+        return corpus
+    return only(corpus, args.languages.split(","), ", ".join(map(str, manifests)))
 
 
-def only(corpus: Corpus, languages: Collection[str]) -> Corpus:
+def only(corpus: Corpus, languages: Collection[str], where: str = "the manifests") -> Corpus:
     """What is in these languages. Raises ConfigError for one that is not there."""
     langs = [lang or UNKNOWN for lang in corpus.langs]
     if missing := sorted(set(languages) - set(langs)):
         there = ", ".join(sorted(set(langs)))
-        raise ConfigError(f"--languages: there is no {', '.join(missing)} in the manifests; there are {there}")
+        raise ConfigError(f"--languages: there is no {', '.join(missing)} in {where}; there are {there}")
     return corpus.select([lang in languages for lang in langs])
 
 

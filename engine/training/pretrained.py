@@ -12,8 +12,11 @@ from engine.checkpoint import fuse_weight_norm, locate, preprocessor_of, read_te
 from engine.errors import CheckpointError, UnsupportedModel
 from engine.training import export
 from engine.training.contrastive import Contrastive, read_contrastive_dims
-from engine.training.start import initialize
+from engine.training.start import initialize, with_prefix
 from engine.vocabulary import read_json
+
+QUANTIZER, MASK = "quantizer.", "wav2vec2.masked_spec_embed"
+"""What names of the parts begin with; the projections come and go with the quantizer."""
 
 
 def save(folder: Path, model: Contrastive, settings: Mapping[str, Mapping[str, Any]], dtype: str) -> None:
@@ -36,18 +39,19 @@ def create(config: Mapping[str, Any], preprocessor: Mapping[str, Any], **options
 
 
 def load(folder: Path, config: Mapping[str, Any], preprocessor: Mapping[str, Any], **options: float) -> Contrastive:
-    """A model with the weights in a directory; what only pretraining has may be missing all together, and is new then.
+    """A model with the weights in a directory, of a bare Wav2Vec2Model too: what only pretraining needs may be missing.
 
+    That is the quantizer with its projections, and the mask's embedding; each is new then, and that is said.
     Raises CheckpointError that names the tensors that are missing or do not fit.
     """
     model = create(config, preprocessor, **options)
-    tensors = fuse_weight_norm(read_tensors(weight_files(folder)))
-    pretrained = any(name.startswith("quantizer.") for name in tensors)
+    tensors = with_prefix(fuse_weight_norm(read_tensors(weight_files(folder))), config)
+    new = [part for part in (QUANTIZER, MASK) if not any(name.startswith(part) for name in tensors)]
     problems: list[str] = []
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             recipe = model.recipe(name)
-            if name.startswith("wav2vec2.lm_head.") or (not pretrained and not name.startswith("wav2vec2.")):
+            if name.startswith("wav2vec2.lm_head.") or _part(recipe.names[0]) in new:
                 continue
             parts = [tensors[part] for part in recipe.names if part in tensors]
             weight = recipe.make(*parts) if len(parts) == len(recipe.names) else None
@@ -57,9 +61,14 @@ def load(folder: Path, config: Mapping[str, Any], preprocessor: Mapping[str, Any
                 parameter.copy_(weight)
     if problems:
         raise CheckpointError(f"{folder}: missing, or of another shape than config.json says: {', '.join(problems)}")
-    if not pretrained:
-        print(f"{folder} has no quantizer; a new one is begun", file=sys.stderr)
+    for part in new:
+        print(f"{folder} has no {part.rstrip('.')}; a new one is begun", file=sys.stderr)
     return model
+
+
+def _part(name: str) -> str | None:
+    """Of what may be missing, the part that a tensor belongs to."""
+    return MASK if name == MASK else None if name.startswith("wav2vec2.") else QUANTIZER
 
 
 def open_pretrained(model: str | Path) -> tuple[Contrastive, dict[str, dict[str, Any]]]:

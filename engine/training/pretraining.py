@@ -17,6 +17,7 @@ from engine.training.collapse import Watch
 from engine.training.compiling import compile_encoder
 from engine.training.contrastive import Contrastive
 from engine.training.corpus import Corpus
+from engine.training.distributed import World
 from engine.training.languages import Crops, Languages
 from engine.training.usage import perplexity, usage
 
@@ -55,10 +56,17 @@ class Pretraining(nn.Module):
     """The loop's view of the task; see Task. Says on stderr when something is wrong."""
 
     def __init__(
-        self, contrastive: Contrastive, temperature: Temperature, *, eager: bool = False, stop: bool = False
+        self,
+        contrastive: Contrastive,
+        temperature: Temperature,
+        *,
+        world: World | None = None,
+        eager: bool = False,
+        stop: bool = False,
     ) -> None:
-        """eager: not compiled. stop: end the run if something is wrong."""
+        """world: None if it is alone. eager: not compiled. stop: end the run if something is wrong."""
         super().__init__()
+        self._world = world
         self.contrastive, self.temperature, self.stop = contrastive, temperature, stop
         self.watch = Watch(contrastive.dims)
         compile_encoder(contrastive.wav2vec2, eager)
@@ -82,16 +90,18 @@ class Pretraining(nn.Module):
         return outcome.loss / masked, figures | {"trouble": torch.tensor(float(self.watch.troubled))}
 
     def _look(self, share: float, now: Tensor) -> None:
-        """Now and then, as what is on the device has to be waited for."""
+        """Now and then, as what is on the device has to be waited for. All processes judge, and stop, by their mean."""
         self._recent.append(now)
         if len(self._recent) < LOOK_EVERY:
             return
-        accuracy, perplexity = torch.stack(self._recent).mean(0).tolist()
+        mean = torch.stack(self._recent).mean(0)
+        accuracy, perplexity = (mean if self._world is None else self._world.mean(mean)).tolist()
         self._recent.clear()
         if (wrong := self.watch.look(share, accuracy, perplexity)) is not None:
             if self.stop:
                 raise TrainingError(wrong)
-            print(f"\nwarning: {wrong}", file=sys.stderr, flush=True)
+            if self._world is None or self._world.first:
+                print(f"\nwarning: {wrong}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, slots=True)

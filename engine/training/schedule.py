@@ -1,12 +1,17 @@
 """How far a run is, by the clock or by steps, and what that does to learning rates."""
 
 import time
+from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
 from engine.errors import ConfigError
 
 LONGEST = 30.0
-"""Seconds that a step may take at most: what is beyond that is a machine that was paused, or a compiler at work."""
+"""Seconds that a step may take at most, unless all are slow: beyond that, a machine was paused or compiling."""
+SLOWER = 3.0
+"""So many times the median of recent steps one may take in any case."""
+RECENT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +43,14 @@ class Clock:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = self.before = seconds
         self._last = time.monotonic()
+        self._recent: deque[float] = deque(maxlen=RECENT)
 
     def tick(self) -> float:
-        """Counts what has passed since the last tick, at most LONGEST; returns all seconds so far."""
+        """Counts what has passed, at most LONGEST or SLOWER recent steps; returns all seconds so far."""
         now = time.monotonic()
-        self.seconds += min(now - self._last, LONGEST)
+        most = max(LONGEST, SLOWER * median(self._recent)) if self._recent else LONGEST
+        self._recent.append(min(now - self._last, most))
+        self.seconds += self._recent[-1]
         self._last = now
         return self.seconds
 

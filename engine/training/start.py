@@ -116,7 +116,7 @@ def from_checkpoint(
     kind = config.get("model_type")
     if kind in FAMILIES:
         config["architectures"] = [HEADS[kind]]
-    tensors = _with_prefix(fuse_weight_norm(read_tensors(weight_files(folder))), config)
+    tensors = with_prefix(fuse_weight_norm(read_tensors(weight_files(folder))), config)
     if vocabulary is not None:
         config |= _of_head(vocabulary)
         tensors |= _head(config, vocabulary, seed)
@@ -219,7 +219,7 @@ def _head(config: Mapping[str, Any], vocabulary: Vocabulary, seed: int) -> dict[
     return {"lm_head.weight": weight, "lm_head.bias": torch.zeros(vocabulary.size)}
 
 
-def _with_prefix(tensors: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+def with_prefix(tensors: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     """Of a bare model, without a head, the names lack what comes before them otherwise."""
     if config.get("model_type") not in FAMILIES or any(name.startswith(prefix(config)) for name in tensors):
         return tensors

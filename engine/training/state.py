@@ -9,7 +9,9 @@ OUT/model, best  what is exported
 import json
 import os
 import pickle
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 
 from engine.errors import ConfigError, TrainingError
 
-RUN, STATE, LOG = "run.json", "state.pt", "log.jsonl"
+RUN, STATE, LOG, LOCK = "run.json", "state.pt", "log.jsonl", ".lock"
 
 
 def begin(out: Path, settings: Mapping[str, Any]) -> None:
@@ -71,6 +73,29 @@ def read(out: Path) -> dict[str, Any] | None:
     if missing:
         raise TrainingError(f"{path} is no state of a run: it lacks {', '.join(sorted(missing))}; take another --out")
     return dict(state)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """No other process trains into the folder meanwhile, where the system knows such locks; it ends with the process.
+
+    Raises TrainingError if one does.
+    """
+    try:
+        file = (out / LOCK).open("w")
+    except OSError as error:
+        raise TrainingError(f"can't write to {out}: {error.strerror or error}") from None
+    with file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(f"another run is training into {out}; wait for it, or take another --out") from None
+            except OSError:  # a file system without locks
+                pass
+        yield
 
 
 def keep(out: Path, state: Mapping[str, Any]) -> None:

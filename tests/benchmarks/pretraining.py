@@ -199,8 +199,9 @@ class Table:
         )
 
     def _rate(self, language: str, condition: str) -> float:
-        """Phonemes are a phoneme vocabulary's words."""
-        return float(self.rates[language, condition]["dev"]["pooled"]["wer"])
+        """Results of before 2026-11-22 call it wer."""
+        pooled = self.rates[language, condition]["dev"]["pooled"]
+        return float(pooled.get("per", pooled.get("wer")))
 
     def json(self) -> dict[str, Any]:
         """All results."""

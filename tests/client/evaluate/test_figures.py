@@ -161,6 +161,18 @@ def test_pooled_is_speech_and_beside_it_the_words_a_minute_of_what_is_none() -> 
     assert figures([noise, music])[POOLED]["RTFx"].value == 60
 
 
+def test_rounds_and_gains_of_a_recording_make_no_interval_narrower() -> None:
+    """All plays of a recording are drawn together."""
+    plays = [
+        take(replace(clip("", [], name=f"{n}.wav", corpus="noise"), gain=gain), *said, seconds=60.0)
+        for gain in (0.0, 10.0)
+        for n, said in enumerate([[], [final(3, spoken("UH"))], [final(3, spoken("OH I SEE"))]])
+    ]
+    once, twice = (figures(some)["noise"]["words a minute"] for some in (plays[:3], plays))
+    assert once == twice and once.low is not None
+    assert figures(plays[::3])["noise"]["words a minute"].low is None
+
+
 def test_phonemes_have_a_rate_of_their_own() -> None:
     heard = [Spoken(text, n / 10, n / 10 + 0.1) for n, text in enumerate(["ð", "ə", "k", "aː", "t"], 10)]
     played = take(clip("The cat", spoken("THE CAT")), final(3, heard), plain="ð ə k æ t s", phonemes="ð ə k æ t")
@@ -168,6 +180,10 @@ def test_phonemes_have_a_rate_of_their_own() -> None:
     found = values(played)
     assert (found["transformers PER"], found["transformers equal"], found["pocketsphinx WER"]) == (20, 100, 50)
     assert "transformers WER" not in found
+    noise = take(clip("", [], corpus="noise"), final(3, heard[:3]), seconds=30.0, phonemes="")
+    noise.peers = {"pocketsphinx": Peer("the", 1.0)}
+    minutes = figures([noise])["noise"]
+    assert (minutes["words a minute"].value, minutes["pocketsphinx words a minute"].value) == (6, 2)
     assert found["PER"] == found["plain PER"] == 20
     assert found["file gap"] == 0
     assert not {"WER", "CER", "plain WER", "plain CER", "word latency p50"} & found.keys()
@@ -182,7 +198,7 @@ def test_phonemes_are_no_words_of_the_alignment() -> None:
 
 
 def test_corpora_and_all_of_them() -> None:
-    other = take(clip("one two", corpus="other"), final(2, spoken("ONE TWO")), seconds=6.0)
+    other = take(clip("one two", name="b.wav", corpus="other"), final(2, spoken("ONE TWO")), seconds=6.0)
     found = figures([story(), other, story()])
     assert list(found) == ["book", "other", POOLED]
     assert [found[corpus]["WER"].value for corpus in found] == [25, 0, 20]
@@ -195,7 +211,10 @@ def test_corpora_and_all_of_them() -> None:
 
 
 def test_the_same_seed_draws_the_same_clips() -> None:
-    takes = [story(), *(take(clip("one two"), final(2, spoken(text))) for text in ("ONE", "ONE TWO", "ON TO"))]
+    takes = [
+        story(),
+        *(take(clip("one two", name=text), final(2, spoken(text))) for text in ("ONE", "ONE TWO", "ON TO")),
+    ]
     assert figures(takes, 1) == figures(takes, 1)
     assert figures(takes, 1) != figures(takes, 2)
 

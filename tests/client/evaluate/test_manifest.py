@@ -72,6 +72,8 @@ def test_joined_clips_are_one_stream_for_each_corpus(manifest: Path) -> None:
     assert [clip.name for clip in load([manifest], join=["dev", "x"])] == ["dev.jsonl", "dev.jsonl"]
     with pytest.raises(ConfigError, match="no corpus y there; there are dev, x"):
         load([manifest], join=["y"])
+    with pytest.raises(ConfigError, match="nothing of dev is to be joined: no line of it was chosen"):
+        load([manifest], Choice(corpora=["x"]), join=["dev"])
 
 
 def test_joined_clips_have_a_language_if_they_share_one(manifest: Path) -> None:
@@ -83,6 +85,9 @@ def test_joined_clips_have_a_language_if_they_share_one(manifest: Path) -> None:
 
     assert joined({"lang": "en", "phonemes": "ə b"}, {"lang": "en", "phonemes": "k"}) == ("en", "ə b k")
     assert joined({"lang": "en", "phonemes": "ə b"}, {"lang": "de"}) == (None, None)
+    assert joined({"lang": "en", "phonemes": "ə b"}, {"lang": "en", "phonemes": ""}) == ("en", "ə b")
+    assert joined({"lang": "en", "phonemes": "ə b"}, {"lang": "en", "text": ""}) == ("en", "ə b")
+    assert joined({"lang": "en", "phonemes": "ə b"}, {"lang": "en"}) == ("en", None)
 
 
 def test_where_nothing_is_said(manifest: Path) -> None:

@@ -116,10 +116,15 @@ def test_filters(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
     assert left(manifest, cache, folds=[0]) == ["1.wav", "3.wav"]
     assert left(manifest, cache, shortest=0.6) == ["3.wav"]
     assert left(manifest, cache, longest=0.6) == ["1.wav", "2.wav"]
-    unseen = write(tmp_path, [{"audio": "1.wav", "text": "TWO!"}], "dev.jsonl")
+    unseen = write(tmp_path, [{"audio": "3.wav", "text": "TWO!"}], "dev.jsonl")
     capsys.readouterr()
-    assert left(manifest, cache, unseen=[unseen]) == ["1.wav", "3.wav"]
-    assert "1 recordings left out: a sentence that is judged on" in capsys.readouterr().err
+    assert left(manifest, cache, unseen=[unseen]) == ["1.wav"]
+    said = capsys.readouterr().err
+    assert "1 recordings left out: a sentence that is judged on" in said
+    assert "1 recordings left out: a recording that is judged on" in said
+    assert left(manifest, cache, transcribed=False, unseen=[unseen]) == ["1.wav", "2.wav", "4.wav"]
+    (tmp_path / "texts.jsonl").write_text('{"audio": "2.wav"}\n')  # texts are not needed there either
+    assert left(manifest, cache, transcribed=False, unseen=[tmp_path / "texts.jsonl"]) == ["1.wav", "3.wav", "4.wav"]
     with pytest.raises(ConfigError, match=r"no recording is left \(broken, or of another fold or split\)"):
         left(write(tmp_path, ROWS[:1], "fold.jsonl"), cache, folds=[2])
     with pytest.raises(ConfigError, match=r"no recording is left \(.*not 0.1 to 0.2 s long.*\); loosen"):

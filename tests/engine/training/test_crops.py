@@ -111,6 +111,8 @@ def test_weights() -> None:
         crops(weights={"z": 1.0})
     with pytest.raises(ConfigError, match="must not be negative, and not all 0"):
         crops(weights={"x": 0.0, "y": 0.0})
+    part = whole.select([True, True, False, False])  # names are looked for in the whole corpus
+    assert shares(part, {"x": 3, "y": 1}) == {"x": 1.0}
     heard = Counter("".join(t for step in range(20) for t in texts(crops(weights={"x": 0.0, "y": 1.0}).draw(step))))
     assert set(heard) == set("JKLMNO|")
 

@@ -217,6 +217,19 @@ def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[
     assert "error: " in failure(command, capsys, *SMALL, *args, status=2)
 
 
+@pytest.mark.parametrize("vocabulary", ["characters", "phonemes", "symbols.txt"])
+def test_units_and_vocabulary_may_not_contradict_each_other(
+    vocabulary: str, command: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "symbols.txt").write_text("A\nB\nC\nD\n")
+    given = str(tmp_path / vocabulary) if vocabulary == "symbols.txt" else vocabulary
+    units, others = ("letters", "phonemes") if vocabulary == "phonemes" else ("phonemes", "letters")
+    line = failure(command, capsys, *SMALL, "--vocabulary", given, "--units", units)
+    assert line == f"earshot: --units {units} and --vocabulary {given}, which is of {others}, contradict each other"
+    if vocabulary != "phonemes":  # for which there has to be eSpeak NG
+        command(*SMALL, "--vocabulary", given, "--units", others)
+
+
 def test_symbols_that_the_vocabulary_lacks(
     command: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

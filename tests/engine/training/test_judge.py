@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jiwer import cer, wer
 
+from engine.errors import ConfigError
 from engine.training.judge import Errors, Judge, distance
+from engine.vocabulary import Vocabulary
 from tests.engine.training import tones
 
 WORDS = st.lists(st.sampled_from(["A", "BC", "CAB"]), min_size=1, max_size=6).map(" ".join)
@@ -39,6 +41,22 @@ def test_batches_make_no_difference() -> None:
     assert judged(per_corpus=2) != judged()
     assert set(judged()) == {"pooled", "score"}
     assert judged(by="cer")["score"] == judged()["pooled"]["cer"]
+    with pytest.raises(ConfigError, match="--score per: the vocabulary is of letters; it must be wer or cer"):
+        judged(by="per")
+
+
+def test_phonemes_have_a_rate_of_their_own() -> None:
+    task = tones.task()
+    letters = task.start.vocabulary
+    vocabulary = Vocabulary(letters.symbols, letters.blank, special=letters.special, separator=" ")
+    corpus = tones.corpus()
+    corpus = corpus.with_texts([" ".join(text.replace(" ", "")) for text in corpus.texts])
+    encoder, device = task.start.encoder.eval(), torch.device("cpu")
+    figures = Judge(corpus, vocabulary, per_corpus=None)(encoder, device)
+    assert set(figures["pooled"]) == {"per"} and figures["score"] == figures["pooled"]["per"]
+    assert figures == Judge(corpus, vocabulary, per_corpus=None, by="per")(encoder, device)
+    with pytest.raises(ConfigError, match="--score cer: the vocabulary is of phonemes; it must be per"):
+        Judge(corpus, vocabulary, per_corpus=None, by="cer")
 
 
 def test_corpora_are_counted_alone_and_together() -> None:

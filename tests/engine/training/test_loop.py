@@ -139,7 +139,7 @@ def test_a_signal_stops_it_when_the_step_is_done(
     assert equal(run(tmp_path), run(tmp_path / "other"))
 
 
-def test_stop_after_and_more(tmp_path: Path) -> None:
+def test_stop_after_and_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = run(tmp_path, replace(OPTIONS, stop_after=1e-9))
     assert kept is not None
     assert log(tmp_path)[-1]["step"] == 1
@@ -151,6 +151,15 @@ def test_stop_after_and_more(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "model.safetensors").exists()
     train(tones.task(), replace(OPTIONS, steps=14), tmp_path, World("cpu"))
     assert log(tmp_path)[-1]["step"] == 14
+    assert "from 0 to 24% of the peak rates again" in capsys.readouterr().err
+
+
+def test_two_runs_into_one_folder(tmp_path: Path) -> None:
+    with state.alone(_made(tmp_path)):
+        with pytest.raises(TrainingError, match=r"another run is training into .* take another --out"):
+            run(tmp_path)
+        assert not (tmp_path / "state.pt").exists()
+    run(tmp_path)
 
 
 def test_by_the_clock(tmp_path: Path) -> None:

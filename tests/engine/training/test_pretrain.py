@@ -1,6 +1,9 @@
 """The command: from recordings to a Wav2Vec2ForPreTraining that transformers, fine-tuning and the figure can use."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(folder / f"{k}.wav", 0.3 * tones + 0.01 * rng.normal(size=16_000), 16_000)
         rows.append(json.dumps({"audio": f"{k}.wav", "lang": lang}))
     (folder / "all.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "dev.jsonl").write_text("\n".join(rows[1::2]) + "\n")
     (folder / "config.json").write_text(json.dumps(SMALL))
     return folder
 
@@ -62,9 +66,12 @@ def log(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def test_what_comes_out_is_loaded_by_transformers_and_for_fine_tuning(data: Path, tmp_path: Path) -> None:
+def test_what_comes_out_is_loaded_by_transformers_and_for_fine_tuning(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     transformers = pytest.importorskip("transformers")
-    train(data, tmp_path / "out", "--dev", str(data / "all.jsonl"), "--languages", "fr,de")
+    train(data, tmp_path / "out", "--dev", str(data / "dev.jsonl"), "--languages", "fr,de")
+    assert "3 recordings left out: a recording that is judged on" in capsys.readouterr().err
     lines = log(tmp_path / "out")
     trained = next(line for line in lines if "accuracy" in line)
     assert {"loss", "contrastive", "diversity", "perplexity", "temperature", "norm", "trouble"} <= set(trained)
@@ -143,12 +150,38 @@ def test_codes_are_listed_and_drawn(data: Path, tmp_path: Path, capsys: pytest.C
 def test_what_can_not_be_is_said_in_a_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more, message in (
         (["--shape", "tiny"], "give one of --from, --config and --shape"),
-        (["--languages", "fr,xx"], "--languages: there is no xx in the manifests; there are de, fr, it"),
+        (["--languages", "fr,xx"], "all.jsonl; there are de, fr, it"),
+        (
+            ["--languages", "fr,xx", "--dev", str(data / "all.jsonl")],
+            "no recording is left (a recording that is judged",
+        ),
         (["--min-gumbel-temperature", "3"], "the Gumbel temperature can't fall from 2 to 3"),
     ):
         with pytest.raises(SystemExit) as ended:
             train(data, tmp_path / message[:9], *more)
         assert ended.value.code == 1 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--diversity", "--penalty"])
+@pytest.mark.parametrize("weight", ["nan", "-5", "inf"])
+def test_weights_of_losses_are_numbers_from_0_on(
+    option: str, weight: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        train(data, tmp_path, f"{option}={weight}")
+    assert ended.value.code == 2 and f"argument {option}: {weight} is not a number from 0 on" in capsys.readouterr().err
+
+
+def test_out_of_memory_names_the_size_of_a_batch_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(args: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("engine.training.pretrain.run", full)
+    with pytest.raises(SystemExit):
+        train(data, tmp_path)
+    assert "out of memory; take smaller batches (--batch, then --seconds)" in capsys.readouterr().err
 
 
 def test_only_wav2vec2_is_pretrained() -> None:
@@ -162,14 +195,44 @@ def test_a_model_without_a_quantizer(data: Path, tmp_path: Path, capsys: pytest.
     folder = tmp_path / "out" / "model"
     encoder = {n: t for n, t in load_file(folder / "model.safetensors").items() if n.startswith("wav2vec2.")}
     save_file(encoder, folder / "model.safetensors")
+    capsys.readouterr()
     load(folder, SMALL, FILES["preprocessor_config.json"])
-    assert "has no quantizer; a new one is begun" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"{folder} has no quantizer; a new one is begun\n"
     with pytest.raises(CheckpointError, match="it must be a Wav2Vec2ForPreTraining"):
         open_pretrained(folder)
     del encoder["wav2vec2.encoder.layer_norm.bias"]
     save_file(encoder, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"missing.*: wav2vec2\.encoder\.layer_norm\.bias"):
         load(folder, SMALL, FILES["preprocessor_config.json"])
+
+
+def test_a_bare_model_and_one_without_an_embedding_of_the_mask(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As transformers' Wav2Vec2Model is saved, and one that was never masked."""
+    train(data, tmp_path / "out", steps=1)
+    folder, preprocessor = tmp_path / "out" / "model", FILES["preprocessor_config.json"]
+    whole = load_file(folder / "model.safetensors")
+    expected = load(folder, SMALL, preprocessor).state_dict()
+    mask = "wav2vec2.masked_spec_embed"
+    capsys.readouterr()
+
+    def loaded(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        save_file(tensors, folder / "model.safetensors")
+        return load(folder, SMALL, preprocessor).state_dict()
+
+    def same(found: dict[str, torch.Tensor]) -> set[str]:
+        return {name.split(".")[0] for name, weight in found.items() if weight.equal(expected[name])}
+
+    bare = {n.removeprefix("wav2vec2."): t for n, t in whole.items() if n.startswith("wav2vec2.")}
+    assert {"wav2vec2", "masked_spec_embed"} <= same(loaded(bare))
+    assert capsys.readouterr().err == f"{folder} has no quantizer; a new one is begun\n"
+    found = loaded({n: t for n, t in whole.items() if n != mask})
+    assert {"wav2vec2", "quantizer", "project_q", "project_hid"} <= same(found)
+    assert not found["masked_spec_embed"].equal(expected["masked_spec_embed"])
+    assert capsys.readouterr().err == f"{folder} has no {mask}; a new one is begun\n"
+    with pytest.raises(CheckpointError, match=r"missing.*: project_q\.bias$"):
+        loaded({n: t for n, t in whole.items() if n != "project_q.bias"})
 
 
 def test_languages_are_chosen() -> None:
@@ -213,3 +276,45 @@ def test_a_collapse_is_said_or_ends_the_run(stop: bool, capsys: pytest.CaptureFi
     else:
         assert run() == 1
         assert "warning: the codebook has collapsed" in capsys.readouterr().err
+
+
+TWO = """
+import sys, torch
+from engine.errors import TrainingError
+from engine.training.distributed import World
+from engine.training.pretrained import create
+from engine.training.pretraining import Pretraining, Temperature
+from tests.engine.training.test_pretrain import FILES, SMALL
+
+world = World("cpu")
+stop = sys.argv[1] == "stop"
+model = create(SMALL, FILES["preprocessor_config.json"])
+module = Pretraining(model, Temperature(), world=world, eager=True, stop=stop)
+try:
+    for step in range(200):
+        module._look(step / 200, torch.tensor([0.5, 4.0 - 3.0 * world.rank]))
+except TrainingError:
+    print("stopped", step, flush=True)
+world.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [False, True])
+def test_two_processes_judge_alike(stop: bool) -> None:
+    """Where one alone sees nothing wrong and the other does, both stop at the same step, and the first says so."""
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{29613 + stop}", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, "stop" if stop else "go"],
+            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    (first, warned), (second, other) = (process.communicate(timeout=120) for process in processes)
+    assert not any(process.returncode for process in processes), warned + other
+    assert first == second and first.startswith("stopped") == stop
+    assert ("the codebook has collapsed" in warned) == (not stop) and "collapsed" not in other

@@ -1,5 +1,6 @@
 """Three stages, and a clock that does not count pauses."""
 
+from itertools import pairwise
 from unittest.mock import patch
 
 import pytest
@@ -40,3 +41,14 @@ def test_a_pause_does_not_count() -> None:
         assert clock.tick() == 61.5 + LONGEST
         assert clock.tick() == 62.5 + LONGEST
     assert clock.since_start == 2.5 + LONGEST
+
+
+def test_steps_that_are_slow_count_whole() -> None:
+    """After the first few; of a pause among them no more than three steps count."""
+    with patch("time.monotonic", side_effect=[0.0, *(100.0 * n for n in range(1, 11)), 90_000.0, 90_100.0]):
+        clock = Clock()
+        seen = [clock.tick() for _ in range(10)]
+        assert seen[0] == LONGEST
+        assert [b - a for a, b in pairwise(seen[3:])] == [100.0] * 6
+        assert clock.tick() - seen[-1] == 300.0
+        assert clock.tick() - seen[-1] == 400.0
