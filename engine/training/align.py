@@ -24,7 +24,7 @@ from engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
 from engine.errors import AudioError, ConfigError
 from engine.manifest import UNIT, Alignment, Row, Word, read
 from engine.text import normalize
-from engine.training.corpus import cores, read_audio
+from engine.training.corpus import cores, read_audio, tell_apart
 from engine.training.progress import Progress
 from engine.training.pronounce import available, pronounce
 from engine.training.spelling import LATE, Alphabet
@@ -72,8 +72,10 @@ def run(args: argparse.Namespace) -> None:
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError(f"--jobs is {args.jobs}; it must be 1 or more")
     progress = Progress()
+    every = [row for manifest in args.manifests for row in read(manifest)]
+    tell_apart(every, {row.name for row in every})
     done = resume(args.out)
-    rows = [row for manifest in args.manifests for row in read(manifest) if row.name not in done]
+    rows = [row for row in every if row.name not in done]
     if done:
         progress.say(f"{args.out} has {len(done)} recordings already, {len(rows)} are left")
     if not rows:

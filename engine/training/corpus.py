@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -156,19 +156,20 @@ def open_corpus(
     alignments    of any of them, by PocketSphinx or by `earshot train align`; the later file counts
     quiet         nothing is printed on stderr
 
-    Raises ConfigError, which names file and line, and if nothing is left; AudioError, if most recordings are broken.
+    Raises ConfigError, which names file and line, if nothing is left, and if an alignment may be of two recordings;
+    AudioError, if most recordings are broken.
     """
     progress = Progress(quiet)
     required = ("text",) if filter.transcribed else ()
     rows = [row for manifest in manifests for row in read(manifest, required)]
     if not rows:
         raise ConfigError(f"no recording in {', '.join(map(str, manifests)) or 'no manifest'}")
-    samples, spans = _decoded([row.path for row in rows], cache, progress)
     known = {name: found for path in alignments for name, found in read_alignments(path).items()}
     texts = [normalize(row.text or "") for row in rows]
-    corpus = Corpus(
-        samples, spans, rows, texts, [_fitting(known.get(r.name), t) for r, t in zip(rows, texts, strict=True)]
-    )
+    fitting = [_fitting(known.get(row.name), text) for row, text in zip(rows, texts, strict=True)]
+    tell_apart(rows, {row.name for row, found in zip(rows, fitting, strict=True) if found})
+    samples, spans = _decoded([row.path for row in rows], cache, progress)
+    corpus = Corpus(samples, spans, rows, texts, fitting)
     corpus = _filtered(corpus, filter, progress)
     missing = sum(alignment is None for alignment in corpus.alignments)
     if alignments and missing:
@@ -188,6 +189,18 @@ def _fitting(alignment: Alignment | None, text: str) -> Alignment | None:
         return None
     said = normalize(" ".join(word.text for word in alignment.words))
     return alignment if said.replace("'", "") == text.replace("'", "") else None
+
+
+def tell_apart(rows: Iterable[Row], aligned: Collection[str]) -> None:
+    """Raises ConfigError if two recordings have one name of these: manifests in different folders may be so."""
+    known: dict[str, Row] = {}
+    for row in rows:
+        other = known.setdefault(row.name, row)
+        if row.name in aligned and row.path != other.path and row.path.resolve() != other.path.resolve():
+            raise ConfigError(
+                f"{other.where}, and {row.where}, have different recordings that are both called {row.name}, and an "
+                "alignment knows only the name; list them in one manifest in a folder above both, and align that"
+            )
 
 
 def _filtered(corpus: Corpus, filter: Filter, progress: Progress) -> Corpus:

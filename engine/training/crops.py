@@ -6,6 +6,7 @@ in it. It is put together from pieces of aligned recordings, now and then with a
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,9 @@ SPEED = (0.88, 1.14)
 """Recordings are played so many times as fast, pitch and all."""
 PAUSE: tuple[Seconds, Seconds] = (0.2, 2.0)
 PAUSES = 0.25
-"""The chance of a pause where a crop goes over from one recording to the next."""
+"""The chance of a pause where a crop goes over from one recording to the next, and of two utterances in a row."""
 ALONE = 0.03
-"""The share of crops in which nothing is said."""
+"""The share of crops, and of rows of utterances, in which nothing is said."""
 
 
 def shares(corpus: Corpus, weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -197,12 +198,16 @@ class _Stock:
 class Utterances:
     """Batches of whole utterances; a Source. Alignments are not asked for, and not given.
 
+    A row is an utterance; or two, with a pause between them; or nothing is said in it.
+
     seconds     of audio in a batch, padding included, about
     lengths     how many lengths batches have: few, as each has to be compiled
     weights     of corpora, see `shares`
-    augment     what is done to the sound; None: nothing, at the original speed
+    augment     what is done to the sound; its factor is one on the chances of pauses and of rows without speech, too.
+                None: nothing, at the original speed
+    left_out    how many recordings could not be written: nothing of them is in the vocabulary, or there are more
+                letters than frames
 
-    Left out is what could not be written: nothing of it is in the vocabulary, or there are more letters than frames.
     Raises ConfigError if nothing is left, and for weights that make no sense.
     """
 
@@ -224,6 +229,7 @@ class Utterances:
         self.grid, self.device, self.seconds, self.augment = grid, device, seconds, augment
         self.seed, self.rank = seed, rank
         self._speeds = SPEED if augment else (1.0, 1.0)
+        self._chances = augment.factor if augment else 0.0
         alphabet = Alphabet(vocabulary)
         targets = [np.array(alphabet.ids(text), np.int64) for text in corpus.texts]
         fits = [
@@ -231,6 +237,7 @@ class Utterances:
             for ids, length in zip(targets, corpus.lengths.tolist(), strict=True)
         ]
         corpus = corpus.select(fits)
+        self.left_out = fits.count(False)
         if not len(corpus):
             raise ConfigError("no recording has a text that could be written in its time with the model's vocabulary")
         self._targets = [ids for ids, fit in zip(targets, fits, strict=True) if fit]
@@ -238,6 +245,9 @@ class Utterances:
         self._odds = odds(corpus, weights)
         self._rungs = ladder(corpus.lengths, grid, lengths)
         self._rung = np.searchsorted(self._rungs, corpus.lengths)
+        heard = np.flatnonzero(self._odds)
+        self._by_length = heard[np.argsort(corpus.lengths[heard], kind="stable")]
+        self._ordered, self._cumulative = corpus.lengths[self._by_length], np.cumsum(self._odds[self._by_length])
 
     def draw(self, step: int) -> Batch:
         """See Source.draw."""
@@ -247,22 +257,64 @@ class Utterances:
         count = max(1, round(self.seconds * SAMPLE_RATE / samples))
         there = np.flatnonzero(self._rung == which)
         chosen = rng.choice(there, count, p=self._odds[there] / self._odds[there].sum())
-        plan = self._plan(rng, chosen, samples)
-        lengths = torch.from_numpy(((plan.length - 1) / plan.factor).astype(np.int64) + 1)
+        rows = self._rows(rng, chosen, samples)
+        plan, lengths = self._plan(rng, rows, samples)
         sound = play(plan, self._samples, samples).to(self.device, non_blocking=True)
         if self.augment:
-            sound = self.augment(sound, rng, lengths)
-        targets = [self._targets[n] for n in chosen]
-        ids = send(np.concatenate(targets), self.device)
-        return Batch(sound, lengths, ids, torch.tensor([len(each) for each in targets]))
+            silent = np.array([all(which < 0 for which, _ in row) for row in rows])
+            sound = self.augment(sound, rng, lengths, empty=silent)
+        targets = [[self._targets[which] for which, _ in row if which >= 0] for row in rows]
+        ids = send(np.concatenate([np.zeros(0, np.int64), *chain(*targets)]), self.device)
+        return Batch(sound, lengths, ids, torch.tensor([sum(map(len, row)) for row in targets]))
 
-    def _plan(self, rng: np.random.Generator, chosen: Ints, samples: int) -> Plan:
-        first, end = self._spans[chosen].T
-        slowest = np.maximum(self._speeds[0], (end - first) / samples)  # else it would not fit
-        factor = rng.uniform(slowest, np.maximum(slowest, self._speeds[1]))
-        row = np.arange(len(chosen))
-        width = int(samples * self._speeds[1]) + 3
-        return Plan(first, row, np.zeros_like(row), end - first, factor, width)
+    def _rows(self, rng: np.random.Generator, chosen: Ints, samples: int) -> list[list[tuple[int, int]]]:
+        """What each row is made of: recordings, -1 for silence, and lengths, no more than `samples` in all.
+
+        Where a row becomes two utterances, these are drawn anew: one of the row's length leaves no room for another.
+        """
+        alone = rng.random(len(chosen)) < ALONE * self._chances
+        paused = rng.random(len(chosen)) < PAUSES * self._chances
+        rows = []
+        for which, silent, pause in zip(chosen.tolist(), alone, paused & ~alone, strict=True):
+            pair = self._pair(rng, samples) if pause else []
+            rows.append(pair or [(-1 if silent else which, self._length(which))])
+        return rows
+
+    def _length(self, which: int) -> int:
+        first, end = self._spans[which].tolist()
+        return int(end - first)
+
+    def _pair(self, rng: np.random.Generator, samples: int) -> list[tuple[int, int]]:
+        """Two utterances and a pause that fit into so many samples; none, if the shortest are too long."""
+        pause = int(rng.uniform(*PAUSE) * SAMPLE_RATE)
+        room = samples - pause
+        if 2 * self._ordered[0] > room:
+            return []
+        first = self._short(rng, room - int(self._ordered[0]))
+        second = self._short(rng, room - self._length(first))
+        return [(first, self._length(first)), (-1, pause), (second, self._length(second))]
+
+    def _short(self, rng: np.random.Generator, longest: int) -> int:
+        """A recording that is no longer; the shortest of all must not be."""
+        last = int(np.searchsorted(self._ordered, longest, side="right")) - 1
+        place = rng.random() * self._cumulative[last]
+        return int(self._by_length[np.searchsorted(self._cumulative[:last], place, side="right")])
+
+    def _plan(self, rng: np.random.Generator, rows: list[list[tuple[int, int]]], samples: int) -> tuple[Plan, Tensor]:
+        """The rows, and how long each is once it is played, (B,) int64."""
+        pieces: list[tuple[int, int, int, int]] = []
+        for row, parts in enumerate(rows):
+            begin = 0
+            for which, length in parts:
+                pieces.append((-1 if which < 0 else int(self._spans[which, 0]), row, begin, length))
+                begin += length
+        source, at, begins, lengths = np.array(pieces, np.int64).T
+        low, high = self._speeds
+        totals = np.bincount(at, lengths, len(rows))
+        slowest = np.maximum(low, totals / samples)  # else it would not fit
+        factor = rng.uniform(slowest, np.maximum(slowest, high))
+        plan = Plan(source, at, begins, lengths, factor, int(samples * high) + 3)
+        return plan, torch.from_numpy(((totals - 1) / factor).astype(np.int64) + 1)
 
 
 def needed(ids: Ints) -> int:

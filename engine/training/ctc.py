@@ -52,6 +52,10 @@ A manifest has a line of JSON for each recording: {"audio": "clips/1.opus", "tex
 Audio lies relative to the manifest; audio and text are required. OUT gets model (the newest weights, averaged), best
 (those with the lowest error on --dev), log.jsonl and state.pt."""
 JUDGED = ("dev", "fold", "dev_count", "score")
+LATEST = 50
+"""Frames of --delay, at most."""
+FEW = 0.05
+"""Of the audio: so little without an alignment is not worth batches of whole utterances."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +105,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-alignments", action="store_true", help="whole utterances and CTC alone")
     group.add_argument("--seconds", type=positive, default=64.0, help="of audio in a batch (default: %(default)g)")
     group.add_argument(
-        "--mix", type=share, metavar="SHARE", help="of batches with whole utterances, not crops (default: 0 if aligned)"
+        "--mix",
+        type=share,
+        metavar="SHARE",
+        help="of batches with whole utterances, not crops (default: as much as there is without an alignment)",
     )
     group.add_argument(
         "--weight",
@@ -127,7 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--noise", type=Path, metavar="MANIFEST", help="noise, music and room responses (`kind`: rir)")
     group.add_argument(
         "--delay",
-        type=at_least(0),
+        type=at_least(0, LATEST),
         metavar="FRAMES",
         help="letters come so much after their sound (default: config.json's)",
     )
@@ -319,9 +326,14 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
             world.device, args.cache.expanduser(), args.noise, factor=args.augment, seed=args.seed
         )
     seed, rank = args.seed, world.rank
-    aligned = any(alignment is not None for alignment in corpus.alignments)
-    mix = (0.0 if aligned else 1.0) if args.mix is None else args.mix
-    if mix < 1 and not aligned:
+    say = Progress(quiet=not world.first).say
+    mix = args.mix
+    if mix is None:
+        unaligned = corpus.select([alignment is None for alignment in corpus.alignments]).hours / corpus.hours
+        mix = unaligned if unaligned >= FEW else 0.0
+        if 0 < mix < 1:
+            say(f"{mix:.0%} of the audio has no alignment: --mix {mix:.2f}, whole utterances in so many batches")
+    if mix < 1 and not any(corpus.alignments):
         raise ConfigError("there is no alignment, so --mix must be 1; `earshot train align` makes alignments")
     parts: list[tuple[Source, float]] = []
     phones = 0
@@ -352,5 +364,7 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
             weights=weights,
             augment=augment,
         )
+        if whole.left_out:
+            say(f"{whole.left_out} recordings left out of whole utterances: too many symbols for their time, or none")
         parts.append((whole, mix))
     return (Mixed(parts, seed=seed) if len(parts) > 1 else parts[0][0]), phones

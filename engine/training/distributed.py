@@ -71,8 +71,15 @@ def _device(name: str, local: int | None) -> torch.device:
         raise DeviceError(f"{name!r} is no device; take cpu, cuda or cuda:1") from None
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"{name!r} is not supported; take cpu or cuda")
-    if device.type == "cuda" and local is not None:
-        return torch.device("cuda", local)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if local is not None and local >= count:
+            raise DeviceError(f"there are more processes than CUDA devices; take torchrun --nproc-per-node {count}")
+        if local is not None:
+            return torch.device("cuda", local)
+        if device.index is not None and device.index >= count:
+            there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+            raise DeviceError(f"there is no {name} here; there is {there}")
     return device
 
 

@@ -36,13 +36,15 @@ def share(text: str) -> float:
     return value
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Whole numbers from `least` on, for argparse."""
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Whole numbers from `least` on, to `most`, for argparse."""
 
     def whole(text: str) -> int:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"{text} is above {most}")
         return value
 
     whole.__name__ = "number"  # what argparse calls it

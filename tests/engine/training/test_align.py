@@ -210,6 +210,16 @@ def test_goes_on_where_it_was(
     assert "has 2 recordings already, 2 are left" in capsys.readouterr().err
 
 
+def test_two_recordings_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (write(tmp_path / name, [{"audio": "1.wav", "text": "one"}]) for name in ("a", "b"))
+    out = tmp_path / "a.jsonl"
+    out.write_text(line("1.wav", aligned(("ONE", 1, [("W", 2)]))) + "\n")  # of either
+    with pytest.raises(ConfigError, match=r"a/m.jsonl, line 1, and .*b/m.jsonl, line 1, have .* both called 1.wav"):
+        run(options(one, other, "--out", out))
+    monkeypatch.setattr(align, "by_pocketsphinx", lambda rows, jobs: pytest.fail("it is there"))
+    run(options(one, one, "--out", out))
+
+
 @pytest.mark.parametrize("content", ["hello\n", "[1]\n", '{"words": 1}\n'])
 def test_a_file_of_something_else_stays(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.jsonl"

@@ -150,6 +150,23 @@ def test_alignments(manifest: Path, cache: Path, capsys: pytest.CaptureFixture[s
     assert "1 recordings left out: an alignment's score below -60" in capsys.readouterr().err
 
 
+def test_two_recordings_of_one_name(tmp_path: Path, cache: Path) -> None:
+    """An alignment with that name may be of either; without one there is nothing to mistake."""
+    one, other = (write(tmp_path / name, [{"audio": "1.wav", "text": "one"}]) for name in ("a", "b"))
+    assert len(open_corpus([one, other], cache, quiet=True)) == 2
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"audio": "2.wav", "words": [["TWO", 3, -20, [["T", 5]]]]}')
+    assert len(open_corpus([one, other], cache, alignments=[path], quiet=True)) == 2
+    path.write_text('{"audio": "1.wav", "words": [["ONE", 3, -20, [["W", 5]]]]}')
+    wanted = r"a/m.jsonl, line 1, and .*b/m.jsonl, line 1, have different recordings that are both called 1.wav"
+    with pytest.raises(ConfigError, match=wanted):
+        open_corpus([one, other], cache, alignments=[path], quiet=True)
+    again = write(tmp_path / "a", [{"audio": "1.wav", "text": "one"}], "again.jsonl")  # the same recording
+    around = tmp_path / "b" / ".." / "a" / "m.jsonl"
+    for manifest in (again, around):
+        assert None not in open_corpus([one, manifest], cache, alignments=[path], quiet=True).alignments
+
+
 def test_other_texts(manifest: Path, cache: Path) -> None:
     corpus = open_corpus([manifest], cache, quiet=True)
     other = corpus.select([True, False, True]).with_texts(["w ʌ n", "θ ɹ iː"])

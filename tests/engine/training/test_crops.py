@@ -1,26 +1,32 @@
 """Batches: shapes, what is in them, and that they are a function of seed, rank and step."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.audio import SAMPLE_RATE, FrameGrid
 from engine.errors import ConfigError
-from engine.training.augment import Augmentation
+from engine.manifest import UNIT
+from engine.training import crops as module
+from engine.training.augment import Augmentation, Chances
 from engine.training.corpus import Corpus
 from engine.training.crops import Crops, Mixed, Utterances, ladder, needed, play, shares
 from engine.training.labels import UNKNOWN, Plan
 from engine.training.rooms import LENGTH
 from engine.training.task import Batch
+from engine.vocabulary import Vocabulary
 from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, corpus, ids, spelled
 
 GRID = FrameGrid(320, 400)
 CPU = torch.device("cpu")
+ZEROS = np.zeros(200, np.int64)
 
 
 def material() -> Corpus:
@@ -32,6 +38,17 @@ def augmentation(factor: float = 1.0) -> Augmentation:
     generator = torch.Generator().manual_seed(5)
     noise = torch.randint(-9000, 9000, (300_000,), generator=generator, dtype=torch.int16)
     return Augmentation(noise, torch.zeros(1, LENGTH).index_fill_(1, torch.tensor([3]), 1.0), factor=factor)
+
+
+def quiet(factor: float = 1.0) -> Augmentation:
+    """Noise only where nothing is said."""
+    made = augmentation(factor)
+    made.chances = Chances().scaled(0.0)
+    return made
+
+
+OFTEN = quiet(4.0)
+"""Where a pause fits in there is one."""
 
 
 def crops(**options: Any) -> Crops:
@@ -184,8 +201,11 @@ def test_speed_is_interpolation(factor: float, length: int) -> None:
 
 
 @pytest.mark.parametrize("augment", [None, augmentation()])
-def test_utterances_are_whole(augment: Augmentation | None) -> None:
+def test_utterances_are_whole(augment: Augmentation | None, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = material()
+    if augment is not None:
+        monkeypatch.setattr(module, "PAUSES", 0.0)
+        monkeypatch.setattr(module, "ALONE", 0.0)
     source = Utterances(whole, VOCABULARY, GRID, CPU, seconds=4.0, lengths=2, augment=augment)
     known = {f"{text.replace(' ', '|')}|": n for n, text in enumerate(whole.texts)}
     seen = Counter[str]()
@@ -208,11 +228,98 @@ def test_utterances_are_whole(augment: Augmentation | None) -> None:
     assert same(source.draw(4), source.draw(4))
 
 
+def ramps(texts: Sequence[str], seconds: Sequence[float]) -> Corpus:
+    """Recordings in which each has a sample of its own, 1000, 2000, ..., again and again."""
+    lengths = [round(s * SAMPLE_RATE) // UNIT * UNIT for s in seconds]
+    ends = np.cumsum(lengths)
+    made = corpus([(text, None) for text in texts])
+    samples = np.concatenate([np.full(length, 1000 * n, np.int16) for n, length in enumerate(lengths, 1)])
+    return replace(made, samples=samples, spans=np.stack((ends - lengths, ends), axis=1))
+
+
+def test_utterances_with_pauses_and_none() -> None:
+    """Pairs have one between them, and both texts; where nothing is said there is sound, and no text."""
+    whole = ramps(["AB", "CD", "E"], [4.0, 1.0, 0.5])
+    some = quiet()
+    source = Utterances(whole, VOCABULARY, GRID, CPU, seconds=40.0, lengths=1, augment=some)
+    kinds = Counter[int]()
+    for step in range(20):
+        batch = source.draw(step)
+        assert batch.lengths is not None and len(batch.lengths) == len(batch.target_lengths) == len(batch.samples)
+        for row, length, text in zip(batch.samples, batch.lengths.tolist(), texts(batch), strict=True):
+            assert length <= len(row)
+            assert not row[length:].any()
+            kinds[text.count("|")] += 1
+            if not text:
+                assert row[:length].abs().amax() > 0.01
+    assert same(source.draw(4), Utterances(whole, VOCABULARY, GRID, CPU, seconds=40.0, lengths=1, augment=some).draw(4))
+    assert kinds.keys() == {0, 1, 2}
+    total = sum(kinds.values())
+    assert 0.15 < kinds[2] / total < 0.35 and kinds[0] / total < 0.08
+
+    source = Utterances(whole, VOCABULARY, GRID, CPU, seconds=40.0, lengths=1, augment=some)
+    samples = GRID.span(0, GRID.frames(4 * SAMPLE_RATE + GRID.hop))[1]
+    rows = source._rows(np.random.default_rng(0), np.zeros(200, np.int64), samples)
+    plan, lengths = source._plan(np.random.default_rng(0), rows, samples)
+    heard = plan.gather(torch.from_numpy(whole.samples))
+    for row, parts, factor, length in zip(heard.numpy(), rows, plan.factor, lengths.tolist(), strict=True):
+        edges = np.flatnonzero(np.diff(row, prepend=-1))
+        there = [int(value) for value in row[edges] if value]
+        assert there == [1000 * (which + 1) for which, _ in parts if which >= 0]
+        if len(parts) == 3:
+            (_, first), (_, pause), (_, second) = parts
+            assert 0.2 * SAMPLE_RATE <= pause <= 2 * SAMPLE_RATE
+            assert not row[first : first + pause].any()
+            assert row[first - 1] and row[first + pause] and row[first + pause + second - 1]
+            assert length == int((first + pause + second - 1) / factor) + 1
+            assert 0.88 <= factor <= 1.14
+
+
+def test_without_augmentation_each_utterance_is_alone() -> None:
+    source = Utterances(ramps(["AB", "CD"], [4.0, 0.5]), VOCABULARY, GRID, CPU, lengths=1)
+    assert all(len(row) == 1 and row[0][0] >= 0 for row in source._rows(np.random.default_rng(0), ZEROS, 64_000))
+
+
+def test_utterances_of_one_length_are_alone() -> None:
+    """Two of them would not fit; what is never heard does not count."""
+    whole = replace(ramps(["AB", "CD", "E"], [1.0, 1.0, 0.2]), alignments=[None] * 3)
+    whole.rows[2] = replace(whole.rows[2], corpus="never")
+    source = Utterances(
+        whole, VOCABULARY, GRID, CPU, augment=augmentation(), lengths=1, weights={"x": 1.0, "never": 0.0}
+    )
+    assert all(len(row) == 1 for row in source._rows(np.random.default_rng(0), ZEROS, 16_400))
+    long = ramps(["AB", "CD"], [5.0, 0.5])
+    source = Utterances(long, VOCABULARY, GRID, CPU, augment=augmentation(), lengths=1)
+    heard = {
+        which for row in source._rows(np.random.default_rng(0), ZEROS, 80_000) if len(row) == 3 for which, _ in row
+    }
+    assert heard == {-1, 1}
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12)), min_size=1, max_size=8), st.integers(0, 1000))
+def test_what_is_joined_can_be_written(clips: list[tuple[int, int]], seed: int) -> None:
+    """Without a word delimiter, and with no more frames than each needs by itself."""
+    made = [("ABC"[letter] * length, needed(np.zeros(length, np.int64))) for letter, length in clips]
+    seconds = [(GRID.span(0, frames)[1] * 1.14 + UNIT) / SAMPLE_RATE + 0.01 for _, frames in made]
+    plain = Vocabulary(symbols=("<pad>", *"ABC"), blank=0)
+    source = Utterances(
+        ramps([text for text, _ in made], seconds), plain, GRID, CPU, seconds=10.0, augment=OFTEN, lengths=1, seed=seed
+    )
+    assert source.left_out == 0
+    batch = source.draw(0)
+    assert batch.lengths is not None
+    rows = torch.split(batch.targets, batch.target_lengths.tolist())
+    for row, length in zip(rows, batch.lengths.tolist(), strict=True):
+        assert needed(row.numpy()) <= GRID.frames(length)
+
+
 def test_utterances_that_can_not_be_written() -> None:
     """No known letter; more letters than frames."""
     short = corpus([("12", None), ("ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 3, None), ("AB", None)])
     source = Utterances(short, VOCABULARY, GRID, CPU, seconds=2.0)
     assert set(texts(source.draw(0))) == {"AB|"}
+    assert source.left_out == 2
     with pytest.raises(ConfigError, match="no recording has a text that could be written in its time"):
         Utterances(short.select([True, True, False]), VOCABULARY, GRID, CPU)
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from engine.checkpoint import load_checkpoint
 from engine.runner import load_runner
+from engine.training import ctc as module
 from engine.training import state
 from engine.training.__main__ import main
 from engine.training.compiling import compile_encoder, works
@@ -202,6 +203,47 @@ def test_bad_input_is_named_in_a_line(
     assert wanted in line
 
 
+def test_what_is_not_aligned_is_heard_whole(
+    command: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By its share of the audio, unless --mix says another; very little of it never."""
+    long = [{"audio": f"all{n}.wav", "words": _words(text)} for n, text in enumerate(tones.TEXTS[:3])]
+    path = tmp_path / "alignments.jsonl"
+
+    def said(count: int, *args: str, name: str) -> str:
+        path.write_text("".join(json.dumps(line) + "\n" for line in long[:count]))
+        return command(*SMALL, "--alignments", path, "--out", tmp_path / name, *args)
+
+    lengths = [len(tones.say(text)) for text in tones.TEXTS]
+    share = lengths[3] / sum(lengths)
+    assert f"{share:.0%} of the audio has no alignment: --mix {share:.2f}, whole utterances" in said(3, name="three")
+    assert "--mix" not in said(3, "--mix", "0.5", name="half")
+    two = said(2, name="two")
+    assert f"--mix {sum(lengths[2:]) / sum(lengths):.2f}" in two
+    monkeypatch.setattr(module, "FEW", share + 0.01)
+    assert "--mix" not in said(3, name="few")
+
+
+def _words(text: str) -> list[Any]:
+    """Of an alignment: each letter where its tone is."""
+    words, start = [], 12
+    for word in text.split():
+        words.append([word, start, -20, [[letter, 12] for letter in word]])
+        start += 12 * (len(word) + 1)
+    return words
+
+
+def test_recordings_that_can_not_be_written_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = tmp_path / "short.jsonl"
+    rows = [{"audio": f"{n}.wav", "text": text} for n, text in enumerate(("abba cab bad dab" * 9, "abba"))]
+    for row, seconds in zip(rows, (0.3, 2.0), strict=True):
+        soundfile.write(tmp_path / row["audio"], np.zeros(round(seconds * 16000), np.int16), 16000)
+    short.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    main(["ctc", str(short), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *QUICK, *SMALL])
+    wanted = "1 recordings left out of whole utterances: too many symbols for their time, or none"
+    assert wanted in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -211,6 +253,7 @@ def test_bad_input_is_named_in_a_line(
         ["--nonsense"],
         ["--seed", "-1"],
         ["--augment", "-1"],
+        ["--delay", "51"],
     ],
 )
 def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
