@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from engine.audio import Seconds, exact_div
 from engine.errors import ConfigError
 
-ALIGNMENTS = "alignments.jsonl.xz"
-"""The name of an alignment that lies beside its manifests."""
+ALIGNMENTS = ("alignments.jsonl.xz", "alignments.jsonl")
+"""Names of an alignment that lies beside its manifests."""
 UNIT = 160
 """Samples: what alignments count in, 10 ms."""
 PER_SECOND = exact_div(16_000, UNIT)
@@ -107,6 +107,11 @@ def read(manifest: Path, required: tuple[str, ...] = ("text",)) -> Iterator[Row]
             raise ConfigError(f"{where}: there is no file {path}")
         known = {field: row.get(field) for field in OPTIONAL} | {"corpus": row.get("corpus") or manifest.stem}
         yield Row(where=where, name=row["audio"], path=path, **known)
+
+
+def alignment_beside(manifest: Path) -> Path | None:
+    """The alignment that lies beside a manifest, if there is one."""
+    return next((path for name in ALIGNMENTS if (path := manifest.parent / name).exists()), None)
 
 
 def read_alignments(path: Path) -> dict[str, Alignment]:

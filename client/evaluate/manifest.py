@@ -11,7 +11,7 @@ from client.evaluate.quiet import rounds
 from client.evaluate.take import Clip, Spoken
 from engine.audio import SAMPLE_RATE
 from engine.errors import ConfigError
-from engine.manifest import ALIGNMENTS, Row, read, read_alignments
+from engine.manifest import Row, alignment_beside, read, read_alignments
 from engine.text import normalize
 
 WITHOUT_SPEECH = ("noise", "music")
@@ -57,8 +57,8 @@ def load(
     folds: set[int] = set()
     splits: set[str] = set()
     for manifest in manifests:
-        beside = manifest.parent / ALIGNMENTS
-        spoken = _spoken(alignments or beside) if alignments or beside.exists() else {}
+        aligned = alignments or alignment_beside(manifest)
+        spoken = _spoken(aligned) if aligned else {}
         chosen = []
         for row in read(manifest, required=()):
             known.add(row.corpus)

@@ -31,14 +31,17 @@ def parser_for(argv: Sequence[str], prog: str) -> argparse.ArgumentParser:
         if name == next((word for word in argv if not word.startswith("-")), None):
             module = importlib.import_module(f"engine.training.{name}")
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, error=command.error)
     return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m engine.training") -> None:
     """Runs a command. What a user can mend is one line on standard error, and exit status 1; 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else argv
-    args = parser_for(argv, prog).parse_args(argv)
+    args, unknown = parser_for(argv, prog).parse_known_args(argv)
+    if unknown:
+        args.error(f"unrecognized arguments: {' '.join(unknown)}")
+    del args.error
     try:
         args.run(args)
     except EarshotError as error:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from engine.errors import ConfigError
-from engine.manifest import ALIGNMENTS
+from engine.manifest import alignment_beside
 from engine.training import export, state, units
 from engine.training.augment import Augmentation
 from engine.training.corpus import Corpus, Filter, open_corpus
@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         metavar="FILE",
-        help=f"when each word is said, by `earshot train align` (default: {ALIGNMENTS} beside the manifests)",
+        help="when each word is said, by `earshot train align` (default: alignments.jsonl or .xz beside the manifests)",
     )
     group.add_argument("--no-alignments", action="store_true", help="whole utterances and CTC alone")
     group.add_argument("--seconds", type=positive, default=64.0, help="of audio in a batch (default: %(default)g)")
@@ -247,8 +247,8 @@ def _defaults(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _corpus(args: argparse.Namespace, cache: Path, quiet: bool) -> Corpus:
-    beside = dict.fromkeys(manifest.parent / ALIGNMENTS for manifest in args.manifests)
-    alignments = args.alignments or [path for path in beside if path.exists()]
+    beside = dict.fromkeys(path for manifest in args.manifests if (path := alignment_beside(manifest)))
+    alignments = args.alignments or list(beside)
     filter = Filter(longest=args.longest, min_score=args.min_score, unseen=args.dev)
     if args.no_alignments:
         alignments = []

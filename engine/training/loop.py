@@ -6,7 +6,7 @@ draw -> forward, loss -> backward -> clip, update -> average     and now and the
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ from engine.training.progress import Progress, duration
 from engine.training.schedule import Clock, Schedule
 from engine.training.task import Task
 
+EARLY = 1.0
+"""Minutes after which a start keeps its state for the first time."""
 BAD_STEPS = 50
 """So many steps in a row whose gradients are not finite end the run."""
 
@@ -92,17 +94,18 @@ def train(task: Task, options: LoopOptions, out: Path, world: World) -> None:
     """
     with files.alone(out) if world.first else nullcontext():
         run = Run(task, options, out, world)
-        with interruptible() as interrupted:
+        with interruptible(run.progress.say) as interrupted:
             run.go(interrupted)
 
 
 @contextmanager
-def interruptible() -> Iterator[list[int]]:
+def interruptible(say: Callable[[str], None]) -> Iterator[list[int]]:
     """SIGINT and SIGTERM are put down in the list, so that a step is finished; a second one ends the process."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
+        say("stops after this step, and keeps what it has; once more: at once")
         signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -174,6 +177,8 @@ class Run:
     def _resume(self) -> None:
         state = files.read(self.out)
         if state is None:
+            if (self.out / files.LOG).exists():
+                self.progress.say("nothing was kept of the last start: it begins anew")
             return
         try:
             self.task.module.load_state_dict(state["model"])
@@ -213,12 +218,17 @@ class Run:
             self._note(
                 {"event": "start", "torch": torch.__version__, "device": str(self.world.device), "half": self.half}
             )
+        self.progress.say("the first step compiles what is to be compiled, and is not on the clock")
         judged = kept = self.clock.seconds
+        keep_after = 60 * min(EARLY, self.options.keep_every)  # the first time: little is lost by it
         sums, limit = Sums(), 60 * (self.options.stop_after or float("inf"))
         mark = self.clock.seconds, self.counters.audio_seconds
-        stop = False
+        stop, first = False, True
         while self.share < 1 and not stop:
             sums.add(self._step())
+            if first:
+                self.clock.skip()
+                first = False
             # All processes have the same clock, and stop together.
             seconds, signalled = self.world.agree(self.clock.tick(), float(bool(interrupted)))
             self.clock.seconds = seconds
@@ -231,9 +241,9 @@ class Run:
             if seconds - judged >= 60 * self.options.judge_every or self.share >= 1:
                 self._judge()
                 judged = seconds
-            if seconds - kept >= 60 * self.options.keep_every or last:
+            if seconds - kept >= keep_after or last:
                 self._keep()
-                kept = seconds
+                kept, keep_after = seconds, 60 * self.options.keep_every
         self.progress.close()
         how = "done" if self.share >= 1 else "stopped; the same command goes on"
         self.progress.say(f"{how}: {duration(self.clock.seconds)}, step {self.counters.step:,}, {self.out / 'model'}")

@@ -2,7 +2,7 @@
 
 What Wav2Vec2PhonemeCTCTokenizer of transformers asks of the package phonemizer (lower case, punctuation away, no
 stress, no flags of language switches) is asked of the library itself here: four functions of its C interface. Both
-phonemizer and eSpeak NG are under the GPL, so neither is required: `earshot[phonemes]` brings the library as a wheel,
+phonemizer and eSpeak NG are under the GPL, so neither is required: the extra `phonemes` brings the library as a wheel,
 the system's own does as well. Its version belongs to a model's recipe: pronunciations change with it.
 """
 
@@ -30,7 +30,7 @@ SCRIPTS = {"cmn": "你好", "yue": "你好", "ja": "日本語"}
 """What a voice has to be able to read: some versions have no dictionary of it, and say "Chinese letter" in English."""
 NEAR = 4
 """Languages that are named where one is not known."""
-INSTALL = "pip install 'earshot[phonemes]', or the system's package espeak-ng"
+INSTALL = "pip install espeakng-loader, or the system's package espeak-ng"
 
 MARK = "_"
 """Between two phonemes of a word."""

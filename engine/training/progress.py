@@ -31,6 +31,7 @@ class Progress:
         if self._quiet or (now < self._next and not force):
             return
         self._next = now + (EVERY_TERMINAL if self._terminal else EVERY_FILE)
+        share = min(share, 1.0)
         left = duration(seconds * (1 - share) / share) if share > 0 else "?"
         parts = [f"{unit} {step:,}", f"{share:4.0%}", *(f"{name} {_short(value)}" for name, value in figures.items())]
         line = "  ".join([*parts, f"{left} left"])

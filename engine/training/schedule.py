@@ -45,6 +45,10 @@ class Clock:
         self._last = time.monotonic()
         self._recent: deque[float] = deque(maxlen=RECENT)
 
+    def skip(self) -> None:
+        """What has passed since the last tick does not count."""
+        self._last = time.monotonic()
+
     def tick(self) -> float:
         """Counts what has passed, at most LONGEST or SLOWER recent steps; returns all seconds so far."""
         now = time.monotonic()

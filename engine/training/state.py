@@ -39,7 +39,7 @@ def begin(out: Path, settings: Mapping[str, Any]) -> None:
         return
     differ = [name for name in {**known, **settings} if known.get(name) != settings.get(name)]
     if differ:
-        was = ", ".join(f"{name} was {_said(known.get(name))}, not {_said(settings.get(name))}" for name in differ)
+        was = ", ".join(f"{name} was {_said(known.get(name))}, is {_said(settings.get(name))}" for name in differ)
         raise ConfigError(f"{out} holds a run with other settings: {was}; give the same ones, or another --out")
 
 

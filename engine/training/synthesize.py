@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
             print(f"\r{seconds / 3600:.2f} of {args.hours} h", end="", file=sys.stderr, flush=True)
             if seconds >= args.hours * 3600:
                 break
-    print(file=sys.stderr)
+    short = "" if seconds >= args.hours * 3600 else ", for there are no more sentences"
+    print(f"\r{seconds / 3600:.2f} h in {args.out / 'manifest.jsonl'}{short}", file=sys.stderr)
 
 
 def read(path: Path, least: int, most: int) -> list[str]:
@@ -90,8 +91,10 @@ def read(path: Path, least: int, most: int) -> list[str]:
     try:
         with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as file:
             return [line.strip() for line in file if least <= line.count(" ") + 1 <= most]
-    except (OSError, UnicodeError, lzma.LZMAError, EOFError) as e:
-        raise ConfigError(f"can't read {path}: {e}") from None
+    except OSError as e:
+        raise ConfigError(f"can't read {path}: {e.strerror or e}") from None
+    except (UnicodeError, lzma.LZMAError, EOFError) as e:
+        raise ConfigError(f"can't read {path}: it must be UTF-8, or that within xz: {e}") from None
 
 
 def plan(sentences: list[str], voices: list[str], seed: int, batch: int) -> Iterator[list[Line]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigError
-from engine.manifest import Alignment, Word, read, read_alignments
+from engine.manifest import Alignment, Word, alignment_beside, read, read_alignments
 
 
 def test_what_a_line_may_have(tmp_path: Path) -> None:
@@ -20,6 +20,15 @@ def test_what_a_line_may_have(tmp_path: Path) -> None:
     assert (first.speaker, first.lang, first.fold, first.split, first.kind) == ("s", "en", 2, "train", "rir")
     assert (second.text, second.corpus, second.lang) == (None, "some", None)
     assert second.where == f"{manifest}, line 3"
+
+
+def test_an_alignment_beside_a_manifest(tmp_path: Path) -> None:
+    manifest, plain, packed = (tmp_path / name for name in ("some.jsonl", "alignments.jsonl", "alignments.jsonl.xz"))
+    assert alignment_beside(manifest) is None
+    plain.touch()
+    assert alignment_beside(manifest) == plain
+    packed.touch()
+    assert alignment_beside(manifest) == packed
 
 
 def test_what_is_required(tmp_path: Path) -> None:

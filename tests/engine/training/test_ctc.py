@@ -156,7 +156,7 @@ def test_another_script_and_thousands_of_symbols(manifest: Path, tmp_path: Path)
 def test_settings_may_not_change_but_for_some(command: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     command(*SMALL)
     line = failure(command, capsys, *SMALL, "--seed", "1", "--adamw", "1e-3")
-    assert "other settings: adamw was not set, not 0.001, seed was 0, not 1; give the same ones" in line
+    assert "other settings: adamw was not set, is 0.001, seed was 0, is 1; give the same ones" in line
     assert "done" in command(*SMALL, "--steps", "5", "--stop-after", "9", "--keep-every", "1", "--dtype", "float32")
 
 
@@ -258,6 +258,10 @@ def test_recordings_that_can_not_be_written_are_counted(tmp_path: Path, capsys: 
 )
 def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
     assert "error: " in failure(command, capsys, *SMALL, *args, status=2)
+    if args == ["--nonsense"]:
+        with pytest.raises(SystemExit):
+            command(*SMALL, *args)
+        assert "usage: python -m engine.training ctc " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("vocabulary", ["characters", "phonemes", "symbols.txt"])

@@ -134,7 +134,9 @@ def test_a_signal_stops_it_when_the_step_is_done(
     kept = state.read(tmp_path)
     assert kept is not None
     assert kept["step"] == log(tmp_path)[-1]["step"] == 3
-    assert "stopped; the same command goes on" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stops after this step, and keeps what it has; once more: at once" in said
+    assert "stopped; the same command goes on" in said
     assert (tmp_path / "model" / "model.safetensors").exists()
     assert equal(run(tmp_path), run(tmp_path / "other"))
 
@@ -152,6 +154,14 @@ def test_stop_after_and_more(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     train(tones.task(), replace(OPTIONS, steps=14), tmp_path, World("cpu"))
     assert log(tmp_path)[-1]["step"] == 14
     assert "from 0 to 24% of the peak rates again" in capsys.readouterr().err
+
+
+def test_where_nothing_was_kept_it_begins_anew_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path)
+    assert "nothing was kept" not in capsys.readouterr().err
+    (tmp_path / "state.pt").unlink()
+    assert equal(run(tmp_path), run(tmp_path / "other"))
+    assert "nothing was kept of the last start: it begins anew" in capsys.readouterr().err
 
 
 def test_two_runs_into_one_folder(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def test_a_pause_does_not_count() -> None:
     assert clock.since_start == 2.5 + LONGEST
 
 
+def test_what_is_skipped_does_not_count() -> None:
+    with patch("time.monotonic", side_effect=[0.0, 25.0, 26.0]):
+        clock = Clock()
+        clock.skip()
+        assert clock.tick() == 1.0
+
+
 def test_steps_that_are_slow_count_whole() -> None:
     """After the first few; of a pause among them no more than three steps count."""
     with patch("time.monotonic", side_effect=[0.0, *(100.0 * n for n in range(1, 11)), 90_000.0, 90_100.0]):

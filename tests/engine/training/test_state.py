@@ -17,7 +17,7 @@ def test_the_same_settings_go_on_and_others_are_named(tmp_path: Path) -> None:
     state.begin(tmp_path / "out", settings)
     state.keep(tmp_path / "out", WHOLE)
     state.begin(tmp_path / "out", settings)
-    with pytest.raises(ConfigError, match=r'seed was 1, not 2, from was not set, not "é"; give the same ones'):
+    with pytest.raises(ConfigError, match=r'seed was 1, is 2, from was not set, is "é"; give the same ones'):
         state.begin(tmp_path / "out", settings | {"seed": 2, "from": "é"})
     assert json.loads((tmp_path / "out" / "run.json").read_text())["seed"] == 1
 
