@@ -22,6 +22,7 @@ from engine.training.loop import train
 from engine.training.options import (
     add_loop_arguments,
     at_least,
+    crop,
     loop_options,
     not_negative,
     pair,
@@ -109,6 +110,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar="SHARE",
         help="of batches with whole utterances, not crops (default: as much as there is without an alignment)",
+    )
+    group.add_argument(
+        "--crop",
+        type=crop,
+        action="append",
+        default=[],
+        metavar="FRAMES=CHANCE",
+        help="how long crops are, and how often; may be repeated; as long as what is to be heard, "
+        "20 s in the end (default: 160=.6 400=.4)",
     )
     group.add_argument(
         "--weight",
@@ -320,6 +330,11 @@ def _in_phonemes(corpus: Corpus) -> Corpus:
 def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World) -> tuple[Source, int]:
     """Where batches come from, and how many phones there are labels for. Raises ConfigError."""
     grid, weights = start.encoder.grid, dict(args.weight) or None
+    chances = dict(args.crop)
+    total = sum(chances.values())
+    lengths: dict[str, Any] = (
+        {"frames": tuple(chances), "odds": tuple(chance / total for chance in chances.values())} if chances else {}
+    )
     augment = None
     if args.augment > 0:
         augment = Augmentation.open(
@@ -347,6 +362,7 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
             rank=rank,
             delay=start.config.get("emission_delay_frames", 0),
             seconds=args.seconds,
+            **lengths,
             weights=weights,
             augment=augment,
         )

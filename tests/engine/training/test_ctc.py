@@ -20,6 +20,7 @@ from engine.training import ctc as module
 from engine.training import state
 from engine.training.__main__ import main
 from engine.training.compiling import compile_encoder, works
+from engine.training.crops import Crops
 from engine.training.ctc_model import Losses, by_frame, cross_entropy, ctc
 from engine.training.distributed import World
 from engine.training.loop import LoopOptions, train
@@ -224,6 +225,22 @@ def test_what_is_not_aligned_is_heard_whole(
     assert "--mix" not in said(3, name="few")
 
 
+def test_lengths_of_crops(command: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = []
+
+    class Seen(Crops):
+        def draw(self, step: int) -> Batch:
+            made.append((self.frames, self.odds))
+            return super().draw(step)
+
+    monkeypatch.setattr(module, "Crops", Seen)
+    path = tmp_path / "alignments.jsonl"
+    lines = [{"audio": f"all{n}.wav", "words": _words(text)} for n, text in enumerate(tones.TEXTS)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command(*SMALL, "--alignments", path, "--out", tmp_path / "out", "--crop", "30=1", "--crop", "50=3")
+    assert set(made) == {((30, 50), (0.25, 0.75))}
+
+
 def _words(text: str) -> list[Any]:
     """Of an alignment: each letter where its tone is."""
     words, start = [], 12
@@ -254,6 +271,9 @@ def test_recordings_that_can_not_be_written_are_counted(tmp_path: Path, capsys: 
         ["--seed", "-1"],
         ["--augment", "-1"],
         ["--delay", "51"],
+        ["--crop", "400"],
+        ["--crop", "0=1"],
+        ["--crop", "400=0"],
     ],
 )
 def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
