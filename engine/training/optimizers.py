@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from engine.errors import ConfigError
 from engine.layers import Stack
+from engine.training.muon import Muon
 
 BETAS = (0.9, 0.98)
 State = dict[str, dict[str, Tensor]]
@@ -57,8 +58,7 @@ class Optimizers:
         groups = [group for group in groups if group["params"]]
         self._parts: list[tuple[Optimizer, float]] = [(AdamW(groups, lr=adamw, betas=BETAS), adamw)] if groups else []
         if muon is not None and (matrix := [p for name, p in self._named.items() if name in chosen]):
-            turned = Muon(matrix, lr=muon, weight_decay=muon_decay, adjust_lr_fn="match_rms_adamw")
-            self._parts.append((turned, muon))
+            self._parts.append((Muon(matrix, lr=muon, weight_decay=muon_decay), muon))
 
     def step(self, factor: float) -> Tensor:
         """One update at `factor` of the peak rates, and gradients are gone. Returns their norm before it was clipped.
