@@ -103,10 +103,13 @@ class Encoder(nn.Module):
         """Features (B, T, F) -> (B, T, C): what the layers are given, and what is masked in training."""
         raise NotImplementedError
 
-    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+    def contextualize(
+        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
+    ) -> Tensor:
         """(B, T, C) -> hidden states (B, T, C); frames (B,): how many of each row are valid, None for all.
 
         states: what comes out of each layer is appended.
+        first: the layer that x goes into; not 0: x is what came out of the one below.
         """
         raise NotImplementedError
 
@@ -124,9 +127,9 @@ class Stack(nn.ModuleList):
 
     layerdrop = 0.0
 
-    def forward(self, x: Tensor, *shared: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C); `shared` is given to each layer; states: what comes out of each is appended."""
-        for layer in self:
+    def forward(self, x: Tensor, *shared: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
+        """(B, T, C) -> (B, T, C); `shared` is given to each layer; states, first: see Encoder.contextualize."""
+        for layer in list(self)[first:]:
             y = layer(x, *shared)
             if self.training and self.layerdrop > 0:
                 # Computed all the same: one graph for the compiler, and gradients, if of zero, for all processes.

@@ -122,9 +122,11 @@ class Wav2Vec2(Encoder):
         out: Tensor = self.feature_projection(features)
         return out
 
-    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+    def contextualize(
+        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
+    ) -> Tensor:
         """See Encoder.contextualize."""
-        out: Tensor = self.encoder(x, frames, states)
+        out: Tensor = self.encoder(x, frames, states, first)
         return out
 
     def recipe(self, name: str) -> Recipe:
@@ -302,15 +304,16 @@ class Transformer(nn.Module):
         self.hidden_dropout = nn.Dropout(0.0)
         self.layers = Stack(Layer(dims) for _ in range(dims.num_hidden_layers))
 
-    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
         """See Encoder.contextualize."""
         bias = None
         if frames is not None:
             x = x.masked_fill(~valid(frames, x.shape[1])[..., None], 0.0)
             bias = key_mask(frames, x.shape[1], x.dtype)
-        x = x + self.pos_conv_embed(x)
-        x = self.hidden_dropout(x if self.pre_norm else self.layer_norm(x))
-        x = self.layers(x, bias, states=states)
+        if first == 0:
+            x = x + self.pos_conv_embed(x)
+            x = self.hidden_dropout(x if self.pre_norm else self.layer_norm(x))
+        x = self.layers(x, bias, states=states, first=first)
         return self.layer_norm(x) if self.pre_norm else x
 
 

@@ -114,9 +114,11 @@ class Wav2Vec2Bert(Encoder):
         out: Tensor = self.feature_projection(features)
         return out
 
-    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+    def contextualize(
+        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
+    ) -> Tensor:
         """See Encoder.contextualize."""
-        x = self.encoder(x, frames, states)
+        x = self.encoder(x, frames, states, first)
         return x if self.intermediate_ffn is None else torch.add(x, self.intermediate_ffn(x), alpha=0.5)
 
     def recipe(self, name: str) -> Recipe:
@@ -216,10 +218,11 @@ class Conformer(nn.Module):
         self.hidden_dropout = nn.Dropout(0.0)
         self.layers = Stack(Layer(dims, positions) for _ in range(dims.num_hidden_layers))
 
-    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
         """See Encoder.contextualize."""
         mask = None if frames is None else key_mask(frames, x.shape[1], x.dtype)
-        out: Tensor = self.layers(self.hidden_dropout(x), self.table(x), mask, states=states)
+        x = x if first else self.hidden_dropout(x)
+        out: Tensor = self.layers(x, self.table(x), mask, states=states, first=first)
         return out
 
     def table(self, x: Tensor) -> Tensor | None:

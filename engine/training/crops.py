@@ -19,7 +19,8 @@ from engine.training.augment import Augmentation
 from engine.training.corpus import Corpus
 from engine.training.labels import Ints, Labels, Plan, label
 from engine.training.spelling import Alphabet
-from engine.training.task import Batch, Source
+from engine.training.task import Batch, Source, Text
+from engine.training.unspoken import Unspoken
 from engine.vocabulary import Vocabulary
 
 SPEED = (0.88, 1.14)
@@ -82,6 +83,7 @@ class Crops:
     weights     of corpora, see `shares`
     augment     what is done to the sound; its factor is one on the chances of pauses and of crops without speech, too.
                 None: nothing, at the original speed
+    text        what is given out as Batch.text beside the recordings
     phones      their names, of which Batch.phones are numbers; none, and no Batch.phones, if a model aligned everything
 
     Raises ConfigError if no recording is aligned, and for weights that make no sense.
@@ -102,6 +104,7 @@ class Crops:
         odds: Sequence[float] = (0.6, 0.4),
         weights: Mapping[str, float] | None = None,
         augment: Augmentation | None = None,
+        text: Unspoken | None = None,
     ) -> None:
         check(weights, corpus)
         aligned = corpus.select([alignment is not None for alignment in corpus.alignments])
@@ -111,9 +114,10 @@ class Crops:
         self.grid, self.device, self.delay, self.seconds = grid, device, delay, seconds
         self.seed, self.rank, self.frames, self.odds = seed, rank, tuple(frames), tuple(odds)
         self.blank = vocabulary.blank
-        self.labels = Labels(aligned, Alphabet(vocabulary))
+        self.labels = Labels.of(aligned, Alphabet(vocabulary))
         self.phones = self.labels.phones
         self.augment = augment
+        self._imagined = None if text is None else text.prepare(aligned, self.labels)
         self._speeds = SPEED if augment else (1.0, 1.0)
         self._chances = augment.factor if augment else 0.0
         self._samples = aligned.on(device)
@@ -139,7 +143,17 @@ class Crops:
             torch.from_numpy(targets.lengths),
             send(targets.symbols, self.device),
             send(targets.phones, self.device) if self.phones else None,
+            self._text(step, count, frames),
         )
+
+    def _text(self, step: int, count: int, frames: int) -> Text | None:
+        if self._imagined is None:
+            return None
+        rng = np.random.default_rng((self.seed, self.rank, step, 1))
+        plan, labels = self._imagined.draw(rng, count, self.grid.span(0, frames)[1])
+        targets = label(plan, labels, self.grid, frames, self.delay, self.blank)
+        ids, symbols, phones = (send(a, self.device) for a in (targets.ids, targets.symbols, targets.phones))
+        return Text(phones, ids, torch.from_numpy(targets.lengths), symbols)
 
     def plan(self, rng: np.random.Generator, count: int, samples: int) -> Plan:
         """Random pieces for so many rows of so many samples, once they are played."""

@@ -1,7 +1,7 @@
 """`earshot train ctc`: from recordings and their texts to a model that writes what is said."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from engine.training.regularization import Regularization
 from engine.training.start import PREPROCESSORS as USUAL
 from engine.training.start import SHAPES, Start, describe, from_checkpoint, from_nothing, read_config, shape
 from engine.training.task import Batch, Source
+from engine.training.unspoken import Unspoken, dictionary
 from engine.vocabulary import Vocabulary
 
 HELP = "recordings with texts -> a model that writes what is said"
@@ -102,6 +103,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="FILE",
         help="when each word is said, by `earshot train align` (default: alignments.jsonl or .xz beside the manifests)",
+    )
+    group.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="sentences that nobody says, one a line (.xz, too): what is above the middle learns to spell from them",
+    )
+    group.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="the phones of their words, as CMUdict has them (default: PocketSphinx's dictionary)",
+    )
+    group.add_argument(
+        "--text-weight", type=positive, default=0.5, metavar="WEIGHT", help="beside recordings (default: %(default)g)"
     )
     group.add_argument("--no-alignments", action="store_true", help="whole utterances and CTC alone")
     group.add_argument("--seconds", type=positive, default=64.0, help="of audio in a batch (default: %(default)g)")
@@ -234,6 +252,7 @@ def run(args: argparse.Namespace) -> None:
             start.masked,
             start.vocabulary.blank,
             phones=phones,
+            text=args.text_weight if args.text else 0.0,
             regularization=Regularization.read(start.config),
             losses=Losses(intermediate=args.intermediate_ctc, last_stage=not start.new_head),
             freeze_features=bool(args.start) if args.freeze_features is None else args.freeze_features,
@@ -327,6 +346,16 @@ def _in_phonemes(corpus: Corpus) -> Corpus:
     return corpus.with_texts([targets(row.text or "", row.lang, row.phonemes, row.where) for row in corpus.rows])
 
 
+def _text(args: argparse.Namespace, say: Callable[[str], None]) -> Unspoken | None:
+    """What is read beside what is heard. Raises ConfigError."""
+    if not args.text:
+        return None
+    text = Unspoken(args.text, args.lexicon or dictionary())
+    left_out = f", {text.left_out} left out: words that the lexicon lacks" if text.left_out else ""
+    say(f"text: {len(text.ends):,} sentences, {len(text.ids):,} words{left_out}")
+    return text
+
+
 def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World) -> tuple[Source, int]:
     """Where batches come from, and how many phones there are labels for. Raises ConfigError."""
     grid, weights = start.encoder.grid, dict(args.weight) or None
@@ -365,6 +394,7 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
             **lengths,
             weights=weights,
             augment=augment,
+            text=_text(args, say),
         )
         phones = len(crops.phones)
         parts.append((crops, 1 - mix))

@@ -17,9 +17,12 @@ from engine.layers import Encoder, silence_padding
 from engine.training.compiling import compile_encoder
 from engine.training.masking import mask
 from engine.training.regularization import Regularization
-from engine.training.task import Batch
+from engine.training.task import Batch, Text
+from engine.training.voice import Voice, imitate
 
 UNKNOWN = -100
+HOARSE = (0.0, 0.05)
+"""Shares of the schedule between which the voice becomes good enough to read by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class CtcModel(nn.Module):
     """What is trained. Letters: B rows, T frames, C channels, V vocabulary, P phones.
 
     phones       P; 0: no heads for them
+    text         weight of what is read beside what is heard, in batches that have Text; 0: there is none
     freeze_features  the convolutions of wav2vec 2.0 stay as they are
     freeze_body  share of the schedule in which only the heads learn
     """
@@ -78,6 +82,7 @@ class CtcModel(nn.Module):
         blank: int,
         *,
         phones: int = 0,
+        text: float = 0.0,
         regularization: Regularization,
         losses: Losses,
         freeze_features: bool = False,
@@ -95,6 +100,8 @@ class CtcModel(nn.Module):
         self.normalize = isinstance(encoder, wav2vec2.Wav2Vec2) and encoder.encoder.pre_norm
         names = ("middle_phones", "top_phones") if phones else ()
         self.heads = nn.ModuleDict({name: nn.Linear(channels, phones) for name in names})
+        self.text = text
+        self.voice = Voice(phones, channels) if text else None
         if freeze_features and isinstance(encoder, wav2vec2.Wav2Vec2):
             encoder.feature_extractor.requires_grad_(False)
         if not (regularization.mask_time_prob > 0):
@@ -115,6 +122,9 @@ class CtcModel(nn.Module):
             middle, top = self._hear(features, frames, time, channels)
         counted = torch.full((rows,), size) if batch.lengths is None else self.encoder.frames(batch.lengths)
         loss, figures = self._losses(middle, top, batch, counted.cpu(), share)
+        if self.voice is not None and batch.text is not None and batch.phones is not None:
+            read, more = self._read(self.voice, middle.detach(), batch.phones, batch.text, share)
+            loss, figures = loss + read, figures | more
         seconds = batch.samples.numel() if batch.lengths is None else int(batch.lengths.sum())
         return loss, figures | {"seconds": torch.tensor(seconds / SAMPLE_RATE)}
 
@@ -125,14 +135,31 @@ class CtcModel(nn.Module):
         x = mask(self.encoder.project(features), time, channels, self.masked_spec_embed)
         states: list[Tensor] = []
         top = self.encoder.final_dropout(self.encoder.contextualize(x, frames, states))
-        middle = states[self.middle - 1]
-        return F.layer_norm(middle, middle.shape[-1:]) if self.normalize else middle, top
+        return states[self.middle - 1], top
+
+    def _read(
+        self, voice: Voice, heard: Tensor, phones: Tensor, text: Text, share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the layers above the middle make of text, and how well the voice knows those below."""
+        spoken = voice(phones)
+        known = phones != UNKNOWN
+        distance = (spoken - heard).square().mean(-1)[known].mean()
+        with torch.no_grad():
+            imagined = imitate(voice(text.phones), heard, spoken)
+        letters = self.encoder.lm_head(self.encoder.contextualize(imagined, None, first=self.middle)).float()
+        ctc_on, frames_on = self.losses.at(share)
+        frames = torch.full((len(letters),), letters.shape[1])
+        read = ctc(letters, text, frames, self.blank)
+        by_frames = by_frame(letters, text.symbols, self.blank, self.losses.blank)
+        loss = distance + self.text * _ramp(share, *HOARSE) * (frames_on * by_frames + self.losses.ctc * ctc_on * read)
+        return loss, {"voice": distance, "text": read}
 
     def _losses(
         self, middle: Tensor, top: Tensor, batch: Batch, frames: Tensor, share: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         ctc_on, frames_on = self.losses.at(share)
         letters = self.encoder.lm_head(top).float()
+        normal = F.layer_norm(middle, middle.shape[-1:]) if self.normalize else middle
         figures: dict[str, Tensor] = {}
         loss = letters.new_zeros(())
         if batch.symbols is None:
@@ -141,7 +168,7 @@ class CtcModel(nn.Module):
             figures["frames"] = by_frame(letters, batch.symbols, self.blank, self.losses.blank)
             loss = loss + frames_on * figures["frames"]
         if batch.phones is not None and self.heads:
-            below = self.heads["middle_phones"](middle).float()
+            below = self.heads["middle_phones"](normal).float()
             figures["phones"], figures["phone_accuracy"] = (
                 cross_entropy(below, batch.phones),
                 accuracy(below, batch.phones),
@@ -153,13 +180,13 @@ class CtcModel(nn.Module):
             figures["ctc"] = ctc(letters, batch, frames, self.blank)
             both = figures["ctc"]
             if self.losses.intermediate:
-                inner = ctc(self.encoder.lm_head(middle).float(), batch, frames, self.blank)
+                inner = ctc(self.encoder.lm_head(normal).float(), batch, frames, self.blank)
                 both = (1 - self.losses.intermediate) * both + self.losses.intermediate * inner
             loss = loss + self.losses.ctc * ctc_on * both
         return loss, figures
 
 
-def ctc(logits: Tensor, batch: Batch, frames: Tensor, blank: int) -> Tensor:
+def ctc(logits: Tensor, batch: Batch | Text, frames: Tensor, blank: int) -> Tensor:
     """CTC loss per frame of logits (B, T, V) float32; a row whose targets do not fit into its frames counts 0.
 
     frames (B,) int64 on the CPU.

@@ -1,6 +1,7 @@
 """Which letters and phones are said in stretches of a corpus, and when: what a batch is made of, and its labels."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeAlias
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 
 from engine.audio import FrameGrid
-from engine.manifest import UNIT
+from engine.manifest import UNIT, Alignment
 from engine.training.corpus import Corpus
-from engine.training.spelling import LATE, Alphabet, Said, spell, times
+from engine.training.spelling import LATE, Alphabet, Said, Spelling, spell, times
 
 UNKNOWN = -100
 """The label that losses ignore."""
@@ -29,21 +30,22 @@ class Labels:
     letter       (L,) its id
     phone        (S / UNIT,) the phone said in each unit, 0 for silence; UNKNOWN where letters were aligned
     phones       their names; none, if letters were everywhere
-
-    All recordings of the corpus have an alignment.
     """
 
-    def __init__(self, corpus: Corpus, alphabet: Alphabet) -> None:
-        self.alphabet = alphabet
-        inventory = _inventory(corpus)
-        self.phones = (SILENCE, *inventory) if inventory else ()
-        number = {phone: n for n, phone in enumerate(self.phones)}
-        spellings = spell(_words(corpus, alphabet))
-        self.phone = np.zeros(len(corpus.samples) // UNIT + 1, np.int16)
+    def __init__(
+        self,
+        alignments: Sequence[Alignment],
+        spans: Sequence[tuple[int, int]],
+        alphabet: Alphabet,
+        phones: tuple[str, ...],
+        spellings: Mapping[Said, Spelling],
+    ) -> None:
+        self.alphabet, self.phones = alphabet, phones
+        number = {phone: n for n, phone in enumerate(phones)}
+        self.phone = np.zeros(max(end for _, end in spans) // UNIT + 2, np.int16)
         at: list[float] = []
         ids: list[int] = []
-        for alignment, (first, end) in zip(corpus.alignments, corpus.spans.tolist(), strict=True):
-            assert alignment is not None
+        for alignment, (first, end) in zip(alignments, spans, strict=True):
             if alignment.letters:
                 self.phone[first // UNIT : -(-end // UNIT)] = UNKNOWN
             for word in alignment.words:
@@ -66,17 +68,22 @@ class Labels:
         self.letter_at = np.maximum.accumulate(np.array([0, *at]).astype(np.int64))[1:]
         self.letter = np.array(ids, np.int64)
 
+    @classmethod
+    def of(cls, corpus: Corpus, alphabet: Alphabet) -> "Labels":
+        """Of a corpus in which each recording has an alignment."""
+        alignments = [alignment for alignment in corpus.alignments if alignment is not None]
+        said = Counter(
+            (alphabet.letters(w.text), tuple(part for part, _ in w.parts)) for a in alignments for w in a.words
+        )
+        inventory = _inventory(alignments)
+        phones = (SILENCE, *inventory) if inventory else ()
+        spans = [(int(first), int(end)) for first, end in corpus.spans]
+        return cls(alignments, spans, alphabet, phones, spell(said))
 
-def _inventory(corpus: Corpus) -> list[str]:
-    alignments = (alignment for alignment in corpus.alignments if alignment and not alignment.letters)
-    return sorted({part for a in alignments for word in a.words for part, _ in word.parts} - {SILENCE})
 
-
-def _words(corpus: Corpus, alphabet: Alphabet) -> Counter[Said]:
-    words: Counter[Said] = Counter()
-    for alignment in filter(None, corpus.alignments):
-        words.update((alphabet.letters(w.text), tuple(part for part, _ in w.parts)) for w in alignment.words)
-    return words
+def _inventory(alignments: Sequence[Alignment]) -> list[str]:
+    with_phones = (alignment for alignment in alignments if not alignment.letters)
+    return sorted({part for a in with_phones for word in a.words for part, _ in word.parts} - {SILENCE})
 
 
 @dataclass(frozen=True, slots=True)

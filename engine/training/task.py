@@ -9,6 +9,19 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """What could be said, and how: rows of phones without sound; as many, and as long, as those of a Batch's samples.
+
+    phones, targets, target_lengths, symbols: see Batch
+    """
+
+    phones: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    symbols: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Audio and what is said in it. Letters: B rows, S samples, T frames of the encoder's grid.
 
@@ -18,6 +31,7 @@ class Batch:
     target_lengths  (B,) int64 on the CPU; 0 where nothing is said
     symbols         (B, T) int64 on the device, the id said in each frame, blank between; -100: unknown. None: unaligned
     phones          (B, T) int64 on the device, the phone said in each frame, 0 for silence; -100: unknown. None: too
+    text            what else is to be read
     """
 
     samples: Tensor
@@ -26,6 +40,7 @@ class Batch:
     target_lengths: Tensor
     symbols: Tensor | None = None
     phones: Tensor | None = None
+    text: Text | None = None
 
 
 class Source(Protocol):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from engine.audio import SAMPLE_RATE, Seconds
@@ -44,11 +45,21 @@ from engine.training.task import Batch, Task
 from engine.training.usage import usage
 
 SPEECH = Path(__file__).parents[3] / "shared" / "speech"
-CONFIG: dict[str, Any] = shapes.SHAPES["tiny"]
+CONFIG: dict[str, Any] = shapes.SHAPES["tiny"] | {
+    "conv_dim": [144, 144, 144],
+    "hidden_size": 144,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 3,
+    "intermediate_size": 576,
+}
+"""A quarter of the shape: the table has seventeen parts, and two cores have to come to an end."""
 PREPROCESSOR = shapes.preprocessor(CONFIG)
 NEVER = 1e9
 """Minutes: judged at the end alone."""
 MULTILINGUAL = "multilingual"
+HOP = 320
+LOUD = 0.05
+"""Of a recording's peak: what is louder is speech."""
 CONDITIONS = ("nothing", "monolingual", MULTILINGUAL)
 
 
@@ -216,7 +227,8 @@ class Rows:
     def __init__(
         self, corpus: Corpus, alphabet: Alphabet, start: Start, args: argparse.Namespace, device: torch.device
     ) -> None:
-        grid = start.encoder.grid
+        self.grid = grid = start.encoder.grid
+        self.blank = start.vocabulary.blank
         self.size, self.count, self.seed, self.device = samples(args.longest), args.rows, args.seed, device
         targets = [np.array(alphabet.ids(text), np.int64) for text in corpus.texts]
         fit = [
@@ -239,7 +251,22 @@ class Rows:
             torch.from_numpy(self.corpus.lengths[chosen]),
             torch.from_numpy(np.concatenate(ids)).to(self.device),
             torch.tensor([len(each) for each in ids]),
+            torch.from_numpy(np.stack([self._flat(row, each) for row, each in zip(rows, ids, strict=True)])),
         )
+
+    def _flat(self, row: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """A flat start, as of hidden Markov models: symbols (T,), evenly spread over what is loud in a row (S,).
+
+        Two frames in three are the symbol, the third is a blank; where nothing is known, behind a row's end, too.
+        """
+        frames = self.grid.frames(len(row))
+        loud = np.abs(row).reshape(-1, self.grid.hop)[:frames].max(1)
+        there = np.flatnonzero(loud > LOUD * loud.max())
+        first, end = int(there[0]), int(there[-1]) + 1
+        symbols = np.full(frames, self.blank)
+        place = (np.arange(first, end) - first) * len(ids) / (end - first)
+        symbols[first:end] = np.where(place % 1 < 2 / 3, ids[place.astype(np.int64)], self.blank)
+        return symbols
 
     def _order(self, epoch: int) -> Sequence[int]:
         order: list[int] = np.random.default_rng((self.seed, epoch)).permutation(len(self.corpus)).tolist()
@@ -247,8 +274,8 @@ class Rows:
 
 
 def samples(seconds: Seconds) -> int:
-    """To the nearest."""
-    return round(seconds * SAMPLE_RATE)
+    """To the nearest frame."""
+    return round(seconds * SAMPLE_RATE / HOP) * HOP
 
 
 def in_phonemes(corpus: Corpus) -> Corpus:

@@ -22,7 +22,7 @@ DELIMITER = SYMBOLS.index("|")
 
 def labels(*alignments: Alignment) -> Labels:
     texts = (" ".join(word.text for word in alignment.words) for alignment in alignments)
-    return Labels(corpus(list(zip(texts, alignments, strict=True))), ALPHABET)
+    return Labels.of(corpus(list(zip(texts, alignments, strict=True))), ALPHABET)
 
 
 def one_piece(start: int, frames: int, factor: float = 1.0) -> Plan:
@@ -66,7 +66,7 @@ def test_a_word_of_no_known_letter_and_one_at_the_end() -> None:
     found = labels(aligned(("12", 3, [("W", 5)]), ("A", 20, [("EY", 4000)])))
     assert [SYMBOLS[id] for id in found.letter] == ["A", "|"]
     late = corpus([("A", aligned(("A", 20, [("EY", 10)])))], units=30)
-    assert Labels(late, ALPHABET).letter_at.max() == late.spans[0, 1] - 1
+    assert Labels.of(late, ALPHABET).letter_at.max() == late.spans[0, 1] - 1
 
 
 def test_frames_of_letters() -> None:
@@ -141,7 +141,7 @@ def test_rows_of_several_pieces() -> None:
     """The end of a recording, a pause, the beginning of another; a row of silence; in the order of time."""
     first, second = spelled("AB", start=10, length=6), spelled("C", start=5, length=6)
     both = corpus([("AB", first), ("C", second)])
-    material = Labels(both, ALPHABET)
+    material = Labels.of(both, ALPHABET)
     frames = 45
     width = GRID.span(0, frames)[1] + 3
     cut, pause = 16 * UNIT, 20 * UNIT  # at the beginning of B
