@@ -28,6 +28,8 @@ SPEED = (0.88, 1.14)
 PAUSE: tuple[Seconds, Seconds] = (0.2, 2.0)
 PAUSES = 0.25
 """The chance of a pause where a crop goes over from one recording to the next, and of two utterances in a row."""
+LENGTHS: Mapping[Seconds, float] = {3.2: 0.3, 8.0: 0.4, 20.0: 0.3}
+"""Of crops: about a hop's window, an utterance, and the longest one; what was never that long is misheard (LOG.md)."""
 ALONE = 0.03
 """The share of crops, and of rows of utterances, in which nothing is said."""
 
@@ -78,7 +80,7 @@ class Crops:
     """Batches of crops of aligned recordings; a Source.
 
     seconds     of audio in a batch, about
-    frames      how long crops are, one of these for a whole batch; odds: how often each is chosen
+    lengths     how long crops are, one of these for a whole batch, and how often each
     delay       frames by which symbols come after their sound
     weights     of corpora, see `shares`
     augment     what is done to the sound; its factor is one on the chances of pauses and of crops without speech, too.
@@ -100,8 +102,7 @@ class Crops:
         rank: int = 0,
         delay: int = 0,
         seconds: Seconds = 64.0,
-        frames: Sequence[int] = (160, 400),
-        odds: Sequence[float] = (0.6, 0.4),
+        lengths: Mapping[Seconds, float] = LENGTHS,
         weights: Mapping[str, float] | None = None,
         augment: Augmentation | None = None,
         text: Unspoken | None = None,
@@ -110,9 +111,11 @@ class Crops:
         aligned = corpus.select([alignment is not None for alignment in corpus.alignments])
         if not len(aligned):
             raise ConfigError("crops need alignments, and no recording has one; `earshot train align` makes them")
-        assert len(frames) == len(odds) and abs(sum(odds) - 1) < 1e-6, (frames, odds)
+        total = sum(lengths.values())
         self.grid, self.device, self.delay, self.seconds = grid, device, delay, seconds
-        self.seed, self.rank, self.frames, self.odds = seed, rank, tuple(frames), tuple(odds)
+        self.seed, self.rank = seed, rank
+        self.frames = tuple(max(1, round(length * SAMPLE_RATE / grid.hop)) for length in lengths)
+        self.odds = tuple(chance / total for chance in lengths.values())
         self.blank = vocabulary.blank
         self.labels = Labels.of(aligned, Alphabet(vocabulary))
         self.phones = self.labels.phones

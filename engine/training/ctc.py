@@ -14,7 +14,7 @@ from engine.manifest import alignment_beside
 from engine.training import export, state, units
 from engine.training.augment import Augmentation
 from engine.training.corpus import Corpus, Filter, open_corpus
-from engine.training.crops import Crops, Mixed, Utterances
+from engine.training.crops import LENGTHS, Crops, Mixed, Utterances
 from engine.training.ctc_model import CtcModel, Losses
 from engine.training.distributed import World
 from engine.training.judge import Judge
@@ -134,9 +134,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=crop,
         action="append",
         default=[],
-        metavar="FRAMES=CHANCE",
-        help="how long crops are, and how often; may be repeated; as long as what is to be heard, "
-        "20 s in the end (default: 160=.6 400=.4)",
+        metavar="SECONDS=CHANCE",
+        help="how long crops are, and how often; may be repeated (default: 3.2=.3 8=.4 20=.3, as a stream's windows)",
     )
     group.add_argument(
         "--weight",
@@ -359,11 +358,6 @@ def _text(args: argparse.Namespace, say: Callable[[str], None]) -> Unspoken | No
 def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World) -> tuple[Source, int]:
     """Where batches come from, and how many phones there are labels for. Raises ConfigError."""
     grid, weights = start.encoder.grid, dict(args.weight) or None
-    chances = dict(args.crop)
-    total = sum(chances.values())
-    lengths: dict[str, Any] = (
-        {"frames": tuple(chances), "odds": tuple(chance / total for chance in chances.values())} if chances else {}
-    )
     augment = None
     if args.augment > 0:
         augment = Augmentation.open(
@@ -391,7 +385,7 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
             rank=rank,
             delay=start.config.get("emission_delay_frames", 0),
             seconds=args.seconds,
-            **lengths,
+            lengths=dict(args.crop) or LENGTHS,
             weights=weights,
             augment=augment,
             text=_text(args, say),

@@ -106,7 +106,7 @@ def longer_frames(weights: dict[str, Tensor], config: dict[str, Any], before: in
         places = weights[norm].view(before, bands)
         weights[norm] = (torch.einsum("ns,nb->sb", shares, places) / shares.sum(0)[:, None]).flatten()
     kernel = config["conv_depthwise_kernel_size"]
-    taps = math.ceil((kernel - 1) / ratio) + 1
+    taps = (math.ceil((kernel - 1) / ratio) + 1) | 1  # odd, as transformers wants it
     for name in [name for name in weights if name.endswith("depthwise_conv.weight")]:
         weights[name] = resampled_taps(weights[name], taps, ratio)
     config |= {
@@ -132,6 +132,6 @@ def resampled_taps(kernels: Tensor, taps: int, ratio: float) -> Tensor:
     return torch.from_numpy(ratio * np.stack(rows)[:, None]).float()
 
 
-def rotary_base(base: float, ratio: float) -> float:
+def rotary_base(base: float, ratio: float) -> int:
     """So that the channels a quarter of the way down turn `ratio` times as far in a frame: all of them can't."""
-    return round(base / ratio**4, 1)
+    return round(base / ratio**4)

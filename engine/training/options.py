@@ -59,12 +59,12 @@ def pair(text: str) -> tuple[str, float]:
     return name, float(value)
 
 
-def crop(text: str) -> tuple[int, float]:
-    """FRAMES=CHANCE, for argparse."""
-    frames, _, chance = text.partition("=")
-    if not (frames.isdecimal() and 1 <= int(frames) <= 3000):
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 400=0.5, with 1 to 3000 frames")
-    return int(frames), positive(chance)
+def crop(text: str) -> tuple[float, float]:
+    """SECONDS=CHANCE, for argparse."""
+    seconds, _, chance = text.partition("=")
+    if not 0 < (length := float(seconds)) <= 60:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 8=0.5, with up to 60 seconds")
+    return length, positive(chance)
 
 
 def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", muon: str = "3e-3") -> None:

@@ -22,6 +22,6 @@ earshot train ctc "$speech"/{train,words,synthetic}.jsonl "$out/made/manifest.js
   --dev "$speech/dev.jsonl" --dev "$speech/long.jsonl" --fold 0 \
   --weight commonvoice-en=2.2 --weight commonvoice-v1-en=3.2 --weight speechocean762=2.2 --weight kathleen-arctic=1.3 \
   --weight flite=3 --weight picovoice-wake-words=.3 --weight mycroft-wake-words=.15 --weight free-spoken-digits=.2 \
-  --weight speech-commands=.1 --crop 160=.3 --crop 400=.4 --crop 1000=.3 --augment .8 --mask-time-prob .1 --mask-time-length 7 --mask-time-min-masks 0 \
+  --weight speech-commands=.1 --augment .8 --mask-time-prob .1 --mask-time-length 7 --mask-time-min-masks 0 \
   --hidden-dropout 0 --activation-dropout 0 --attention-dropout 0 --feat-proj-dropout 0 --conformer-conv-dropout 0 \
   --final-dropout 0 --layerdrop 0 "$@"

@@ -52,7 +52,7 @@ OFTEN = quiet(4.0)
 
 
 def crops(**options: Any) -> Crops:
-    usual: dict[str, Any] = {"seconds": 3.0, "frames": (20, 50), "delay": 2}
+    usual: dict[str, Any] = {"seconds": 3.0, "lengths": {0.4: 0.6, 1.0: 0.4}, "delay": 2}
     return Crops(material(), VOCABULARY, GRID, CPU, **(usual | options))
 
 
@@ -109,7 +109,7 @@ def test_a_batch_is_a_function_of_seed_rank_and_step(augment: Augmentation | Non
 
 def test_without_augmentation_crops_are_as_recorded() -> None:
     whole = material()
-    source = crops(frames=(20,), odds=(1.0,), seconds=4.0)
+    source = crops(lengths={0.4: 1.0}, seconds=4.0)
     recorded = np.concatenate([whole.pcm(n) for n in range(len(whole))])
     windows = np.lib.stride_tricks.sliding_window_view(recorded, 40)
     for row in source.draw(0).samples:
@@ -136,7 +136,7 @@ def test_weights() -> None:
 
 def test_empty_crops_and_pauses() -> None:
     """Some say nothing, and have sound all the same; some have a pause, longer than the recordings have any."""
-    source = crops(augment=augmentation(), seconds=60.0, frames=(100,), odds=(1.0,))
+    source = crops(augment=augmentation(), seconds=60.0, lengths={2.0: 1.0})
     batch = source.draw(0)
     assert batch.symbols is not None and batch.phones is not None
     empty = (batch.target_lengths == 0) & (batch.phones[:, 2:] == 0).all(1)

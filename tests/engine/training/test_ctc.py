@@ -237,8 +237,29 @@ def test_lengths_of_crops(command: Callable[..., str], monkeypatch: pytest.Monke
     path = tmp_path / "alignments.jsonl"
     lines = [{"audio": f"all{n}.wav", "words": _words(text)} for n, text in enumerate(tones.TEXTS)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    command(*SMALL, "--alignments", path, "--out", tmp_path / "out", "--crop", "30=1", "--crop", "50=3")
+    command(*SMALL, "--alignments", path, "--out", tmp_path / "out", "--crop", "0.6=1", "--crop", "1=3")
     assert set(made) == {((30, 50), (0.25, 0.75))}
+
+
+def test_text_is_read_beside_recordings(
+    command: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    alignments, text, lexicon = (tmp_path / name for name in ("alignments.jsonl", "text.txt", "lexicon.dict"))
+    lines = [{"audio": f"all{n}.wav", "words": _words(said)} for n, said in enumerate(tones.TEXTS)]
+    alignments.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text.write_text("a cab\nbad cab\na dab of c\n")
+    lexicon.write_text("a A\ncab C A B\nbad B A D\n")
+    given: list[str | Path] = [*SMALL, "--alignments", alignments, "--text", text, "--lexicon", lexicon]
+    said = command(*given)
+    assert "text: 2 sentences, 4 words, 1 left out: words that the lexicon lacks" in said
+    line = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["text"] > 0 and line["voice"] > 0
+    # The voice goes on, too, and is no part of the model.
+    assert any(name.startswith("voice.") for name in state.read(tmp_path / "out")["model"])  # type: ignore[index]
+    load_checkpoint(tmp_path / "out" / "model")
+    command(*given, "--steps", "5")
+    lexicon.unlink()
+    assert "can't read" in failure(command, capsys, *given, "--out", tmp_path / "other")
 
 
 def _words(text: str) -> list[Any]:
@@ -271,9 +292,10 @@ def test_recordings_that_can_not_be_written_are_counted(tmp_path: Path, capsys: 
         ["--seed", "-1"],
         ["--augment", "-1"],
         ["--delay", "51"],
-        ["--crop", "400"],
+        ["--crop", "4"],
+        ["--crop", "61=1"],
         ["--crop", "0=1"],
-        ["--crop", "400=0"],
+        ["--crop", "4=0"],
     ],
 )
 def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
