@@ -133,18 +133,22 @@ def read_alignments(path: Path) -> dict[str, Alignment]:
 
 def lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a file of JSON lines, each with its place. Raises ConfigError."""
+    for number, line in text_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as e:
+            raise ConfigError(f"{where}: not JSON: {e}") from None
+        if not isinstance(row, dict):
+            raise ConfigError(f'{where}: not a JSON object; one looks like {{"audio": ..., "text": ...}}')
+        yield where, row
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of the lines that are not empty; of a file in xz, too. Raises ConfigError if it can't be read."""
     try:
         with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    where = f"{path}, line {number}"
-                    try:
-                        row = json.loads(line)
-                    except ValueError as e:
-                        raise ConfigError(f"{where}: not JSON: {e}") from None
-                    if not isinstance(row, dict):
-                        raise ConfigError(f'{where}: not a JSON object; one looks like {{"audio": ..., "text": ...}}')
-                    yield where, row
+            yield from ((number, text) for number, line in enumerate(file, 1) if (text := line.strip()))
     except OSError as e:
         raise ConfigError(f"can't read {path}: {e.strerror or e}") from None
     except (UnicodeError, lzma.LZMAError, EOFError) as e:

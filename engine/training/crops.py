@@ -86,6 +86,7 @@ class Crops:
     augment     what is done to the sound; its factor is one on the chances of pauses and of crops without speech, too.
                 None: nothing, at the original speed
     text        what is given out as Batch.text beside the recordings
+    left_out    sentences of it that can't be said in the recordings' phones, or not be written
     phones      their names, of which Batch.phones are numbers; none, and no Batch.phones, if a model aligned everything
 
     Raises ConfigError if no recording is aligned, and for weights that make no sense.
@@ -121,6 +122,7 @@ class Crops:
         self.phones = self.labels.phones
         self.augment = augment
         self._imagined = None if text is None else text.prepare(aligned, self.labels)
+        self.left_out = self._imagined.left_out if self._imagined else 0
         self._speeds = SPEED if augment else (1.0, 1.0)
         self._chances = augment.factor if augment else 0.0
         self._samples = aligned.on(device)

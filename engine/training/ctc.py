@@ -373,6 +373,10 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
             say(f"{mix:.0%} of the audio has no alignment: --mix {mix:.2f}, whole utterances in so many batches")
     if mix < 1 and not any(corpus.alignments):
         raise ConfigError("there is no alignment, so --mix must be 1; `earshot train align` makes alignments")
+    if args.text and mix == 1:
+        raise ConfigError("--text wants recordings aligned in phones: `earshot train align` without --model")
+    if args.lexicon and not args.text:
+        raise ConfigError("--lexicon is of the words of --text, which is not given")
     parts: list[tuple[Source, float]] = []
     phones = 0
     if mix < 1:
@@ -390,6 +394,8 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
             augment=augment,
             text=_text(args, say),
         )
+        if crops.left_out:
+            say(f"text: {crops.left_out:,} sentences left out: the recordings' phones, or the letters, do not suffice")
         phones = len(crops.phones)
         parts.append((crops, 1 - mix))
     if mix > 0:

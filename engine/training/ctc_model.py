@@ -21,8 +21,6 @@ from engine.training.task import Batch, Text
 from engine.training.voice import Voice, imitate
 
 UNKNOWN = -100
-HOARSE = (0.0, 0.05)
-"""Shares of the schedule between which the voice becomes good enough to read by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +121,13 @@ class CtcModel(nn.Module):
         counted = torch.full((rows,), size) if batch.lengths is None else self.encoder.frames(batch.lengths)
         loss, figures = self._losses(middle, top, batch, counted.cpu(), share)
         if self.voice is not None and batch.text is not None and batch.phones is not None:
-            read, more = self._read(self.voice, middle.detach(), batch.phones, batch.text, share)
-            loss, figures = loss + read, figures | more
+            imagined, distance = self._imagine(self.voice, middle.detach(), batch.phones, batch.text)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+                top = self.encoder.final_dropout(self.encoder.contextualize(imagined, None, first=self.middle))
+            read, figures["text"] = self._read(top, batch.text, share)
+            figures["voice"] = distance
+            # What is not understood of the voice is other people's words: it would be read wrongly.
+            loss = loss + distance + self.text * (1 - distance.detach()).clamp(0, 1) * read
         seconds = batch.samples.numel() if batch.lengths is None else int(batch.lengths.sum())
         return loss, figures | {"seconds": torch.tensor(seconds / SAMPLE_RATE)}
 
@@ -137,22 +140,24 @@ class CtcModel(nn.Module):
         top = self.encoder.final_dropout(self.encoder.contextualize(x, frames, states))
         return states[self.middle - 1], top
 
-    def _read(
-        self, voice: Voice, heard: Tensor, phones: Tensor, text: Text, share: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the layers above the middle make of text, and how well the voice knows those below."""
-        spoken = voice(phones)
-        known = phones != UNKNOWN
-        distance = (spoken - heard).square().mean(-1)[known].mean()
+    def _imagine(self, voice: Voice, heard: Tensor, phones: Tensor, text: Text) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, T, C) half-way up of text; and which share of those heard the voice can't explain."""
+        spoken, known = voice(phones), phones != UNKNOWN
+        count = known.sum().clamp_min(1)
+        there = known[..., None]
+        mean = (heard * there).sum((0, 1)) / count
+        variance = ((heard - mean).square() * there).sum() + 1e-6
+        distance = ((spoken - heard).square() * there).sum() / variance
         with torch.no_grad():
-            imagined = imitate(voice(text.phones), heard, spoken)
-        letters = self.encoder.lm_head(self.encoder.contextualize(imagined, None, first=self.middle)).float()
+            return imitate(voice(text.phones), heard, spoken, known), distance
+
+    def _read(self, top: Tensor, text: Text, share: float) -> tuple[Tensor, Tensor]:
+        """The loss of text from the hidden states at the top, and the part of it that is CTC."""
+        letters = self.encoder.lm_head(top).float()
         ctc_on, frames_on = self.losses.at(share)
-        frames = torch.full((len(letters),), letters.shape[1])
-        read = ctc(letters, text, frames, self.blank)
+        read = ctc(letters, text, torch.full((len(letters),), letters.shape[1]), self.blank)
         by_frames = by_frame(letters, text.symbols, self.blank, self.losses.blank)
-        loss = distance + self.text * _ramp(share, *HOARSE) * (frames_on * by_frames + self.losses.ctc * ctc_on * read)
-        return loss, {"voice": distance, "text": read}
+        return frames_on * by_frames + self.losses.ctc * ctc_on * read, read
 
     def _losses(
         self, middle: Tensor, top: Tensor, batch: Batch, frames: Tensor, share: float

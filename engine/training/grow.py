@@ -24,6 +24,14 @@ from engine.training.start import Start, describe, from_checkpoint, from_nothing
 
 ADDING = ("ffn1.output_dense", "self_attn.linear_out", "conv_module.pointwise_conv2", "ffn2.output_dense")
 """The maps by which a layer adds to what goes through it."""
+SIZES = (
+    "num_hidden_layers",
+    "feature_projection_input_dim",
+    "conv_depthwise_kernel_size",
+    "rotary_embedding_base",
+)
+MOST = 3
+"""So many times as long frames may become; beyond that nothing is left of what was learned."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
     start = from_checkpoint(folder)
     if not isinstance(start.encoder, wav2vec2_bert.Wav2Vec2Bert) or start.encoder.encoder.positions != "rotary":
         raise ConfigError(f"{args.model} is no Wav2Vec2-BERT with rotary positions; others can't be grown yet")
+    if args.depth is None and args.stride is None:
+        raise ConfigError("give --depth, --stride or both: how it is to grow")
     grown = grow(start, args.depth, args.stride)
     export.save(
         args.out, grown.encoder, grown.config, grown.preprocessor, grown.tokenizer, grown.masked, dtype="float32"
@@ -59,11 +69,15 @@ def run(args: argparse.Namespace) -> None:
 
 def grow(start: Start, depth: int | None = None, stride: int | None = None) -> Start:
     """A model of that depth and stride with the weights of another. Raises ConfigError for a smaller one."""
-    config, preprocessor = dict(start.config), dict(start.preprocessor)
+    assert isinstance(start.encoder, wav2vec2_bert.Wav2Vec2Bert), start.encoder
+    config = start.config | {name: getattr(start.encoder.encoder.dims, name) for name in SIZES}  # which may be defaults
+    preprocessor = dict(start.preprocessor)
     layers, before = config["num_hidden_layers"], start.encoder.grid.hop // wav2vec2_bert.MEL_HOP
     depth, stride = depth or layers, stride or before
     if depth < layers or stride < before:
         raise ConfigError(f"it has {layers} layers and a stride of {before} already: it can only become larger")
+    if stride > MOST * before:
+        raise ConfigError(f"a stride of {stride} after one of {before} is too much at once: {MOST} times, at most")
     weights = dict(start.encoder.state_dict())
     if stride > before:
         longer_frames(weights, config, before, stride)

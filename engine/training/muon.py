@@ -38,7 +38,10 @@ class Muon(Optimizer):
                 self._update(same, group["lr"], group["weight_decay"], group["momentum"])
 
     def _update(self, same: list[Tensor], lr: float, decay: float, momentum: float) -> None:
-        buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in same]
+        for p in same:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in same]
         gradients = [p.grad for p in same if p.grad is not None]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         ahead = torch.stack(torch._foreach_lerp(gradients, buffers, momentum))  # Nesterov's

@@ -6,7 +6,6 @@ program (Debian's package `flite`); it speaks some 70 times faster than real tim
 
 import argparse
 import json
-import lzma
 import os
 import random
 import shutil
@@ -22,6 +21,7 @@ import soundfile
 
 from engine.audio import SAMPLE_RATE
 from engine.errors import AudioError, ConfigError
+from engine.manifest import text_lines
 
 VOICES = {"slt": (170.0, 1.0), "rms": (95.0, 1.0), "awb": (120.0, 1.0), "kal16": (105.0, 1.3)}
 """flite's voices of 16 kHz: how high each speaks of itself, in Hz, and how much slower it has to, to be no hurry."""
@@ -73,7 +73,10 @@ def run(args: argparse.Namespace) -> None:
     if not sentences:
         raise ConfigError(f"{args.text} has no line of {args.words[0]} to {args.words[1]} words")
     seconds = 0.0
-    with (args.out / "manifest.jsonl").open("w") as manifest, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        (args.out / "manifest.jsonl").open("w", encoding="utf-8") as manifest,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
         for first in plan(sentences, voices, args.seed, batch=64):
             for line, duration in zip(first, pool.map(lambda line: speak(line, args.out), first), strict=True):
                 seconds += duration
@@ -88,13 +91,7 @@ def run(args: argparse.Namespace) -> None:
 
 def read(path: Path, least: int, most: int) -> list[str]:
     """Lines of so many words. Raises ConfigError."""
-    try:
-        with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as file:
-            return [line.strip() for line in file if least <= line.count(" ") + 1 <= most]
-    except OSError as e:
-        raise ConfigError(f"can't read {path}: {e.strerror or e}") from None
-    except (UnicodeError, lzma.LZMAError, EOFError) as e:
-        raise ConfigError(f"can't read {path}: it must be UTF-8, or that within xz: {e}") from None
+    return [line for _, line in text_lines(path) if least <= line.count(" ") + 1 <= most]
 
 
 def plan(sentences: list[str], voices: list[str], seed: int, batch: int) -> Iterator[list[Line]]:

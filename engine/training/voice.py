@@ -34,14 +34,16 @@ class Voice(nn.Module):
         return out
 
 
-def imitate(expected: Tensor, heard: Tensor, spoken: Tensor) -> Tensor:
+def imitate(expected: Tensor, heard: Tensor, spoken: Tensor, known: Tensor) -> Tensor:
     """Hidden states (B, T, C) of text: what is expected of it, and how far real ones were from what was expected.
 
     expected, spoken   of the text and of the recordings, by Voice; heard: of the recordings, by the encoder
+    known              (B, T) bool: where the phones of the recordings are known; elsewhere all would be difference
 
-    The difference (a speaker's manner, a room, noise, what was not understood) is that of another row, from another
-    time on: its correlation over time and channels is real, its place is not.
+    The difference (a speaker's manner, a room, noise, what was not understood) is that of another row, if there is one,
+    from another time on: its correlation over time and channels is real, its place is not.
     """
     rows, frames = heard.shape[:2]
-    by_row, by_frame = (int(torch.randint(n, ())) for n in (rows, frames))
-    return expected + (heard - spoken).roll((by_row, by_frame), (0, 1))
+    by_row = int(torch.randint(1, rows, ())) if rows > 1 else 0
+    by_frame = int(torch.randint(frames, ()))
+    return expected + (heard - spoken).masked_fill(~known[..., None], 0.0).roll((by_row, by_frame), (0, 1))

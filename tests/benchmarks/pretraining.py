@@ -2,14 +2,16 @@
 
     python -m tests.benchmarks.pretraining --out OUT --pretrain-steps 5000 --finetune-steps 1500
 
-For each of four languages a model of 6 M parameters learns to write phonemes (eSpeak NG's) by CTC, for as many steps:
+For each of four languages a model of 1.5 M parameters learns to write phonemes (eSpeak NG's) for as many steps, first
+frame by frame from a flat start, then by CTC:
 from nothing; pretrained on the language's own recordings; pretrained on those of 58 languages. What is pretrained has
 had --pretrain-steps in addition, the same for each. Everything else is alike: shape, rates, batches, seed. Judged is
 greedy decoding of the averaged weights on recordings of other speakers.
 
 The budget is one of steps, not of minutes, so that a machine that has other things to do as well changes nothing; on
-two cores a step takes 0.6 s. Each part is kept in OUT, and a part that was interrupted goes on: the same command again
-does what is left. The table is printed as Markdown, and the last line on standard output is one JSON object.
+one core a step takes half a second. Each part is kept in OUT, and a part that was interrupted goes on: the same
+command again does what is left. The table is printed as Markdown, and the last line on standard output is one JSON
+object.
 """
 
 import argparse
@@ -127,6 +129,8 @@ class Table:
         if not path.exists():
             return None
         result = dict(json.loads(path.read_text()))
+        if result.get("config", CONFIG) != CONFIG:
+            raise SystemExit(f"{out} was another shape; give another --out")
         if result["step"] != steps:
             raise SystemExit(f"{out} had {result['step']} steps, not {steps}; give the same number, or another --out")
         return result
@@ -143,7 +147,7 @@ class Table:
         lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         dev = next(line["dev"] for line in reversed(lines) if "dev" in line)
         last = next(line for line in reversed(lines) if "hours" in line)
-        result = {"dev": dev, **{key: last[key] for key in ("step", "hours", "loss")}}
+        result = {"dev": dev, "config": CONFIG, **{key: last[key] for key in ("step", "hours", "loss")}}
         (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
         return result
 
@@ -246,24 +250,27 @@ class Rows:
             pcm = self.corpus.pcm(n)
             row[: len(pcm)] = pcm / np.float32(32768)
         ids = [self.targets[n] for n in chosen]
+        flat = [self._flat(row, each) for row, each in zip(rows, ids, strict=True)]
         return Batch(
             torch.from_numpy(rows).to(self.device),
             torch.from_numpy(self.corpus.lengths[chosen]),
             torch.from_numpy(np.concatenate(ids)).to(self.device),
             torch.tensor([len(each) for each in ids]),
-            torch.from_numpy(np.stack([self._flat(row, each) for row, each in zip(rows, ids, strict=True)])),
+            torch.from_numpy(np.stack(flat)).to(self.device),
         )
 
     def _flat(self, row: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """A flat start, as of hidden Markov models: symbols (T,), evenly spread over what is loud in a row (S,).
 
-        Two frames in three are the symbol, the third is a blank; where nothing is known, behind a row's end, too.
+        Two frames in three are the symbol, the third is a blank; where nothing is loud, or at all, are blanks.
         """
         frames = self.grid.frames(len(row))
         loud = np.abs(row).reshape(-1, self.grid.hop)[:frames].max(1)
         there = np.flatnonzero(loud > LOUD * loud.max())
-        first, end = int(there[0]), int(there[-1]) + 1
         symbols = np.full(frames, self.blank)
+        if not len(there):
+            return symbols
+        first, end = int(there[0]), int(there[-1]) + 1
         place = (np.arange(first, end) - first) * len(ids) / (end - first)
         symbols[first:end] = np.where(place % 1 < 2 / 3, ids[place.astype(np.int64)], self.blank)
         return symbols

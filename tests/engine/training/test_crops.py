@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from engine.training.crops import Crops, Mixed, Utterances, ladder, needed, play
 from engine.training.labels import UNKNOWN, Plan
 from engine.training.rooms import LENGTH
 from engine.training.task import Batch
+from engine.training.unspoken import Unspoken
 from engine.vocabulary import Vocabulary
 from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, corpus, ids, spelled
 
@@ -165,6 +167,27 @@ def test_pieces_lie_in_recordings() -> None:
             assert begin == 0 or source in starts
             assert begin + length == plan.width or int(source + length) in ends
             assert first <= source
+
+
+def test_text_comes_with_the_sound(tmp_path: Path) -> None:
+    """As many rows and frames; and as much a function of seed, rank and step."""
+    (tmp_path / "text").write_text("ABC\nGHI ABC\n")
+    (tmp_path / "lexicon").write_text("ABC A B C\nGHI G H I\n")
+    text = Unspoken([tmp_path / "text"], tmp_path / "lexicon")
+    source, other = crops(text=text), crops(text=text, rank=1)
+    for step in range(6):
+        batch = source.draw(step)
+        assert batch.text is not None and batch.symbols is not None
+        assert batch.text.symbols.shape == batch.text.phones.shape == batch.symbols.shape
+        assert batch.text.target_lengths.sum() == len(batch.text.targets)
+        said = "".join(SYMBOLS[id] for id in batch.text.targets)
+        assert set(said) <= set("ABCGHI|")
+        again, else_where = crops(text=text).draw(step).text, other.draw(step).text
+        assert again is not None and else_where is not None
+        assert again.phones.equal(batch.text.phones) and again.targets.equal(batch.text.targets)
+        assert else_where.phones.shape == batch.text.phones.shape
+        assert not else_where.phones.equal(batch.text.phones)
+    assert crops().draw(0).text is None
 
 
 def test_aligned_by_a_model() -> None:

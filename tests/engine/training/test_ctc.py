@@ -258,6 +258,11 @@ def test_text_is_read_beside_recordings(
     assert any(name.startswith("voice.") for name in state.read(tmp_path / "out")["model"])  # type: ignore[index]
     load_checkpoint(tmp_path / "out" / "model")
     command(*given, "--steps", "5")
+    assert state.read(tmp_path / "out")["step"] == 5  # type: ignore[index]
+    wanted = "--text wants recordings aligned in phones"
+    assert wanted in failure(command, capsys, *given, "--mix", "1", "--out", tmp_path / "other")
+    alone = [*given[:-4], *given[-2:], "--out", tmp_path / "other"]
+    assert "--lexicon is of the words of --text" in failure(command, capsys, *alone)
     lexicon.unlink()
     assert "can't read" in failure(command, capsys, *given, "--out", tmp_path / "other")
 

@@ -1,7 +1,6 @@
 """A grown model begins as what it was made of."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +9,15 @@ from torch import Tensor
 from transformers import AutoModelForCTC, SeamlessM4TFeatureExtractor
 
 from engine.checkpoint import load_checkpoint
-from engine.errors import ConfigError
 from engine.model import BUNDLED
+from engine.training import export
 from engine.training.__main__ import main
 from engine.training.grow import grow, overlaps, resampled_taps, rotary_base
 from engine.training.start import Start, describe, from_checkpoint
 from tests.engine.test_wav2vec2 import difference, speechlike
+from tests.engine.training.test_export import BERT, TOKENIZER, preprocessor, random_encoder
+
+RELATIVE = {**BERT, "position_embeddings_type": "relative_key"}
 
 
 def bundled() -> Start:
@@ -118,9 +120,28 @@ def test_a_folder_that_is_there_is_not_overwritten(tmp_path: Path, capsys: pytes
     assert "is there already" in capsys.readouterr().err
 
 
-def test_other_positions(tmp_path: Path) -> None:
-    start = bundled()
-    config: dict[str, Any] = start.config
-    assert config["position_embeddings_type"] == "rotary"
-    with pytest.raises(ConfigError, match="only become larger"):
-        grow(start, depth=config["num_hidden_layers"] - 1)
+def test_what_can_not_be_grown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each in one line; and nothing is written."""
+
+    def failure(model: Path | str, *options: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["grow", str(model), "--out", str(tmp_path / "x"), *options])
+        assert not (tmp_path / "x").exists()
+        return capsys.readouterr().err
+
+    relative = tmp_path / "relative"
+    export.save(relative, random_encoder(RELATIVE), RELATIVE, preprocessor(RELATIVE), TOKENIZER)
+    assert "no Wav2Vec2-BERT with rotary positions" in failure(relative, "--depth", "3")
+    (relative / "vocab.json").unlink()
+    assert "has no CTC head" in failure(relative, "--depth", "3")
+    assert "give --depth, --stride or both" in failure(BUNDLED)
+    assert "too much at once" in failure(BUNDLED, "--stride", "100")
+
+
+def test_sizes_that_config_json_leaves_out(tmp_path: Path) -> None:
+    """Are transformers' defaults."""
+    config = {**BERT, "position_embeddings_type": "rotary"}
+    export.save(tmp_path / "m", random_encoder(config), config, preprocessor(config), TOKENIZER)
+    start = from_checkpoint(tmp_path / "m")
+    assert "rotary_embedding_base" not in start.config
+    assert grow(start, stride=4).config["rotary_embedding_base"] == 10_000 / 2**4

@@ -24,7 +24,7 @@ def learn(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], step
 
 
 def test_updates_are_torchs() -> None:
-    """Which computes them in half precision: to a hundredth of the way that the weights went."""
+    """Which computes them in half precision: to a fiftieth of the way that the weights went."""
     ours, theirs, before = matrices(), matrices(), matrices()
     learn(Muon(ours, lr=0.02, weight_decay=0.1), ours)
     learn(torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"), theirs)

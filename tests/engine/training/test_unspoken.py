@@ -61,6 +61,7 @@ def test_a_dictionary(lexicon: Path) -> None:
 
 def test_sentences_with_words_that_it_lacks_are_left_out(text: Unspoken) -> None:
     assert (len(text.ends), text.left_out) == (3, 1)
+    assert imagined(text)[0].left_out == 1  # RARE has a phone that no recording has
     assert [text.words[id] for id in text.ids] == ["CAB", "ABBA", "KNEE", "BEE", "KNEE", "RARE", "BEE"]
 
 
@@ -87,8 +88,7 @@ def test_rows_say_the_text_and_are_labelled_as_recordings_are(text: Unspoken) ->
         assert set(heard) <= {"K", "AE", "B", "N", "IY", "AA", "AH"}
     whole = " ".join("".join(SYMBOLS[id] for id in ids) for ids in rows)
     assert "KNEE|BEE|KNEE" in whole and "CAB|ABBA" in whole
-    # RARE has a phone that recordings lack: the word is passed over.
-    assert "RARE" not in whole
+    assert "RARE" not in whole and "|BEE|BEE" not in whole
 
 
 def test_letters_are_written_while_their_phones_are_said(text: Unspoken) -> None:
@@ -118,7 +118,15 @@ def test_a_draw_is_a_function_of_the_generator(text: Unspoken) -> None:
     assert not np.array_equal(said.phone, other.phone)
 
 
-def test_bad_input(tmp_path: Path, lexicon: Path) -> None:
+def test_rows_begin_and_end_in_mid_word(text: Unspoken) -> None:
+    source, _ = imagined(text)
+    plan, said = source.draw(np.random.default_rng(2), 60, GRID.span(0, 40)[1])
+    phones = label(plan, said, GRID, 40, 0, VOCABULARY.blank).phones
+    for column in (0, -1):
+        assert (phones[:, column] > 0).mean() > 0.6
+
+
+def test_bad_input(tmp_path: Path, lexicon: Path, text: Unspoken) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("UNKNOWN WORDS\n")
     (tmp_path / "words").write_text("hello\n")
@@ -131,8 +139,9 @@ def test_bad_input(tmp_path: Path, lexicon: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\n")
     with pytest.raises(ConfigError, match="it must be UTF-8"):
         Unspoken([tmp_path / "bad.txt"], lexicon)
+    other = Labels.of(whole := corpus([("NO", aligned(("NO", 5, [("n", 5), ("o", 5)])))]), Alphabet(VOCABULARY))
+    with pytest.raises(ConfigError, match=r"no sentence can be said in the recordings' phones \(n, o, \.\.\.\)"):
+        text.prepare(whole, other)
     letters = corpus([("CAB", aligned(("CAB", 5, [("C", 9), ("A", 9), ("B", 9)]), letters=True))])
-    (tmp_path / "good.txt").write_text("cab\n")
-    text = Unspoken([tmp_path / "good.txt"], lexicon)
     with pytest.raises(ConfigError, match="wants recordings aligned in phones"):
         text.prepare(letters, Labels.of(letters, Alphabet(VOCABULARY)))

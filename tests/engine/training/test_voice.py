@@ -42,10 +42,16 @@ def test_a_voice_is_learned_by_regression() -> None:
 def test_imitated_is_what_was_expected_and_what_others_lacked() -> None:
     """Of another row, if there is one; and all of it comes again somewhere."""
     torch.manual_seed(0)
-    expected, heard, spoken = torch.randn(3, 4, 7, 5)
-    found = imitate(expected, heard, spoken) - expected
-    assert found.flatten(1).sort(1)[0].sort(0)[0].allclose((heard - spoken).flatten(1).sort(1)[0].sort(0)[0], atol=1e-5)
-    assert imitate(expected, heard, heard).equal(expected)
+    known = torch.ones(4, 7, dtype=torch.bool)
+    for _ in range(20):
+        expected, heard, spoken = torch.randn(3, 4, 7, 5)
+        found, lacked = imitate(expected, heard, spoken, known) - expected, heard - spoken
+        ways = [(row, frame) for row in range(4) for frame in range(7)]
+        rolled = [way for way in ways if found.allclose(lacked.roll(way, (0, 1)), atol=1e-5)]
+        assert len(rolled) == 1 and rolled[0][0] != 0
+    assert imitate(expected, heard, heard, known).equal(expected)
+    assert imitate(expected, heard, spoken, ~known).equal(expected)
+    imitate(expected[:1], heard[:1], spoken[:1], known[:1])
 
 
 @pytest.mark.parametrize("config", [tones.CONFIG, tones.WAV2VEC2], ids=["wav2vec2-bert", "wav2vec2"])
@@ -84,8 +90,18 @@ def test_no_text_no_voice() -> None:
     assert not any("voice" in name for name, _ in plain.named_parameters())
 
 
-def test_text_teaches_the_upper_layers_alone() -> None:
-    """The lower ones learn from sound; the voice from the lower ones, which it does not change."""
+@pytest.mark.parametrize("explained", [True, False])
+def test_text_teaches_the_upper_layers_alone(explained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lower ones learn from sound; the voice from the lower ones, which it does not change.
+
+    And they learn nothing from a voice that explains nothing yet.
+    """
+    distance = 0.3 if explained else 1.2
+
+    def imagine(model: CtcModel, voice: Voice, heard: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
+        return heard.flip(1), 0.0 * voice.out.weight.square().sum() + voice.out.bias.sum() + distance
+
+    monkeypatch.setattr(CtcModel, "_imagine", imagine)
     vocabulary = characters(tones.TEXTS)
     taught = model(vocabulary, 5, 1.0)
     frames = 20
@@ -104,6 +120,44 @@ def test_text_teaches_the_upper_layers_alone() -> None:
         assert ("text" in figures) == (name == "with")
     without = gradients["without"]
     changed = {name for name, g in gradients["with"].items() if name not in without or not g.equal(without[name])}
-    assert any("layers.1." in name for name in changed) and "encoder.lm_head.weight" in changed
     assert any(name.startswith("voice.") for name in changed)
+    learned = any("layers.1." in name for name in changed), "encoder.lm_head.weight" in changed
+    assert learned == (explained, explained)
     assert not any("layers.0." in name or "feature_projection" in name for name in changed)
+
+
+def test_the_voice_is_judged_by_what_it_explains() -> None:
+    """0: all of it; 1: no more than the mean does; whatever the scale is, and where phones are unknown, nothing."""
+    taught = model(characters(tones.TEXTS), 5, 1.0)
+    assert taught.voice is not None
+    phones = torch.randint(5, (2, 20))
+    with torch.no_grad():
+        spoken = 50 * taught.voice(phones)
+    text = Text(phones, torch.tensor([3]), torch.tensor([1, 0]), phones)
+
+    def distance(heard: Tensor, phones: Tensor = phones) -> float:
+        return float(taught._imagine(lambda phones: spoken, heard, phones, text)[1])  # type: ignore[arg-type]
+
+    assert distance(spoken) < 1e-6
+    unknown = torch.full_like(phones, UNKNOWN)
+    assert distance(spoken + 1, unknown) == 0
+    half = torch.where(torch.arange(20) < 10, phones, UNKNOWN)
+    heard = torch.where((torch.arange(20) < 10)[:, None], spoken, spoken + 100)
+    assert distance(heard, half) < 1e-6 < distance(heard)
+    spoken = spoken.mean((0, 1)).expand_as(spoken)
+    assert distance(heard) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_frozen_body_learns_nothing_from_text_either() -> None:
+    taught = model(characters(tones.TEXTS), 5, 1.0)
+    taught.freeze_body = 1.0
+    phones = torch.randint(5, (2, 20))
+    lengths = torch.tensor([1, 1])
+    symbols = torch.full((2, 20), 3)
+    text = Text(phones, torch.tensor([3, 4]), lengths, symbols)
+    samples = torch.randn(2, taught.encoder.grid.span(0, 20)[1]) * 0.1
+    loss, _ = taught(Batch(samples, None, torch.tensor([3, 4]), lengths, symbols, phones, text), 0.5)
+    loss.backward()
+    learning = {name.split(".")[0] for name, p in taught.named_parameters() if p.grad is not None and p.grad.any()}
+    assert learning <= {"encoder", "heads", "voice"}
+    assert all(p.grad is None or not p.grad.any() for p in taught.encoder.layers.parameters())
