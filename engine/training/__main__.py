@@ -12,6 +12,7 @@ COMMANDS = {
     "align": "recordings with texts -> when each word is said",
     "synthesize": "lines of text -> speech to train on, by flite's voices",
     "pretrain": "recordings alone -> a model that has yet to learn to write",
+    "blend": "a model, and what it was trained on to -> their mean, which is often better than both",
     "grow": "a small model -> a deeper one, or one of longer frames, that has learned as much",
     "codes": "a pretrained model, and how languages share its codewords -> a figure",
 }

@@ -1,0 +1,65 @@
+"""`earshot train blend`: the mean of models that come from one, weight by weight (Wortsman et al. 2022, model soups).
+
+A model and what further training made of it often lie in one valley, on two of its sides; the mean is better than both.
+"""
+
+import argparse
+import shutil
+import textwrap
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.checkpoint import locate, read_tensors, weight_files
+from engine.errors import ConfigError
+from engine.training.options import positive
+from engine.vocabulary import read_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `earshot train blend`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.dedent("""\
+        Writes the mean of the weights of models that came of one another by training: of one shape, with one
+        vocabulary. It is often better than each of them, and costs nothing when it is used. What was made deeper by
+        `earshot train grow` is blended with the grown model, not with the one before.""")
+    parser.epilog = "example: earshot train blend GROWN OUT/model --share 0.6 --share 0.4 --out BLEND"
+    parser.add_argument("models", nargs="+", metavar="DIR|HUB_ID", help="two or more; all but weights is the first's")
+    parser.add_argument("--share", type=positive, action="append", help="of each, in order (default: equal shares)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command. Raises ConfigError, CheckpointError."""
+    if len(args.models) < 2:
+        raise ConfigError("one model is no blend; give two or more")
+    shares = args.share or [1.0] * len(args.models)
+    if len(shares) != len(args.models):
+        raise ConfigError(f"{len(shares)} shares for {len(args.models)} models; give one for each, or none")
+    if args.out.exists():
+        raise ConfigError(f"{args.out} is there already; give a new folder")
+    folders = [locate(model)[0] for model in args.models]
+    blended = blend(folders, [share / sum(shares) for share in shares])
+    first = folders[0]
+    args.out.mkdir(parents=True)
+    for path in first.glob("*.json"):
+        shutil.copyfile(path, args.out / path.name)
+    save_file(blended, args.out / "model.safetensors", {"format": "pt"})
+    print(f"{args.out}: {len(folders)} models, {len(blended)} tensors")
+
+
+def blend(folders: list[Path], shares: list[float]) -> dict[str, Tensor]:
+    """The mean of all tensors, in the precision of the first model's. Raises ConfigError if they do not match."""
+    (where, tensors), *others = ((folder, read_tensors(weight_files(folder))) for folder in folders)
+    symbols = read_json(where / "vocab.json")
+    sums = {name: shares[0] * tensor.float() for name, tensor in tensors.items()}
+    for (folder, more), share in zip(others, shares[1:], strict=True):
+        odd = {name for name, tensor in tensors.items() if name not in more or more[name].shape != tensor.shape}
+        if odd := odd | more.keys() - tensors.keys():
+            raise ConfigError(f"{folder} is of another shape than {where}: {min(odd)}, for one, does not match")
+        if read_json(folder / "vocab.json") != symbols:
+            raise ConfigError(f"{folder} has another vocabulary than {where}")
+        for name, tensor in more.items():
+            sums[name] += share * tensor.float()
+    return {name: total.to(tensors[name].dtype).contiguous() for name, total in sums.items()}
