@@ -122,8 +122,9 @@ def test_rows_begin_and_end_in_mid_word(text: Unspoken) -> None:
     source, _ = imagined(text)
     plan, said = source.draw(np.random.default_rng(2), 60, GRID.span(0, 40)[1])
     phones = label(plan, said, GRID, 40, 0, VOCABULARY.blank).phones
-    for column in (0, -1):
-        assert (phones[:, column] > 0).mean() > 0.6
+    speaking = (phones > 0).mean(0)  # in each frame, over rows
+    for edge in (speaking[:3], speaking[-3:]):
+        assert edge.mean() > 0.8 * speaking.mean()
 
 
 def test_bad_input(tmp_path: Path, lexicon: Path, text: Unspoken) -> None:
