@@ -142,7 +142,7 @@ class CtcModel(nn.Module):
 
     def _imagine(self, voice: Voice, heard: Tensor, phones: Tensor, text: Text) -> tuple[Tensor, Tensor]:
         """Hidden states (B, T, C) half-way up of text; and which share of those heard the voice can't explain."""
-        spoken, known = voice(phones), phones != UNKNOWN
+        spoken, heard, known = voice(phones).float(), heard.float(), phones != UNKNOWN
         count = known.sum().clamp_min(1)
         there = known[..., None]
         mean = (heard * there).sum((0, 1)) / count
