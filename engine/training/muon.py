@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024): the momentum of a matrix, its singular values made one.
 
 As torch.optim.Muon computes it, but in what the device multiplies fast (torch's is always bfloat16, which takes a CPU
-without such instructions thirty times as long as float32), and all matrices of one shape at once.
+without such instructions forty times as long as float32), and all matrices of one shape at once.
 """
 
 from collections import defaultdict
