@@ -14,9 +14,10 @@ from engine.manifest import alignment_beside
 from engine.training import export, state, units
 from engine.training.augment import Augmentation
 from engine.training.corpus import Corpus, Filter, open_corpus
-from engine.training.crops import LENGTHS, Crops, Mixed, Utterances
+from engine.training.crops import LENGTHS, Crops
 from engine.training.ctc_model import CtcModel, Losses
 from engine.training.distributed import World
+from engine.training.drawing import Drawing, Mixed
 from engine.training.judge import Judge
 from engine.training.loop import train
 from engine.training.options import (
@@ -36,6 +37,7 @@ from engine.training.start import PREPROCESSORS as USUAL
 from engine.training.start import SHAPES, Start, describe, from_checkpoint, from_nothing, read_config, shape
 from engine.training.task import Batch, Source
 from engine.training.unspoken import Unspoken, dictionary
+from engine.training.utterances import Utterances
 from engine.vocabulary import Vocabulary
 
 HELP = "recordings with texts -> a model that writes what is said"
@@ -357,13 +359,11 @@ def _text(args: argparse.Namespace, say: Callable[[str], None]) -> Unspoken | No
 
 def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World) -> tuple[Source, int]:
     """Where batches come from, and how many phones there are labels for. Raises ConfigError."""
-    grid, weights = start.encoder.grid, dict(args.weight) or None
     augment = None
     if args.augment > 0:
         augment = Augmentation.open(
             world.device, args.cache.expanduser(), args.noise, factor=args.augment, seed=args.seed
         )
-    seed, rank = args.seed, world.rank
     say = Progress(quiet=not world.first).say
     mix = args.mix
     if mix is None:
@@ -377,21 +377,24 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
         raise ConfigError("--text wants recordings aligned in phones: `earshot train align` without --model")
     if args.lexicon and not args.text:
         raise ConfigError("--lexicon is of the words of --text, which is not given")
+    drawing = Drawing(
+        corpus,
+        start.vocabulary,
+        start.encoder.grid,
+        world.device,
+        seed=args.seed,
+        rank=world.rank,
+        seconds=args.seconds,
+        weights=dict(args.weight) or None,
+        augment=augment,
+    )
     parts: list[tuple[Source, float]] = []
     phones = 0
     if mix < 1:
         crops = Crops(
-            corpus,
-            start.vocabulary,
-            grid,
-            world.device,
-            seed=seed,
-            rank=rank,
+            drawing,
             delay=start.config.get("emission_delay_frames", 0),
-            seconds=args.seconds,
             lengths=dict(args.crop) or LENGTHS,
-            weights=weights,
-            augment=augment,
             text=_text(args, say),
         )
         if crops.left_out:
@@ -399,18 +402,8 @@ def sources(args: argparse.Namespace, corpus: Corpus, start: Start, world: World
         phones = len(crops.phones)
         parts.append((crops, 1 - mix))
     if mix > 0:
-        whole = Utterances(
-            corpus,
-            start.vocabulary,
-            grid,
-            world.device,
-            seed=seed,
-            rank=rank,
-            seconds=args.seconds,
-            weights=weights,
-            augment=augment,
-        )
+        whole = Utterances(drawing)
         if whole.left_out:
             say(f"{whole.left_out} recordings left out of whole utterances: too many symbols for their time, or none")
         parts.append((whole, mix))
-    return (Mixed(parts, seed=seed) if len(parts) > 1 else parts[0][0]), phones
+    return (Mixed(parts, seed=args.seed) if len(parts) > 1 else parts[0][0]), phones

@@ -29,7 +29,6 @@ from engine.audio import SAMPLE_RATE, Seconds
 from engine.training import shapes, units
 from engine.training.codes import figure
 from engine.training.corpus import Corpus, Filter, open_corpus
-from engine.training.crops import needed
 from engine.training.ctc import CtcTask
 from engine.training.ctc_model import CtcModel, Losses
 from engine.training.distributed import World
@@ -45,6 +44,7 @@ from engine.training.spelling import Alphabet
 from engine.training.start import Start, from_checkpoint, from_nothing
 from engine.training.task import Batch, Task
 from engine.training.usage import usage
+from engine.training.utterances import needed
 
 SPEECH = Path(__file__).parents[3] / "shared" / "speech"
 CONFIG: dict[str, Any] = shapes.SHAPES["tiny"] | {

@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from engine.audio import SAMPLE_RATE, FrameGrid
 from engine.errors import ConfigError
 from engine.manifest import UNIT
-from engine.training import crops as module
+from engine.training import utterances as module
 from engine.training.augment import Augmentation, Chances
 from engine.training.corpus import Corpus
-from engine.training.crops import Crops, Mixed, Utterances, ladder, needed, play, shares
+from engine.training.crops import Crops
+from engine.training.drawing import Drawing, Mixed, play, shares
 from engine.training.labels import UNKNOWN, Plan
 from engine.training.rooms import LENGTH
 from engine.training.task import Batch
 from engine.training.unspoken import Unspoken
+from engine.training.utterances import Utterances, ladder, needed
 from engine.vocabulary import Vocabulary
 from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, corpus, ids, spelled
 
@@ -55,7 +57,17 @@ OFTEN = quiet(4.0)
 
 def crops(**options: Any) -> Crops:
     usual: dict[str, Any] = {"seconds": 3.0, "lengths": {0.4: 0.6, 1.0: 0.4}, "delay": 2}
-    return Crops(material(), VOCABULARY, GRID, CPU, **(usual | options))
+    of_crops = {name: value for name, value in (usual | options).items() if name in ("lengths", "delay", "text")}
+    common = {name: value for name, value in (usual | options).items() if name not in of_crops}
+    return Crops(drawing(material(), **common), **of_crops)
+
+
+def drawing(corpus: Corpus, vocabulary: Vocabulary = VOCABULARY, **options: Any) -> Drawing:
+    return Drawing(corpus, vocabulary, GRID, CPU, **options)
+
+
+def utterances(corpus: Corpus, vocabulary: Vocabulary = VOCABULARY, *, lengths: int = 6, **options: Any) -> Utterances:
+    return Utterances(drawing(corpus, vocabulary, **options), lengths=lengths)
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -193,7 +205,7 @@ def test_text_comes_with_the_sound(tmp_path: Path) -> None:
 def test_aligned_by_a_model() -> None:
     """Letters are known in each frame, phones are not."""
     whole = corpus([("ABC", aligned(("ABC", 5, [("A", 9), ("B", 9), ("C", 9)]), letters=True))])
-    source = Crops(whole, VOCABULARY, GRID, CPU, seconds=3.0)
+    source = Crops(drawing(whole, seconds=3.0))
     batch = source.draw(0)
     assert (source.phones, batch.phones) == ((), None)
     assert batch.symbols is not None and (batch.symbols > 0).any()
@@ -202,7 +214,7 @@ def test_aligned_by_a_model() -> None:
 def test_no_alignment() -> None:
     plain = corpus([("A", None)])
     with pytest.raises(ConfigError, match="crops need alignments, and no recording has one; `earshot train align`"):
-        Crops(plain, VOCABULARY, GRID, CPU)
+        Crops(drawing(plain))
 
 
 # ---- playing
@@ -229,7 +241,7 @@ def test_utterances_are_whole(augment: Augmentation | None, monkeypatch: pytest.
     if augment is not None:
         monkeypatch.setattr(module, "PAUSES", 0.0)
         monkeypatch.setattr(module, "ALONE", 0.0)
-    source = Utterances(whole, VOCABULARY, GRID, CPU, seconds=4.0, lengths=2, augment=augment)
+    source = utterances(whole, seconds=4.0, lengths=2, augment=augment)
     known = {f"{text.replace(' ', '|')}|": n for n, text in enumerate(whole.texts)}
     seen = Counter[str]()
     for step in range(30):
@@ -264,7 +276,7 @@ def test_utterances_with_pauses_and_none() -> None:
     """Pairs have one between them, and both texts; where nothing is said there is sound, and no text."""
     whole = ramps(["AB", "CD", "E"], [4.0, 1.0, 0.5])
     some = quiet()
-    source = Utterances(whole, VOCABULARY, GRID, CPU, seconds=40.0, lengths=1, augment=some)
+    source = utterances(whole, seconds=40.0, lengths=1, augment=some)
     kinds = Counter[int]()
     for step in range(20):
         batch = source.draw(step)
@@ -275,12 +287,12 @@ def test_utterances_with_pauses_and_none() -> None:
             kinds[text.count("|")] += 1
             if not text:
                 assert row[:length].abs().amax() > 0.01
-    assert same(source.draw(4), Utterances(whole, VOCABULARY, GRID, CPU, seconds=40.0, lengths=1, augment=some).draw(4))
+    assert same(source.draw(4), utterances(whole, seconds=40.0, lengths=1, augment=some).draw(4))
     assert kinds.keys() == {0, 1, 2}
     total = sum(kinds.values())
     assert 0.15 < kinds[2] / total < 0.35 and kinds[0] / total < 0.08
 
-    source = Utterances(whole, VOCABULARY, GRID, CPU, seconds=40.0, lengths=1, augment=some)
+    source = utterances(whole, seconds=40.0, lengths=1, augment=some)
     samples = GRID.span(0, GRID.frames(4 * SAMPLE_RATE + GRID.hop))[1]
     rows = source._rows(np.random.default_rng(0), np.zeros(200, np.int64), samples)
     plan, lengths = source._plan(np.random.default_rng(0), rows, samples)
@@ -299,7 +311,7 @@ def test_utterances_with_pauses_and_none() -> None:
 
 
 def test_without_augmentation_each_utterance_is_alone() -> None:
-    source = Utterances(ramps(["AB", "CD"], [4.0, 0.5]), VOCABULARY, GRID, CPU, lengths=1)
+    source = utterances(ramps(["AB", "CD"], [4.0, 0.5]), lengths=1)
     assert all(len(row) == 1 and row[0][0] >= 0 for row in source._rows(np.random.default_rng(0), ZEROS, 64_000))
 
 
@@ -307,12 +319,10 @@ def test_utterances_of_one_length_are_alone() -> None:
     """Two of them would not fit; what is never heard does not count."""
     whole = replace(ramps(["AB", "CD", "E"], [1.0, 1.0, 0.2]), alignments=[None] * 3)
     whole.rows[2] = replace(whole.rows[2], corpus="never")
-    source = Utterances(
-        whole, VOCABULARY, GRID, CPU, augment=augmentation(), lengths=1, weights={"x": 1.0, "never": 0.0}
-    )
+    source = utterances(whole, augment=augmentation(), lengths=1, weights={"x": 1.0, "never": 0.0})
     assert all(len(row) == 1 for row in source._rows(np.random.default_rng(0), ZEROS, 16_400))
     long = ramps(["AB", "CD"], [5.0, 0.5])
-    source = Utterances(long, VOCABULARY, GRID, CPU, augment=augmentation(), lengths=1)
+    source = utterances(long, augment=augmentation(), lengths=1)
     heard = {
         which for row in source._rows(np.random.default_rng(0), ZEROS, 80_000) if len(row) == 3 for which, _ in row
     }
@@ -326,8 +336,8 @@ def test_what_is_joined_can_be_written(clips: list[tuple[int, int]], seed: int) 
     made = [("ABC"[letter] * length, needed(np.zeros(length, np.int64))) for letter, length in clips]
     seconds = [(GRID.span(0, frames)[1] * 1.14 + UNIT) / SAMPLE_RATE + 0.01 for _, frames in made]
     plain = Vocabulary(symbols=("<pad>", *"ABC"), blank=0)
-    source = Utterances(
-        ramps([text for text, _ in made], seconds), plain, GRID, CPU, seconds=10.0, augment=OFTEN, lengths=1, seed=seed
+    source = utterances(
+        ramps([text for text, _ in made], seconds), plain, seconds=10.0, augment=OFTEN, lengths=1, seed=seed
     )
     assert source.left_out == 0
     batch = source.draw(0)
@@ -340,11 +350,11 @@ def test_what_is_joined_can_be_written(clips: list[tuple[int, int]], seed: int) 
 def test_utterances_that_can_not_be_written() -> None:
     """No known letter; more letters than frames."""
     short = corpus([("12", None), ("ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 3, None), ("AB", None)])
-    source = Utterances(short, VOCABULARY, GRID, CPU, seconds=2.0)
+    source = utterances(short, seconds=2.0)
     assert set(texts(source.draw(0))) == {"AB|"}
     assert source.left_out == 2
     with pytest.raises(ConfigError, match="no recording has a text that could be written in its time"):
-        Utterances(short.select([True, True, False]), VOCABULARY, GRID, CPU)
+        utterances(short.select([True, True, False]))
 
 
 def test_frames_needed() -> None:
@@ -369,7 +379,7 @@ def test_a_ladder_holds_all_with_little_padding(lengths: list[int], rungs: int) 
 
 
 def test_mixed() -> None:
-    one, other = crops(), Utterances(material(), VOCABULARY, GRID, CPU, seconds=3.0)
+    one, other = crops(), utterances(material(), seconds=3.0)
     mixed = Mixed([(one, 3.0), (other, 1.0)], seed=4)
     kinds = [mixed.draw(step).lengths is None for step in range(60)]
     assert 35 <= sum(kinds) <= 55
