@@ -27,7 +27,7 @@ class Crops:
 
     delay       frames by which symbols come after their sound
     lengths     how long crops are, one of these for a whole batch, and how often each
-    text        what is given out as Batch.text beside the recordings
+    text        what is given out as Batch.text beside the recordings, `rows` of it as often as rows of these
     left_out    sentences of it that can't be said in the recordings' phones, or not be written
     phones      their names, of which Batch.phones are numbers; none, and no Batch.phones, if a model aligned everything
 
@@ -53,6 +53,7 @@ class Crops:
         self.labels = Labels.of(aligned, Alphabet(drawing.vocabulary))
         self.phones = self.labels.phones
         self._imagined = None if text is None else text.prepare(aligned, self.labels)
+        self._text_rows = text.rows if text else 0
         self.left_out = self._imagined.left_out if self._imagined else 0
         self._samples = aligned.on(drawing.device)
         self._stock = _Stock(aligned, drawing.weights)
@@ -70,7 +71,7 @@ class Crops:
             silent[plan.row[plan.source >= 0]] = False
             sound = self.drawing.augment(sound, rng, empty=silent)
         phones = said.phones if self.phones else None
-        text = self._text(step, len(sound), frames, samples)
+        text = self._text(step, self._text_rows * len(sound), frames, samples)
         return Batch(sound, None, said.targets, said.target_lengths, said.symbols, phones, text)
 
     def _said(self, plan: Plan, labels: Labels, frames: int) -> Text:

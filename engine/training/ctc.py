@@ -123,6 +123,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--text-weight", type=positive, default=0.5, metavar="WEIGHT", help="beside recordings (default: %(default)g)"
     )
+    group.add_argument(
+        "--text-rows",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="of text for each of recordings; one costs a third of what a recording does (default: %(default)d)",
+    )
+    group.add_argument(
+        "--text-alpha",
+        type=share,
+        default=0.5,
+        metavar="ALPHA",
+        help="a word found n times is drawn as if found n^ALPHA times: 1 as it is, less for rare ones (default: "
+        "%(default)g)",
+    )
     group.add_argument("--no-alignments", action="store_true", help="whole utterances and CTC alone")
     group.add_argument("--seconds", type=positive, default=64.0, help="of audio in a batch (default: %(default)g)")
     group.add_argument(
@@ -351,7 +366,7 @@ def _text(args: argparse.Namespace, say: Callable[[str], None]) -> Unspoken | No
     """What is read beside what is heard. Raises ConfigError."""
     if not args.text:
         return None
-    text = Unspoken(args.text, args.lexicon or dictionary())
+    text = Unspoken(args.text, args.lexicon or dictionary(), alpha=args.text_alpha, rows=args.text_rows)
     left_out = f", {text.left_out} left out: words that the lexicon lacks" if text.left_out else ""
     say(f"text: {len(text.ends):,} sentences, {len(text.ids):,} words{left_out}")
     return text

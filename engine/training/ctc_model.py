@@ -141,7 +141,7 @@ class CtcModel(nn.Module):
         return states[self.middle - 1], top
 
     def _imagine(self, voice: Voice, heard: Tensor, phones: Tensor, text: Text) -> tuple[Tensor, Tensor]:
-        """Hidden states (B, T, C) half-way up of text; and which share of those heard the voice can't explain."""
+        """Hidden states (N, T, C) half-way up of text; and which share of those heard the voice can't explain."""
         spoken, heard, known = voice(phones).float(), heard.float(), phones != UNKNOWN
         count = known.sum().clamp_min(1)
         there = known[..., None]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What could be said, and how: rows of phones without sound; as many, and as long, as those of a Batch's samples.
+    """What could be said, and how: rows of phones without sound; as long as those of a Batch's samples, and as many, or
+    a multiple.
 
     phones, targets, target_lengths, symbols: see Batch
     """

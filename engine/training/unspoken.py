@@ -39,6 +39,9 @@ class Unspoken:
 
     files     text, a sentence a line, UTF-8, also in xz
     lexicon   the dictionary: lines of WORD PHONE PHONE ..., other pronunciations as WORD(2), as CMUdict has them
+    alpha     sentences are drawn as if a word that occurs n times did so n ^ alpha times: below 1, rare words come more
+              often, as languages do in XLSR (Conneau et al. 2020); half of a text is a hundred words known anyway
+    rows      of text for each row of recordings
 
     known     the pronunciations of each word of the dictionary
     words     all words that occur; ids (W,) the words of all sentences, ends (N,) where in it each sentence ends
@@ -47,7 +50,8 @@ class Unspoken:
     Raises ConfigError if a file can't be read, or nothing is left.
     """
 
-    def __init__(self, files: Sequence[Path], lexicon: Path) -> None:
+    def __init__(self, files: Sequence[Path], lexicon: Path, *, alpha: float = 0.5, rows: int = 1) -> None:
+        self.alpha, self.rows = alpha, rows
         self.known = read_lexicon(lexicon)
         number: dict[str, int] = {}
         ids: list[int] = []
@@ -103,9 +107,11 @@ class Imagined:
                 f"--text: no sentence can be said in the recordings' phones ({', '.join(self.phones[1:6])}, ...) and "
                 "written in the model's letters; the lexicon must have the phones of the alignment"
             )
-        counts = np.bincount(text.ids, minlength=len(text.words)).tolist()
+        counts = np.bincount(text.ids, minlength=len(text.words))
+        rarity = np.concatenate(([0.0], np.cumsum(counts[text.ids] ** (text.alpha - 1.0))))
+        self._odds = np.cumsum(rarity[self._ends] - rarity[self._begins])
         occurring: Counter[Said] = Counter()
-        for word, said, count in zip(text.words, self._said, counts, strict=True):
+        for word, said, count in zip(text.words, self._said, counts.tolist(), strict=True):
             for pronunciation in said:
                 occurring[self.alphabet.letters(word), pronunciation] += count
         self._spellings = spell(occurring)
@@ -136,7 +142,7 @@ class Imagined:
             here += int(rng.uniform(*PAUSE) * PER_SECOND)
 
     def _sentence(self, rng: np.random.Generator) -> list[int]:
-        which = int(rng.integers(len(self._ends)))
+        which = int(np.searchsorted(self._odds[:-1], rng.random() * self._odds[-1], side="right"))
         found: list[int] = self._ids[self._begins[which] : self._ends[which]].tolist()
         return found
 

@@ -35,15 +35,21 @@ class Voice(nn.Module):
 
 
 def imitate(expected: Tensor, heard: Tensor, spoken: Tensor, known: Tensor) -> Tensor:
-    """Hidden states (B, T, C) of text: what is expected of it, and how far real ones were from what was expected.
+    """Hidden states (N, T, C) of text: what is expected of it, and how far real ones were from what was expected.
 
-    expected, spoken   of the text and of the recordings, by Voice; heard: of the recordings, by the encoder
-    known              (B, T) bool: where the phones of the recordings are known; elsewhere all would be difference
+    expected   of the text, by Voice, N a multiple of B
+    heard      (B, T, C) of the recordings, by the encoder; spoken: by Voice
+    known      (B, T) bool: where the phones of the recordings are known; elsewhere all would be difference
 
     The difference (a speaker's manner, a room, noise, what was not understood) is that of another row, if there is one,
-    from another time on: its correlation over time and channels is real, its place is not.
+    from another time on: its correlation over time and channels is real, its place is not. It is more or less of it by
+    row, down to nothing, for part of it is other people's words, which hide those that are to be read.
     """
     rows, frames = heard.shape[:2]
-    by_row = int(torch.randint(1, rows, ())) if rows > 1 else 0
-    by_frame = int(torch.randint(frames, ()))
-    return expected + (heard - spoken).masked_fill(~known[..., None], 0.0).roll((by_row, by_frame), (0, 1))
+    lacked = (heard - spoken).masked_fill(~known[..., None], 0.0)
+    rolled = []
+    for _ in range(len(expected) // rows):
+        by_row = int(torch.randint(1, rows, ())) if rows > 1 else 0
+        rolled.append(lacked.roll((by_row, int(torch.randint(frames, ()))), (0, 1)))
+    share = torch.rand(len(expected), 1, 1, device=expected.device)
+    return expected + torch.cat(rolled).mul_(share)

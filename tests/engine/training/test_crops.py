@@ -182,15 +182,16 @@ def test_pieces_lie_in_recordings() -> None:
 
 
 def test_text_comes_with_the_sound(tmp_path: Path) -> None:
-    """As many rows and frames; and as much a function of seed, rank and step."""
+    """A multiple of its rows, as many frames; and as much a function of seed, rank and step."""
     (tmp_path / "text").write_text("ABC\nGHI ABC\n")
     (tmp_path / "lexicon").write_text("ABC A B C\nGHI G H I\n")
-    text = Unspoken([tmp_path / "text"], tmp_path / "lexicon")
+    text = Unspoken([tmp_path / "text"], tmp_path / "lexicon", rows=3)
     source, other = crops(text=text), crops(text=text, rank=1)
     for step in range(6):
         batch = source.draw(step)
         assert batch.text is not None and batch.symbols is not None
-        assert batch.text.symbols.shape == batch.text.phones.shape == batch.symbols.shape
+        rows, frames = batch.symbols.shape
+        assert batch.text.symbols.shape == batch.text.phones.shape == (3 * rows, frames)
         assert batch.text.target_lengths.sum() == len(batch.text.targets)
         said = "".join(SYMBOLS[id] for id in batch.text.targets)
         assert set(said) <= set("ABCGHI|")

@@ -1,6 +1,7 @@
 """Text as it might be said: words of a dictionary, at the pace of recordings, labelled as recordings are."""
 
 import lzma
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,16 @@ def test_a_draw_is_a_function_of_the_generator(text: Unspoken) -> None:
     assert np.array_equal(plan.source, again.source)
     assert np.array_equal(said.phone, same.phone) and np.array_equal(said.letter_at, same.letter_at)
     assert not np.array_equal(said.phone, other.phone)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_rare_words_come_more_often(tmp_path: Path, lexicon: Path, alpha: float) -> None:
+    path = tmp_path / "sentences"
+    path.write_text("CAB\n" * 81 + "BEE\n" * 9)
+    source, _ = imagined(Unspoken([path], lexicon, alpha=alpha))
+    rng = np.random.default_rng(0)
+    drawn = Counter(source._words[word] for _ in range(4000) for word in source._sentence(rng))
+    assert drawn["CAB"] / drawn["BEE"] == pytest.approx(9**alpha, rel=0.15)
 
 
 def test_rows_begin_and_end_in_mid_word(text: Unspoken) -> None:

@@ -41,15 +41,22 @@ def test_a_voice_is_learned_by_regression() -> None:
 
 
 def test_imitated_is_what_was_expected_and_what_others_lacked() -> None:
-    """Of another row, if there is one; and all of it comes again somewhere."""
+    """Of another row, if there is one, and more or less of it; of more text than recordings, of each as often."""
     torch.manual_seed(0)
     known = torch.ones(4, 7, dtype=torch.bool)
+    ways, shares = [(row, frame) for row in range(4) for frame in range(7)], []
     for _ in range(20):
-        expected, heard, spoken = torch.randn(3, 4, 7, 5)
-        found, lacked = imitate(expected, heard, spoken, known) - expected, heard - spoken
-        ways = [(row, frame) for row in range(4) for frame in range(7)]
-        rolled = [way for way in ways if found.allclose(lacked.roll(way, (0, 1)), atol=1e-5)]
-        assert len(rolled) == 1 and rolled[0][0] != 0
+        heard, spoken = torch.randn(2, 4, 7, 5)
+        expected, lacked = torch.randn(8, 7, 5), heard - spoken
+        for found in (imitate(expected, heard, spoken, known) - expected).unflatten(0, (2, 4)):
+            share = found.norm(dim=(1, 2), keepdim=True)
+            normal = found / share
+            directions = {way: lacked.roll(way, (0, 1)) for way in ways}
+            lengths = {way: other.norm(dim=(1, 2), keepdim=True) for way, other in directions.items()}
+            rolled = [way for way in ways if normal.allclose(directions[way] / lengths[way], atol=1e-4)]
+            assert len(rolled) == 1 and rolled[0][0] != 0
+            shares += (share / lengths[rolled[0]]).flatten().tolist()
+    assert 0 < min(shares) < 0.1 and 0.9 < max(shares) < 1.0001 and len(set(shares)) == len(shares)
     assert imitate(expected, heard, heard, known).equal(expected)
     assert imitate(expected, heard, spoken, ~known).equal(expected)
     imitate(expected[:1], heard[:1], spoken[:1], known[:1])
