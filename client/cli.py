@@ -430,7 +430,12 @@ def transcribe(
 )
 def evaluate(
     manifests: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST...", help='JSON lines: {"audio": PATH, "text": WHAT IS SAID}.')
+        list[Path],
+        typer.Argument(
+            metavar="MANIFEST...",
+            help='JSON lines: {"audio": PATH, "text": WHAT IS SAID}. No text where "kind" is noise or music; room '
+            "responses (rir) are left out.",
+        ),
     ],
     model: ModelOption = None,
     revision: RevisionOption = None,
