@@ -4,15 +4,15 @@ A model and what further training made of it often lie in one valley, on two of 
 """
 
 import argparse
-import shutil
 import textwrap
 from pathlib import Path
 
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
 from engine.checkpoint import locate, read_tensors, weight_files
 from engine.errors import ConfigError
+from engine.training.export import write
 from engine.training.options import positive
 from engine.vocabulary import read_json
 
@@ -24,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         Writes the mean of the weights of models that came of one another by training: of one shape, with one
         vocabulary. It is often better than each of them, and costs nothing when it is used. What was made deeper by
         `earshot train grow` is blended with the grown model, not with the one before.""")
-    parser.epilog = "example: earshot train blend GROWN OUT/model --share 0.6 --share 0.4 --out BLEND"
-    parser.add_argument("models", nargs="+", metavar="DIR|HUB_ID", help="two or more; all but weights is the first's")
+    parser.epilog = "example: earshot train blend OUT/model GROWN --share 0.6 --share 0.4 --out BLEND"
+    parser.add_argument(
+        "models", nargs="+", metavar="DIR|HUB_ID", help="two or more; precision and config.json are the first's"
+    )
     parser.add_argument("--share", type=positive, action="append", help="of each, in order (default: equal shares)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
 
@@ -41,11 +43,9 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"{args.out} is there already; give a new folder")
     folders = [locate(model)[0] for model in args.models]
     blended = blend(folders, [share / sum(shares) for share in shares])
-    first = folders[0]
-    args.out.mkdir(parents=True)
-    for path in first.glob("*.json"):
-        shutil.copyfile(path, args.out / path.name)
-    save_file(blended, args.out / "model.safetensors", {"format": "pt"})
+    settings = {path.name: read_json(path) for path in folders[0].glob("*.json") if not path.match("*.index.json")}
+    half = all(tensor.dtype == torch.float16 for tensor in blended.values())
+    write(args.out, blended, settings, "float16" if half else "float32")
     print(f"{args.out}: {len(folders)} models, {len(blended)} tensors")
 
 

@@ -27,7 +27,7 @@ class Crops:
 
     delay       frames by which symbols come after their sound
     lengths     how long crops are, one of these for a whole batch, and how often each
-    text        what is given out as Batch.text beside the recordings, `rows` of it as often as rows of these
+    text        what is given out as Batch.text, so many of its rows as its `rows` says for each of the recordings
     left_out    sentences of it that can't be said in the recordings' phones, or not be written
     phones      their names, of which Batch.phones are numbers; none, and no Batch.phones, if a model aligned everything
 

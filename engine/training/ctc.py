@@ -128,15 +128,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         default=1,
         metavar="N",
-        help="of text for each of recordings; one costs a third of what a recording does (default: %(default)d)",
+        help="of text for each of recordings; one costs what the layers above the middle do (default: %(default)d)",
     )
     group.add_argument(
         "--text-alpha",
         type=share,
         default=0.5,
         metavar="ALPHA",
-        help="a word found n times is drawn as if found n^ALPHA times: 1 as it is, less for rare ones (default: "
-        "%(default)g)",
+        help="1: the text as it is; below, sentences with rare words come more often, as if a word found n times had "
+        "been found n^ALPHA times (default: %(default)g)",
     )
     group.add_argument("--no-alignments", action="store_true", help="whole utterances and CTC alone")
     group.add_argument("--seconds", type=positive, default=64.0, help="of audio in a batch (default: %(default)g)")

@@ -30,6 +30,7 @@ ALONE = 0.03
 class Drawing:
     """What batches of crops and of whole utterances have in common.
 
+    corpus              the recordings
     vocabulary, grid    of the model: what is written, and in which frames
     device              where the samples are, and batches are made
     seed, rank          of all that is random, beside the step

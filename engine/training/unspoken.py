@@ -39,8 +39,9 @@ class Unspoken:
 
     files     text, a sentence a line, UTF-8, also in xz
     lexicon   the dictionary: lines of WORD PHONE PHONE ..., other pronunciations as WORD(2), as CMUdict has them
-    alpha     sentences are drawn as if a word that occurs n times did so n ^ alpha times: below 1, rare words come more
-              often, as languages do in XLSR (Conneau et al. 2020); half of a text is a hundred words known anyway
+    alpha     below 1, sentences with rare words come more often: their odds are the mean of n ^ (alpha - 1) over their
+              words, n how often a word occurs, so that it is drawn about n ^ alpha times, as languages are in XLSR
+              (Conneau et al. 2020); half of a text is a hundred words that are known anyway. 1: all the same odds
     rows      of text for each row of recordings
 
     known     the pronunciations of each word of the dictionary
@@ -108,8 +109,8 @@ class Imagined:
                 "written in the model's letters; the lexicon must have the phones of the alignment"
             )
         counts = np.bincount(text.ids, minlength=len(text.words))
-        rarity = np.concatenate(([0.0], np.cumsum(counts[text.ids] ** (text.alpha - 1.0))))
-        self._odds = np.cumsum(rarity[self._ends] - rarity[self._begins])
+        rarity = np.concatenate(([0.0], np.cumsum((counts ** (text.alpha - 1.0))[text.ids])))
+        self._odds = np.cumsum((rarity[self._ends] - rarity[self._begins]) / (self._ends - self._begins))
         occurring: Counter[Said] = Counter()
         for word, said, count in zip(text.words, self._said, counts.tolist(), strict=True):
             for pronunciation in said:

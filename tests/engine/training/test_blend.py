@@ -33,6 +33,7 @@ def test_the_mean(
     assert capsys.readouterr().out.startswith(f"{out}: 2 models, ")
     before, after = (read_tensors(weight_files(folder)) for folder in (models[0], out))
     assert before.keys() == after.keys()
+    assert json.loads((out / "config.json").read_text())["torch_dtype"] == "float32"
     for name, tensor in after.items():
         assert tensor.dtype == torch.float32
         if "masked_spec_embed" not in name:

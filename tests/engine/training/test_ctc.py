@@ -26,6 +26,7 @@ from engine.training.distributed import World
 from engine.training.loop import LoopOptions, train
 from engine.training.regularization import Regularization
 from engine.training.task import Batch
+from engine.training.unspoken import Unspoken
 from tests.engine.test_wav2vec2 import difference
 from tests.engine.training import tones
 from tests.engine.training.test_regularization import RATES
@@ -242,7 +243,10 @@ def test_lengths_of_crops(command: Callable[..., str], monkeypatch: pytest.Monke
 
 
 def test_text_is_read_beside_recordings(
-    command: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    command: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     alignments, text, lexicon = (tmp_path / name for name in ("alignments.jsonl", "text.txt", "lexicon.dict"))
     lines = [{"audio": f"all{n}.wav", "words": _words(said)} for n, said in enumerate(tones.TEXTS)]
@@ -257,6 +261,24 @@ def test_text_is_read_beside_recordings(
     # The voice goes on, too, and is no part of the model.
     assert any(name.startswith("voice.") for name in state.read(tmp_path / "out")["model"])  # type: ignore[index]
     load_checkpoint(tmp_path / "out" / "model")
+    made = []
+
+    class Seen(Crops):
+        def draw(self, step: int) -> Batch:
+            batch = super().draw(step)
+            assert batch.text is not None
+            made.append(len(batch.text.phones) / len(batch.samples))
+            return batch
+
+    def unspoken(*args: Any, **options: Any) -> Unspoken:
+        made.append(options["alpha"])
+        return Unspoken(*args, **options)
+
+    monkeypatch.setattr(module, "Crops", Seen)
+    monkeypatch.setattr(module, "Unspoken", unspoken)
+    command(*given, "--out", tmp_path / "more", "--text-rows", "3", "--text-alpha", "0.25", "--steps", "2")
+    assert made == [0.25, 3.0, 3.0]
+    monkeypatch.undo()
     command(*given, "--steps", "5")
     assert state.read(tmp_path / "out")["step"] == 5  # type: ignore[index]
     wanted = "--text wants recordings aligned in phones"

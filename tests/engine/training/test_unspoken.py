@@ -122,11 +122,13 @@ def test_a_draw_is_a_function_of_the_generator(text: Unspoken) -> None:
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_rare_words_come_more_often(tmp_path: Path, lexicon: Path, alpha: float) -> None:
     path = tmp_path / "sentences"
-    path.write_text("CAB\n" * 81 + "BEE\n" * 9)
+    path.write_text("CAB\n" * 80 + "BEE\n" * 8 + "CAB BEE\n")
     source, _ = imagined(Unspoken([path], lexicon, alpha=alpha))
     rng = np.random.default_rng(0)
-    drawn = Counter(source._words[word] for _ in range(4000) for word in source._sentence(rng))
-    assert drawn["CAB"] / drawn["BEE"] == pytest.approx(9**alpha, rel=0.15)
+    drawn = Counter(tuple(source._words[word] for word in source._sentence(rng)) for _ in range(9000))
+    odds = np.array([80 * 81 ** (alpha - 1), 8 * 9 ** (alpha - 1), (81 ** (alpha - 1) + 9 ** (alpha - 1)) / 2])
+    found = [drawn[sentence] for sentence in [("CAB",), ("BEE",), ("CAB", "BEE")]]
+    assert found == pytest.approx(9000 * odds / odds.sum(), rel=0.15, abs=20)
 
 
 def test_rows_begin_and_end_in_mid_word(text: Unspoken) -> None:

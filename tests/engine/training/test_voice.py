@@ -48,7 +48,7 @@ def test_imitated_is_what_was_expected_and_what_others_lacked() -> None:
     for _ in range(20):
         heard, spoken = torch.randn(2, 4, 7, 5)
         expected, lacked = torch.randn(8, 7, 5), heard - spoken
-        for found in (imitate(expected, heard, spoken, known) - expected).unflatten(0, (2, 4)):
+        for found in (imitate(expected, heard, spoken, known) - expected).view(2, 4, 7, 5):
             share = found.norm(dim=(1, 2), keepdim=True)
             normal = found / share
             directions = {way: lacked.roll(way, (0, 1)) for way in ways}
