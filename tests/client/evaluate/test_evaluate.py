@@ -85,7 +85,7 @@ def test_the_bundled_model_as_table_json_and_page(demo: Path, tmp_path: Path) ->
     assert found["model"] == "tiny-en"
     assert found["clock"] == "virtual"
     assert found["command"] == "earshot evaluate"
-    assert 0 < found["figures"]["demo"]["CER"]["value"] < 30
+    assert 0 <= found["figures"]["demo"]["CER"]["value"] < 5
     assert found["figures"]["demo"]["RTFx"]["value"] > 1
     assert "<html" in page.read_text(encoding="utf-8")
 
