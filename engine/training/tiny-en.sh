@@ -8,6 +8,7 @@
 #   MODEL    train this one on, engine/models/tiny-en for one; without, begin from nothing
 #   MINUTES  (environment) of the part from nothing, 300; what comes after has a third as many
 set -euo pipefail
+trap 'exit 130' INT # training that is stopped by Ctrl-C ends well, and is not done
 usage="usage: tiny-en.sh SPEECH TEXT OUT [MODEL]"
 speech=${1:?$usage} text=${2:?$usage} out=${3:?$usage} model=${4:-}
 first=${MINUTES:-300}

@@ -41,6 +41,13 @@ def test_the_mean(
     load_checkpoint(out)
 
 
+def test_the_precision_is_the_firsts(models: tuple[Path, Path], tmp_path: Path) -> None:
+    main(["blend", str(models[1]), str(models[0]), "--out", str(tmp_path / "half")])
+    tensors = read_tensors(weight_files(tmp_path / "half"))
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["torch_dtype"] == "float16"
+
+
 def test_models_that_do_not_match(
     models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
