@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine import wav2vec2, wav2vec2_bert
+from engine import wav2vec2, wav2vec2_bert, whisper
 from engine.audio import SAMPLE_RATE
 from engine.errors import CheckpointError, UnsupportedModel
 from engine.layers import Encoder
@@ -27,6 +27,7 @@ from engine.vocabulary import Vocabulary, read_json
 FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Encoder]] = {
     "wav2vec2": wav2vec2.build,
     "wav2vec2-bert": wav2vec2_bert.build,
+    "whisper": whisper.build,
 }
 """model_type -> encoder of (config.json, preprocessor_config.json)."""
 
@@ -47,6 +48,8 @@ WEIGHTS = (*SAFETENSORS, *PICKLED)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 LEFTOVER = re.compile(r"(^|\.)(quantizer|project_q|project_hid|masked_spec_embed|embed_positions)(\.|$)")
 """Of pretraining, and tables that are computed: not needed, and not missed."""
+SCALE = ".scale"
+"""After the name of a tensor of eight bits: how much one is worth in each of its rows."""
 WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
 """Names of magnitude and direction: torch.nn.utils.weight_norm's, and those of its successor."""
 
@@ -83,7 +86,7 @@ def load_checkpoint(
     config = read_json(folder / "config.json")
     encoder = build_encoder(config, preprocessor_of(folder))
     files = weight_files(folder)
-    load_weights(encoder, read_tensors(files), torch.device(device), dtype)
+    load_weights(encoder, widened(read_tensors(files), config), torch.device(device), dtype)
     delay = config.get("emission_delay_frames", 0)
     if type(delay) is not int or delay < 0:
         raise CheckpointError(f"config.json: emission_delay_frames is {delay!r}; it must be a whole number from 0 on")
@@ -146,7 +149,8 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     heads = config.get("architectures") or ()
     if heads and not any(str(head).endswith("ForCTC") for head in heads):
         raise UnsupportedModel(
-            f"architecture {heads[0]} has no CTC head; fine-tune it, or take one that ends in ForCTC"
+            f"{heads[0]} has no CTC head, which writes the text; `earshot train ctc --from` makes a model with one "
+            "of it, from recordings and their texts, or take a checkpoint that ends in ForCTC"
         )
     rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
@@ -202,6 +206,27 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError("it does not map names to tensors")
     return content
+
+
+def widened(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Of weights in eight bits, `earshot_weights: int8` in config.json, those in 32: each output channel has a scale.
+
+    Raises CheckpointError, UnsupportedModel.
+    """
+    form = config.get("earshot_weights")
+    if form is None:
+        return dict(tensors)
+    if form != "int8":
+        raise UnsupportedModel(f"config.json: earshot_weights is {form!r}; it must be 'int8', or not be there")
+    plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(SCALE)}
+    for name, tensor in plain.items():
+        if tensor.dtype != torch.int8:
+            continue
+        scale = tensors.get(name + SCALE)
+        if scale is None or scale.shape != tensor.shape[:1]:
+            raise CheckpointError(f"{name} is of int8, and {name + SCALE} must have a scale for each of its rows")
+        plain[name] = tensor.float() * scale.float().view(-1, *[1] * (tensor.ndim - 1))
+    return plain
 
 
 def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

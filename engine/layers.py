@@ -51,9 +51,15 @@ class Encoder(nn.Module):
 
     `grid` says where its frames lie; V is the size of its CTC head.
 
+    `HEAD`: before the names of the weights that come with a new head; all others are the body. `UNUSED`: before the
+    names of tensors that a checkpoint without a CTC head may have, and a model with one has no use for.
+
     For training, each nn.Dropout in it is called what config.json calls its rate, and has the rate 0 until it is set;
     in evaluation it does nothing. The steps of encode() can be called one by one.
     """
+
+    HEAD: tuple[str, ...] = ("lm_head.",)
+    UNUSED: tuple[str, ...] = ()
 
     def __init__(self, grid: FrameGrid, channels: int, vocab: int) -> None:
         super().__init__()
@@ -70,6 +76,21 @@ class Encoder(nn.Module):
     def layers(self) -> "Stack":
         """What hidden states go through."""
         raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """C of what the layers are given; that of hidden states is lm_head's."""
+        return self.lm_head.in_features
+
+    @property
+    def middle(self) -> int:
+        """After how many layers phones, and letters, can be told in training: states there have lm_head's channels."""
+        return max(1, len(self.layers) * 5 // 8)
+
+    @property
+    def pre_norm(self) -> bool:
+        """Whether nothing is normalized between the layers, but only before and after each."""
+        return False
 
     @property
     def dtype(self) -> torch.dtype:

@@ -106,6 +106,11 @@ class Wav2Vec2(Encoder):
         self.encoder = Transformer(dims)
 
     @property
+    def pre_norm(self) -> bool:
+        """See Encoder.pre_norm."""
+        return self.encoder.pre_norm
+
+    @property
     def layers(self) -> Stack:
         """See Encoder.layers."""
         return self.encoder.layers

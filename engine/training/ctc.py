@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from engine.errors import ConfigError
+from engine.layers import Encoder
 from engine.manifest import alignment_beside
 from engine.training import export, state, units
 from engine.training.augment import Augmentation
 from engine.training.corpus import Corpus, Filter, open_corpus
 from engine.training.crops import LENGTHS, Crops
-from engine.training.ctc_model import CtcModel, Losses
+from engine.training.ctc_model import CtcModel, Losses, body
 from engine.training.distributed import World
 from engine.training.drawing import Drawing, Mixed
 from engine.training.judge import Judge
@@ -76,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--inner", type=at_least(1), help="of --shape: channels inside of feed-forward parts")
     group.add_argument("--kernel", type=at_least(1), help="of --shape: frames that convolutions see")
     group.add_argument(
+        "--ctc-layers",
+        type=at_least(0),
+        metavar="N",
+        help="between Whisper's encoder and a new head, 1.5 M parameters each on base; 0: none (default: 3)",
+    )
+    group.add_argument(
         "--vocabulary",
         metavar="keep|characters|phonemes|FILE",
         help="the checkpoint's own, all characters of the texts, eSpeak NG's phonemes, a vocab.json or list of symbols "
@@ -95,6 +102,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar="SHARE",
         help="of the schedule in which only the head learns (default: 0.1 for a new head on a checkpoint, else 0)",
+    )
+    group.add_argument(
+        "--freeze-layers",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="lowest layers of the checkpoint that stay as they are, with all below them; saves time (default: 0)",
+    )
+    group.add_argument(
+        "--layer-decay",
+        type=share,
+        default=1.0,
+        metavar="FACTOR",
+        help="on the rates of the checkpoint's last layer, again for each layer below; 1: all learn alike "
+        "(default: %(default)g)",
     )
 
     group = parser.add_argument_group("what it is trained on")
@@ -210,6 +232,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of CTC, on states half-way up (default: 0)",
     )
+    group.add_argument(
+        "--by-frame",
+        type=not_negative,
+        default=1.0,
+        metavar="FACTOR",
+        help="on what is learned frame by frame from alignments, beside CTC; 0: CTC alone (default: %(default)g)",
+    )
     group = parser.add_argument_group("what is left out at random (default: as config.json says)")
     for f in fields(Regularization):
         kind = float if f.type is float else int
@@ -217,11 +246,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class CtcTask:
-    """See Task. `judges`: None if nothing is judged."""
+    """See Task. `judge`: None if nothing is judged."""
 
-    def __init__(self, start: Start, model: CtcModel, source: Source, judge: Judge | None, dtype: str) -> None:
+    def __init__(
+        self,
+        start: Start,
+        model: CtcModel,
+        source: Source,
+        judge: Judge | None,
+        dtype: str,
+        scales: Mapping[str, float] = {},
+    ) -> None:
         self.start, self.model, self.source, self.dtype = start, model, source, dtype
         self.module: nn.Module = model
+        self.scales = scales
         self._judge = judge
 
     def draw(self, step: int) -> Batch:
@@ -270,19 +308,31 @@ def run(args: argparse.Namespace) -> None:
             phones=phones,
             text=args.text_weight if args.text else 0.0,
             regularization=Regularization.read(start.config),
-            losses=Losses(intermediate=args.intermediate_ctc, last_stage=not start.new_head),
+            losses=Losses(intermediate=args.intermediate_ctc, by_frame=args.by_frame, last_stage=not start.new_head),
             freeze_features=bool(args.start) if args.freeze_features is None else args.freeze_features,
             freeze_body=(0.1 if args.start and start.new_head else 0.0)
             if args.freeze_body is None
             else args.freeze_body,
+            freeze_layers=args.freeze_layers,
             eager=args.eager,
         )
         judge = Judge(dev, start.vocabulary, per_corpus=args.dev_count, by=args.score) if dev else None
         count = sum(p.numel() for p in start.encoder.parameters())
         say(f"{count / 1e6:.1f} M parameters, {start.vocabulary.size} symbols, on {world.device}")
-        train(CtcTask(start, model, source, judge, args.dtype), options, args.out, world)
+        scales = scales_by_layer(start.encoder, args.layer_decay)
+        train(CtcTask(start, model, source, judge, args.dtype, scales), options, args.out, world)
     finally:
         world.close()
+
+
+def scales_by_layer(encoder: Encoder, decay: float) -> dict[str, float]:
+    """Factors on the rates of CtcModel's weights, by name: `decay` for the body's last layer, its square for the next.
+
+    What lies below all layers has the factor of one layer more; the head has 1.
+    """
+    levels = body(encoder)
+    above = max(levels.values(), default=0) + 1
+    return {f"encoder.{name}": decay ** (above - level) for name, level in levels.items()}
 
 
 def _defaults(args: argparse.Namespace) -> dict[str, Any]:
@@ -311,6 +361,8 @@ def begin(args: argparse.Namespace, corpus: Corpus, dev: Corpus | None) -> tuple
     """The model, and the corpora with texts in its units. Raises ConfigError, CheckpointError."""
     folder = own = None
     overrides = {f.name: value for f in fields(Regularization) if (value := getattr(args, f.name)) is not None}
+    if args.ctc_layers is not None:
+        overrides["ctc_layers"] = args.ctc_layers
     if args.start:
         folder, _, own = describe(args.start, args.revision)
     wanted = args.vocabulary or ("phonemes" if args.units == "phonemes" else "keep" if own else "characters")

@@ -31,6 +31,7 @@ class Losses:
     ctc_from, ctc_full        CTC comes in between these
     frames_from, frames_until the frame by frame losses of the top fall to `frames_last` between these
     intermediate   share of CTC that is of half-way up, by the same head (Lee & Watanabe 2021)
+    by_frame       factor on all that is learned frame by frame, phones too; 0: CTC alone
     last_stage     as at the end of all that, from the start: for weights that can write already
     """
 
@@ -44,6 +45,7 @@ class Losses:
     frames_until: float = 0.40
     frames_last: float = 0.1
     intermediate: float = 0.0
+    by_frame: float = 1.0
     last_stage: bool = False
 
     def __post_init__(self) -> None:
@@ -55,9 +57,10 @@ class Losses:
     def at(self, share: float) -> tuple[float, float]:
         """Factors on CTC and on the frame by frame losses of the top."""
         if self.last_stage:
-            return 1.0, self.frames_last
-        rising = _ramp(share, self.ctc_from, self.ctc_full)
-        return rising, 1 - (1 - self.frames_last) * _ramp(share, self.frames_from, self.frames_until)
+            return 1.0, self.by_frame * self.frames_last
+        falling = 1 - (1 - self.frames_last) * _ramp(share, self.frames_from, self.frames_until)
+        rising = _ramp(share, self.ctc_from, self.ctc_full) if self.by_frame else 1.0
+        return rising, self.by_frame * falling
 
 
 def _ramp(x: float, low: float, high: float) -> float:
@@ -70,6 +73,7 @@ class CtcModel(nn.Module):
     phones       P; 0: no heads for them
     text         weight of what is read beside what is heard, in batches that have Text; 0: there is none
     freeze_features  the convolutions of wav2vec 2.0 stay as they are
+    freeze_layers  of the body, counted from below, and what is below them, stay as they are
     freeze_body  share of the schedule in which only the heads learn
     """
 
@@ -84,6 +88,7 @@ class CtcModel(nn.Module):
         regularization: Regularization,
         losses: Losses,
         freeze_features: bool = False,
+        freeze_layers: int = 0,
         freeze_body: float = 0.0,
         eager: bool = False,
     ) -> None:
@@ -93,21 +98,26 @@ class CtcModel(nn.Module):
         self.freeze_body = freeze_body
         regularization.apply(encoder)
         channels = encoder.lm_head.in_features
-        self.middle = max(1, len(encoder.layers) * 5 // 8)
-        # Before a pre-norm model's last norm, nothing is normalized.
-        self.normalize = isinstance(encoder, wav2vec2.Wav2Vec2) and encoder.encoder.pre_norm
+        self.middle, self.normalize = encoder.middle, encoder.pre_norm
         names = ("middle_phones", "top_phones") if phones else ()
         self.heads = nn.ModuleDict({name: nn.Linear(channels, phones) for name in names})
         self.text = text
         self.voice = Voice(phones, channels) if text else None
         if freeze_features and isinstance(encoder, wav2vec2.Wav2Vec2):
             encoder.feature_extractor.requires_grad_(False)
+        levels = body(encoder)
+        for name, level in levels.items():
+            if freeze_layers and level <= freeze_layers:
+                encoder.get_parameter(name).requires_grad_(False)
+        self._body = [p for name in levels if (p := encoder.get_parameter(name)).requires_grad]
         if not (regularization.mask_time_prob > 0):
             masked.requires_grad_(False)
         compile_encoder(encoder, eager)
 
     def forward(self, batch: Batch, share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See Task."""
+        for parameter in self._body:
+            parameter.requires_grad_(share >= self.freeze_body)
         samples, lengths = silence_padding(batch.samples, batch.lengths)
         frames = None if lengths is None else self.encoder.frames(lengths)
         features = self.encoder.extract(samples, lengths)
@@ -115,15 +125,12 @@ class CtcModel(nn.Module):
         time, channels = self.regularization.masks(
             (rows, size, self.masked_spec_embed.numel()), frames, features.device
         )
-        frozen = share < self.freeze_body
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            middle, top = self._hear(features, frames, time, channels)
+        middle, top = self._hear(features, frames, time, channels)
         counted = torch.full((rows,), size) if batch.lengths is None else self.encoder.frames(batch.lengths)
         loss, figures = self._losses(middle, top, batch, counted.cpu(), share)
         if self.voice is not None and batch.text is not None and batch.phones is not None:
             imagined, distance = self._imagine(self.voice, middle.detach(), batch.phones, batch.text)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-                top = self.encoder.final_dropout(self.encoder.contextualize(imagined, None, first=self.middle))
+            top = self.encoder.final_dropout(self.encoder.contextualize(imagined, None, first=self.middle))
             read, figures["text"] = self._read(top, batch.text, share)
             figures["voice"] = distance
             # What is not understood of the voice is other people's words: it would be read wrongly.
@@ -178,7 +185,7 @@ class CtcModel(nn.Module):
                 cross_entropy(below, batch.phones),
                 accuracy(below, batch.phones),
             )
-            loss = loss + self.losses.middle_phones * figures["phones"]
+            loss = loss + self.losses.by_frame * self.losses.middle_phones * figures["phones"]
             above = cross_entropy(self.heads["top_phones"](top).float(), batch.phones)
             loss = loss + self.losses.top_phones * frames_on * above
         if ctc_on > 0:
@@ -189,6 +196,13 @@ class CtcModel(nn.Module):
                 both = (1 - self.losses.intermediate) * both + self.losses.intermediate * inner
             loss = loss + self.losses.ctc * ctc_on * both
         return loss, figures
+
+
+def body(encoder: Encoder) -> dict[str, int]:
+    """Names of the encoder's weights but its head's -> the layer each is of, from 1 on; 0: what is below all layers."""
+    names = {name: parameter for name, parameter in encoder.named_parameters() if not name.startswith(encoder.HEAD)}
+    layer = {id(p): number for number, layer in enumerate(encoder.layers, 1) for p in layer.parameters()}
+    return {name: layer.get(id(parameter), 0) for name, parameter in names.items()}
 
 
 def ctc(logits: Tensor, batch: Batch | Text, frames: Tensor, blank: int) -> Tensor:

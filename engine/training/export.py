@@ -10,12 +10,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine import wav2vec2, wav2vec2_bert
+from engine import wav2vec2, wav2vec2_bert, whisper
+from engine.checkpoint import SCALE
 from engine.errors import ConfigError
 from engine.layers import Encoder
 
+PREFIXES = {"wav2vec2": wav2vec2.PREFIX, "wav2vec2-bert": wav2vec2_bert.PREFIX, "whisper": whisper.PREFIX}
+SMALLEST = 2.0**-24
+"""Above 0 in half precision."""
+CLIPPED = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8)
+"""Shares of a row's largest weight that may become 127 in eight bits."""
 MAGNITUDE, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
-DTYPES = {"float16": torch.float16, "float32": torch.float32}
+DTYPES = {"float16": torch.float16, "float32": torch.float32, "int8": torch.float16}
+"""Of the weights. With int8, which the engine alone reads, matrices have eight bits and a scale a row, the rest 16."""
 
 
 def to_checkpoint(encoder: Encoder) -> dict[str, Tensor]:
@@ -36,7 +43,7 @@ def to_checkpoint(encoder: Encoder) -> dict[str, Tensor]:
 
 def prefix(config: Mapping[str, Any]) -> str:
     """What transformers puts before the names of all tensors but the head's."""
-    return {"wav2vec2": wav2vec2.PREFIX, "wav2vec2-bert": wav2vec2_bert.PREFIX}[config["model_type"]]
+    return PREFIXES[str(config["model_type"])]
 
 
 def has_mask(config: Mapping[str, Any]) -> bool:
@@ -58,11 +65,11 @@ def save(
     config, preprocessor: config.json and preprocessor_config.json, written as they are but for the entry dtype
     tokenizer   file name -> content: vocab.json, tokenizer_config.json, ...
     masked      masked_spec_embed (C,), for models that are masked in training; None: zeros
-    dtype       float16 or float32, of the weights
+    dtype       one of DTYPES, of the weights
     """
     tensors = to_checkpoint(encoder)
     if has_mask(config):
-        masked = torch.zeros(encoder.lm_head.in_features) if masked is None else masked
+        masked = torch.zeros(encoder.width) if masked is None else masked
         tensors[prefix(config) + "masked_spec_embed"] = masked.detach()
     settings = {"config.json": config, "preprocessor_config.json": preprocessor, **tokenizer}
     write(folder, tensors, settings, dtype)
@@ -77,8 +84,11 @@ def write(
     that name. Raises ConfigError for weights that the dtype can't hold.
     """
     cast: dict[str, Tensor] = {}
-    advice = "; --dtype float32 may hold them" if dtype == "float16" else ""
+    advice = "; --dtype float32 may hold them" if dtype != "float32" else ""
     for name, tensor in tensors.items():
+        if dtype == "int8" and tensor.ndim > 1:
+            cast[name], cast[name + SCALE] = quantized(tensor)
+            continue
         cast[name] = tensor.to("cpu", DTYPES[dtype], copy=True).contiguous()
         if not cast[name].isfinite().all():
             raise ConfigError(f"{folder} is not written: {name} has values that are not finite in {dtype}{advice}")
@@ -90,8 +100,11 @@ def write(
     fresh.mkdir(parents=True)
     for name, content in settings.items():
         if name == "config.json":  # dtype: transformers 5; torch_dtype: before
-            content = {key: value for key, value in content.items() if key not in ("dtype", "torch_dtype")}
-            content["torch_dtype"] = dtype
+            stale = ("dtype", "torch_dtype", "earshot_weights")
+            content = {key: value for key, value in content.items() if key not in stale}
+            content["torch_dtype"] = str(DTYPES[dtype]).removeprefix("torch.")
+            if dtype == "int8":
+                content["earshot_weights"] = "int8"
         (fresh / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file(cast, fresh / "model.safetensors", metadata={"format": "pt"})
     (fresh / "model.safetensors").chmod(0o644)  # some versions of safetensors let nobody else read it
@@ -99,3 +112,19 @@ def write(
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight (N, ...) in eight bits, and a scale (N,) in half precision for each row: of those tried the one that is
+    nearest. Raises ConfigError for values that are not finite."""
+    rows = weight.detach().float().cpu().flatten(1)
+    largest = rows.abs().amax(1, keepdim=True)
+    best, error = largest / 127, torch.full_like(largest, float("inf"))
+    for share in CLIPPED:
+        scale = (share * largest / 127).half().clamp_min(SMALLEST).float()
+        off = (rows - (rows / scale).round().clamp(-127, 127) * scale).square().sum(1, keepdim=True)
+        best, error = torch.where(off < error, scale, best), torch.minimum(off, error)
+    if not best.half().isfinite().all() or not error.isfinite().all():
+        raise ConfigError("there are weights that are not finite, or too large for half precision")
+    whole = (rows / best).round().clamp(-127, 127).to(torch.int8).view(weight.shape)
+    return whole, best.flatten().half()

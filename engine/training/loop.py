@@ -167,6 +167,7 @@ class Run:
             decay=options.decay,
             muon_decay=options.muon_decay,
             clip=options.clip,
+            scales=task.scales,
         )
         self.average = Average(task.module, options.average)
         self.counters, self.clock = Counters(), Clock()

@@ -22,7 +22,14 @@ EPS = 1e-7
 class Muon(Optimizer):
     """For matrices alone. Updates have the size of AdamW's: 0.2 lr in each weight (Liu et al. 2025)."""
 
-    def __init__(self, matrices: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        matrices: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()

@@ -1,7 +1,8 @@
 """Muon for the matrices of the layers (Jordan et al. 2024), AdamW for all else; and the average of the weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class Optimizers:
                   (match_rms_adamw, Liu et al. 2025), so both rates are of one kind
     decay, muon_decay   weight decay per step, times the rate
     clip          the gradients' norm is not let beyond it
+    scales        factors on the rate of some parameters, by name
     """
 
     def __init__(
@@ -44,21 +46,28 @@ class Optimizers:
         decay: float = 0.01,
         muon_decay: float = 0.05,
         clip: float = 2.0,
+        scales: Mapping[str, float] = {},
     ) -> None:
         self.clip = clip
         self._named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self._named:
             raise ConfigError("all weights are frozen; there is nothing to train")
         chosen = set() if muon is None else set(matrices(module))
-        rest = [p for name, p in self._named.items() if name not in chosen]
-        groups = [  # norms and biases do not decay
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-        self._parts: list[tuple[Optimizer, float]] = [(AdamW(groups, lr=adamw, betas=BETAS), adamw)] if groups else []
-        if muon is not None and (matrix := [p for name, p in self._named.items() if name in chosen]):
+        self._parts: list[tuple[Optimizer, float]] = []
+        rest = self._groups([name for name in self._named if name not in chosen], scales, decay)
+        if rest:
+            self._parts.append((AdamW(rest, lr=adamw, betas=BETAS), adamw))
+        if muon is not None and (matrix := self._groups([n for n in self._named if n in chosen], scales, muon_decay)):
             self._parts.append((Muon(matrix, lr=muon, weight_decay=muon_decay), muon))
+
+    def _groups(self, names: Iterable[str], scales: Mapping[str, float], decay: float) -> list[dict[str, Any]]:
+        """Those of one scale and one decay together; norms and biases do not decay."""
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        for name in names:
+            parameter = self._named[name]
+            key = scales.get(name, 1.0), decay if parameter.ndim > 1 else 0.0
+            groups.setdefault(key, []).append(parameter)
+        return [{"params": some, "scale": scale, "weight_decay": d} for (scale, d), some in groups.items()]
 
     def step(self, factor: float) -> Tensor:
         """One update at `factor` of the peak rates, and gradients are gone. Returns their norm before it was clipped.
@@ -70,7 +79,7 @@ class Optimizers:
         if norm.isfinite():
             for part, rate in self._parts:
                 for group in part.param_groups:
-                    group["lr"] = rate * factor
+                    group["lr"] = rate * factor * group["scale"]
                 part.step()
         for p in self._named.values():
             p.grad = None

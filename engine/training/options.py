@@ -73,7 +73,12 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
     group.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="model, log and state; a run that is there goes on"
     )
-    group.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of the weights in DIR/model")
+    group.add_argument(
+        "--dtype",
+        choices=("float16", "float32", "int8"),
+        default="float16",
+        help="of the weights in DIR/model; int8 is half of float16, and for the engine alone (default: %(default)s)",
+    )
     group.add_argument(
         "--cache", type=Path, default=CACHE, metavar="DIR", help="decoded audio is kept here (default: %(default)s)"
     )

@@ -126,6 +126,7 @@ class PretrainTask:
         dtype: str = "float32",
     ) -> None:
         self.module: nn.Module = module
+        self.scales: Mapping[str, float] = {}
         self._model, self._source, self._held_out = module.contrastive, source, held_out
         self._settings, self._dtype = settings, dtype
 

@@ -11,8 +11,11 @@ from engine.errors import ConfigError
 from engine.layers import Encoder, Stack
 from engine.training.masking import spans
 
-PLAIN = {"hidden_dropout": 0.1, "activation_dropout": 0.1, "attention_dropout": 0.1}
-"""Defaults of transformers' Wav2Vec2Config that differ from those of Wav2Vec2BertConfig."""
+DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "wav2vec2": {"hidden_dropout": 0.1, "activation_dropout": 0.1, "attention_dropout": 0.1},
+    "whisper": {"final_dropout": 0.0, "layerdrop": 0.0},
+}
+"""Defaults of transformers' configurations that differ from those of Wav2Vec2BertConfig."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Regularization:
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Regularization":
         """From config.json. Raises ConfigError that names the entry."""
-        defaults = PLAIN if config.get("model_type") == "wav2vec2" else {}
+        defaults = DEFAULTS.get(str(config.get("model_type")), {})
         named = {f.name: config.get(f.name, defaults.get(f.name, f.default)) for f in fields(cls)}
         if not config.get("apply_spec_augment", True):
             named |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import wav2vec2, wav2vec2_bert
+from engine import wav2vec2, wav2vec2_bert, whisper
 from engine.checkpoint import (
     FAMILIES,
     build_encoder,
@@ -20,6 +20,7 @@ from engine.checkpoint import (
     preprocessor_of,
     read_tensors,
     weight_files,
+    widened,
 )
 from engine.errors import CheckpointError, ConfigError
 from engine.layers import Encoder
@@ -29,7 +30,7 @@ from engine.training.regularization import masked_embedding
 from engine.training.units import tokenizer, tokenizer_of
 from engine.vocabulary import Vocabulary, read_json
 
-HEADS = {"wav2vec2": "Wav2Vec2ForCTC", "wav2vec2-bert": "Wav2Vec2BertForCTC"}
+HEADS = {"wav2vec2": "Wav2Vec2ForCTC", "wav2vec2-bert": "Wav2Vec2BertForCTC", "whisper": "WhisperForCTC"}
 PREPROCESSORS: dict[str, dict[str, Any]] = {
     "wav2vec2": {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
@@ -116,16 +117,16 @@ def from_checkpoint(
     kind = config.get("model_type")
     if kind in FAMILIES:
         config["architectures"] = [HEADS[kind]]
-    tensors = with_prefix(fuse_weight_norm(read_tensors(weight_files(folder))), config)
+    tensors = with_prefix(fuse_weight_norm(widened(read_tensors(weight_files(folder)), config)), config)
     if vocabulary is not None:
         config |= _of_head(vocabulary)
-        tensors |= _head(config, vocabulary, seed)
+        if kind == "whisper":
+            config = {**whisper.with_top(config), **overrides}
+        tensors = new_head(tensors, config, preprocessor, seed)
     encoder = build_encoder(config, preprocessor)
     masked = tensors.get(prefix(config) + "masked_spec_embed")
     load_weights(encoder, tensors, torch.device("cpu"), torch.float32)
-    parameter = (
-        masked_embedding(encoder.lm_head.in_features) if masked is None else nn.Parameter(masked.float().clone())
-    )
+    parameter = masked_embedding(encoder.width) if masked is None else nn.Parameter(masked.float().clone())
     _trainable(encoder)
     if vocabulary is not None:
         return Start(encoder, parameter, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
@@ -145,7 +146,7 @@ def from_nothing(
         torch.manual_seed(seed)
         encoder = FAMILIES[config["model_type"]](config, preprocessor)
         initialize(encoder)
-        masked = masked_embedding(encoder.lm_head.in_features)
+        masked = masked_embedding(encoder.width)
     _trainable(encoder)
     return Start(encoder, masked, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
 
@@ -209,14 +210,26 @@ def _of_head(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def _head(config: Mapping[str, Any], vocabulary: Vocabulary, seed: int) -> dict[str, Tensor]:
-    """A new head's weights, as transformers begins them."""
-    generator = torch.Generator().manual_seed(seed)
-    channels = config.get("hidden_size")
-    if type(channels) is not int:
-        raise CheckpointError(f"config.json: hidden_size is {channels!r}; it must be a whole number")
-    weight = torch.randn(vocabulary.size, channels, generator=generator) * 0.02
-    return {"lm_head.weight": weight, "lm_head.bias": torch.zeros(vocabulary.size)}
+def new_head(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], preprocessor: Mapping[str, Any], seed: int
+) -> dict[str, Tensor]:
+    """A checkpoint's tensors, and those of a new head for it: linear maps begin as transformers begins the head's, what
+    else there is as torch begins it. Tensors that are of no use to the encoder, Whisper's decoder, are left away."""
+    encoder = build_encoder(config, preprocessor)
+    new = {name for name in encoder.state_dict() if name.startswith(encoder.HEAD)}
+    for part in {name.split(".")[0] for name in new}:
+        encoder.get_submodule(part).to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in encoder.named_modules():
+            if f"{name}.weight" in new:
+                module.reset_parameters()
+        nn.init.normal_(encoder.lm_head.weight, std=0.02)
+        nn.init.zeros_(encoder.lm_head.bias)
+    made = {encoder.recipe(name).names[0]: tensor for name, tensor in encoder.state_dict().items() if name in new}
+    known = {part for name in encoder.state_dict() if name not in new for part in encoder.recipe(name).names}
+    kept = {name: tensor for name, tensor in tensors.items() if name in known or not name.startswith(encoder.UNUSED)}
+    return kept | made
 
 
 def with_prefix(tensors: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:

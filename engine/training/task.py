@@ -58,9 +58,12 @@ class Task(Protocol):
     `share`, 0 to 1, is how much of the schedule is done. The figure called `seconds`, how much audio is in the batch,
     is summed up; of all others the mean over some steps is logged. The caller sets autocast, and seeds torch for each
     step.
+
+    scales    factors on the learning rate of some of the module's parameters, by name
     """
 
     module: nn.Module
+    scales: Mapping[str, float]
 
     def draw(self, step: int) -> Any:
         """The batch of a step, a function of seed, rank and step alone."""

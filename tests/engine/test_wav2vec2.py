@@ -85,7 +85,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 @torch.inference_mode()
 def their_log_probs(theirs: Wav2Vec2ForCTC, extractor: Wav2Vec2FeatureExtractor, samples: Tensor) -> Tensor:
     values = extractor(samples.numpy(), sampling_rate=16000, return_tensors="pt").input_values
-    return torch.log_softmax(theirs(values).logits, dim=-1)
+    return torch.log_softmax(theirs(values.to(theirs.dtype)).logits.float(), dim=-1)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -167,9 +167,15 @@ def test_half_precision_is_near_and_comes_out_as_float32(
     theirs, extractor, ours = pair(parts, True)
     half = build_encoder(theirs.config.to_dict(), extractor.to_dict())
     load_weights(half, theirs.state_dict(), torch.device("cpu"), dtype)
-    samples = speechlike(8000)[None]
-    assert half(samples).dtype == torch.float32
-    assert difference(half(samples), ours(samples)) < 0.05
+    their_half = deepcopy(theirs).to(dtype)
+    off = their_off = 0.0  # how far half precision leads depends on the machine: it is asked of both, here
+    for seed in range(4):
+        samples = speechlike(8000, seed)
+        assert half(samples[None]).dtype == torch.float32
+        off = max(off, difference(half(samples[None]), ours(samples[None])))
+        expected = their_log_probs(theirs, extractor, samples)
+        their_off = max(their_off, difference(their_log_probs(their_half, extractor, samples), expected))
+    assert off < max(0.05, 2 * their_off), (off, their_off)
 
 
 def test_what_is_not_supported_is_named() -> None:

@@ -199,6 +199,7 @@ class Broken(nn.Module):
 class BrokenTask:
     def __init__(self, bad: range) -> None:
         self.module: nn.Module = Broken(bad)
+        self.scales: Mapping[str, float] = {}
 
     def draw(self, step: int) -> None:
         return None

@@ -1,0 +1,355 @@
+"""Whisper's encoder (Radford et al. 2022) with a CTC head: transformers' WhisperEncoder, and what is on top of it.
+
+    samples -> log-mels every 160 samples -> two convolutions, a frame of two -> transformer -> conformer -> CTC head
+
+transformers knows no such model; `earshot train ctc --from` a Whisper checkpoint makes one. Where Whisper pads
+everything to 30 s, a window here is as long as it is, and its positions are counted from its start.
+
+Padding leaks in four places, and is masked in each: the maximum that log-mels are floored by, the input of both
+convolutions, the attention keys, and the depthwise convolutions of the layers on top.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.audio import SAMPLE_RATE, FrameGrid
+from engine.errors import CheckpointError, UnsupportedModel
+from engine.layers import (
+    Encoder,
+    FeedForward,
+    Recipe,
+    Stack,
+    activation,
+    attend,
+    check_heads,
+    heads,
+    key_mask,
+    rate,
+    read_dims,
+    valid,
+)
+
+PREFIX = "model."
+ON_TOP = "ctc_encoder."
+"""Before the names of what stands between Whisper's encoder and the head."""
+
+MEL_WINDOW, MEL_HOP = 400, 160
+MEL_FLOOR = 1e-10
+MEL_RANGE = 8.0
+"""Powers of ten: what lies further below the loudest is raised to there."""
+GRID = FrameGrid(2 * MEL_HOP, MEL_WINDOW + MEL_HOP)
+
+
+@dataclass(frozen=True, slots=True)
+class WhisperDims:
+    """The entries of config.json that shape the encoder, with transformers' names and defaults."""
+
+    vocab_size: int
+    d_model: int = 384
+    encoder_layers: int = 4
+    encoder_attention_heads: int = 6
+    encoder_ffn_dim: int = 1536
+    num_mel_bins: int = 80
+    max_source_positions: int = 1500
+    activation_function: str = "gelu"
+
+    def __post_init__(self) -> None:
+        check_heads(self.d_model, self.encoder_attention_heads)
+
+
+@dataclass(frozen=True, slots=True)
+class TopDims:
+    """Entries of our own: the layers between Whisper's encoder and the head.
+
+    ctc_inputs    numbers, from 1 on, of the encoder's layers whose outputs these are given, side by side
+    """
+
+    ctc_layers: int
+    ctc_inputs: tuple[int, ...]
+    ctc_hidden_size: int = 320
+    ctc_attention_heads: int = 5
+    ctc_intermediate_size: int = 1280
+    ctc_conv_kernel: int = 15
+
+    def __post_init__(self) -> None:
+        check_heads(self.ctc_hidden_size, self.ctc_attention_heads)
+        if self.ctc_conv_kernel % 2 == 0:
+            raise CheckpointError(f"config.json: ctc_conv_kernel is {self.ctc_conv_kernel}; it must be odd")
+
+
+def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Whisper":
+    """The encoder that config.json and preprocessor_config.json describe, its weights yet to be loaded.
+
+    Raises UnsupportedModel, and CheckpointError for an entry that makes no sense.
+    """
+    extractor = preprocessor.get("feature_extractor_type", "WhisperFeatureExtractor")
+    if extractor != "WhisperFeatureExtractor":
+        raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'whisper'")
+    for name, expected in (("n_fft", MEL_WINDOW), ("hop_length", MEL_HOP)):
+        if preprocessor.get(name, expected) != expected:
+            raise UnsupportedModel(f"preprocessor_config.json: {name} is {preprocessor[name]!r}; it must be {expected}")
+    dims = read_dims(WhisperDims, config)
+    bands = preprocessor.get("feature_size", dims.num_mel_bins)
+    if bands != dims.num_mel_bins:
+        raise CheckpointError(
+            f"preprocessor_config.json: feature_size is {bands!r}, config.json's num_mel_bins {dims.num_mel_bins}"
+        )
+    top = read_dims(TopDims, config) if config.get("ctc_layers") else None
+    if top and max(top.ctc_inputs) > dims.encoder_layers:
+        raise CheckpointError(f"config.json: ctc_inputs {list(top.ctc_inputs)} of {dims.encoder_layers} encoder_layers")
+    return Whisper(dims, top)
+
+
+def with_top(config: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json of a Whisper checkpoint that is to get a CTC head: with the entries for what stands below it, those
+    that are there kept, and masks in training, which Whisper's own configuration turns off.
+
+    `ctc_layers: 0` is none of that: the head reads the encoder's last norm.
+    """
+    dims = read_dims(WhisperDims, config)
+    size = max(64, dims.d_model * 5 // 8 // 64 * 64)
+    usual = {
+        "ctc_layers": 3,
+        "ctc_inputs": [max(1, round(dims.encoder_layers * 2 / 3)), dims.encoder_layers],
+        "ctc_hidden_size": size,
+        "ctc_attention_heads": size // 64,
+        "ctc_intermediate_size": 4 * size,
+        "ctc_conv_kernel": 15,
+    }
+    return {**usual, **config, "apply_spec_augment": True}
+
+
+class Whisper(Encoder):
+    """See Encoder. `top`: what stands between Whisper's encoder and the head; None: the encoder's last norm alone."""
+
+    HEAD = ("lm_head.", "top.")
+    UNUSED = (f"{PREFIX}decoder.", "proj_out.", f"{PREFIX}encoder.layer_norm.", ON_TOP)
+
+    def __init__(self, dims: WhisperDims, top: TopDims | None) -> None:
+        super().__init__(GRID, top.ctc_hidden_size if top else dims.d_model, dims.vocab_size)
+        self.positions = dims.max_source_positions
+        self.mels = LogMels(dims.num_mel_bins)
+        self.conv1 = nn.Conv1d(dims.num_mel_bins, dims.d_model, 3, padding=1)
+        self.conv2 = nn.Conv1d(dims.d_model, dims.d_model, 3, stride=2, padding=1)
+        self.act = activation(dims.activation_function)
+        self.hidden_dropout = nn.Dropout(0.0)
+        self.blocks = Stack(Layer(dims) for _ in range(dims.encoder_layers))
+        self.layer_norm = None if top else nn.LayerNorm(dims.d_model)
+        self.top = Top(top, dims.d_model) if top else None
+
+    @property
+    def layers(self) -> Stack:
+        """See Encoder.layers."""
+        return Stack([*self.blocks, *(self.top.layers if self.top else ())])
+
+    @property
+    def middle(self) -> int:
+        """See Encoder.middle. Below the layers on top nothing has the head's channels."""
+        return len(self.blocks) + 1 if self.top else super().middle
+
+    @property
+    def pre_norm(self) -> bool:
+        """See Encoder.pre_norm."""
+        return True
+
+    @property
+    def width(self) -> int:
+        """See Encoder.width."""
+        return self.conv2.out_channels
+
+    def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
+        """See Encoder.extract."""
+        frames = None if lengths is None else self.frames(lengths)
+        with torch.autocast(samples.device.type, enabled=False):
+            mels: Tensor = self.mels(samples, frames)
+        x = self.act(self.conv1(mels.to(self.dtype)))
+        if frames is not None:
+            x = x.masked_fill(~valid(2 * frames, x.shape[2])[:, None], 0.0)
+        return self.act(self.conv2(x)).mT
+
+    def project(self, features: Tensor) -> Tensor:
+        """See Encoder.project: nothing is left to do."""
+        return features
+
+    def contextualize(
+        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
+    ) -> Tensor:
+        """See Encoder.contextualize."""
+        below = len(self.blocks)
+        assert first == 0 or self.top is None or first > below, (first, below)
+        mask = None if frames is None else key_mask(frames, x.shape[1], x.dtype)
+        states = [] if states is None else states
+        if first < below:
+            if first == 0:
+                x = self.hidden_dropout(x + sinusoids(x))
+            x = self.blocks(x, mask, states=states, first=first)
+        if self.top is None:
+            assert self.layer_norm is not None
+            out: Tensor = self.layer_norm(x)
+            return out
+        inside = None if frames is None else valid(frames, x.shape[1])[..., None]
+        if first == 0:
+            x = self.top.join(states[-below:])
+        out = self.top(x, mask, inside, states, max(0, first - below))
+        return out
+
+    def recipe(self, name: str) -> Recipe:
+        """See Encoder.recipe. Queries, keys and values become one matrix; Whisper's keys have no bias."""
+        if name.startswith("lm_head."):
+            return Recipe((name,))
+        if name.startswith("top."):
+            return Recipe((ON_TOP + name.removeprefix("top."),))
+        name = f"{PREFIX}encoder." + name.replace("blocks.", "layers.")
+        q, k, v = (name.replace("qkv", f"self_attn.{part}_proj") for part in "qkv")
+        if name.endswith("qkv.weight"):
+            return Recipe((q, k, v), lambda *parts: torch.cat(parts), lambda w: w.chunk(3))
+        if name.endswith("qkv.bias"):
+            return Recipe((q, v), lambda q, v: torch.cat((q, torch.zeros_like(q), v)), lambda b: b.chunk(3)[::2])
+        return Recipe((name.replace("out_proj", "self_attn.out_proj"),))
+
+
+def sinusoids(x: Tensor) -> Tensor:
+    """Whisper's positions (T, C) for x (B, T, C): sines of falling frequency, and cosines behind them."""
+    half = x.shape[2] // 2
+    rates = torch.arange(half, device=x.device).float() * (-math.log(10000.0) / (half - 1))
+    angles = torch.arange(x.shape[1], device=x.device)[:, None] * rates.exp()
+    return torch.cat((angles.sin(), angles.cos()), dim=1).to(x.dtype)
+
+
+def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Slaney's triangles of equal area, from 0 Hz to the Nyquist frequency: (MEL_WINDOW // 2 + 1, bands)."""
+    # Linear up to 1 kHz, 15 mels of it, then logarithmic: 27 mels for a factor of 6.4.
+    mels = np.linspace(0.0, 15.0 + 27.0 * math.log(SAMPLE_RATE / 2 / 1000.0) / math.log(6.4), bands + 2)
+    logarithmic = 1000.0 * np.exp((mels - 15.0) * math.log(6.4) / 27.0)
+    edges = np.where(mels < 15.0, mels * 200.0 / 3.0, logarithmic)
+    bins = (np.arange(MEL_WINDOW // 2 + 1) * SAMPLE_RATE / MEL_WINDOW)[:, None]
+    width = np.diff(edges)
+    rising, falling = (bins - edges[:-2]) / width[:-1], (edges[2:] - bins) / width[1:]
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    filters: np.ndarray[Any, np.dtype[np.float64]] = triangles * 2.0 / (edges[2:] - edges[:-2])
+    return filters
+
+
+class LogMels(nn.Module):
+    """Log-mels as WhisperFeatureExtractor makes them, but that frames are not centred on their sample: none looks
+    before the window or behind it."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        hann = np.hanning(MEL_WINDOW + 1)[:-1]  # periodic
+        self.register_buffer("window", torch.from_numpy(hann.astype(np.float32)), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filters(bands).astype(np.float32)), persistent=False)
+
+    def forward(self, samples: Tensor, frames: Tensor | None) -> Tensor:
+        """(B, S) -> (B, bands, 2 T), float32; zero beyond 2 * frames (B,), which the maximum does not know of."""
+        size = 2 * GRID.frames(samples.shape[1])
+        windows = samples.float().unfold(1, MEL_WINDOW, MEL_HOP)[:, :size] * self.window.float()
+        spectrum = torch.fft.rfft(windows)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mels = (power @ self.filters.float()).clamp_min_(MEL_FLOOR).log10_().mT
+        if frames is None:
+            loudest = mels.amax((1, 2), keepdim=True)
+            return (torch.maximum(mels, loudest - MEL_RANGE) + 4.0) / 4.0
+        outside = ~valid(2 * frames, size)[:, None]
+        loudest = mels.masked_fill(outside, float("-inf")).amax((1, 2), keepdim=True)
+        return ((torch.maximum(mels, loudest - MEL_RANGE) + 4.0) / 4.0).masked_fill_(outside, 0.0)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; positions are in what it is given."""
+
+    def __init__(self, channels: int, n: int) -> None:
+        super().__init__()
+        self.n = n
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out_proj = nn.Linear(channels, channels)
+        self.attention_dropout = nn.Dropout(0.0)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C); mask: (B, 1, 1, T), added to the scores."""
+        q, k, v = (heads(part, self.n) for part in self.qkv(x).chunk(3, dim=-1))
+        out: Tensor = self.out_proj(attend(q, k, v, mask, rate(self.attention_dropout)))
+        return out
+
+
+class Layer(Attention):
+    """A block of Whisper's encoder: attention, then a feed-forward part, each after a norm."""
+
+    def __init__(self, dims: WhisperDims) -> None:
+        super().__init__(dims.d_model, dims.encoder_attention_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(dims.d_model)
+        self.final_layer_norm = nn.LayerNorm(dims.d_model)
+        self.fc1 = nn.Linear(dims.d_model, dims.encoder_ffn_dim)
+        self.fc2 = nn.Linear(dims.encoder_ffn_dim, dims.d_model)
+        self.act = activation(dims.activation_function)
+        self.hidden_dropout, self.activation_dropout = nn.Dropout(0.0), nn.Dropout(0.0)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """See Attention.forward."""
+        x = x + self.hidden_dropout(super().forward(self.self_attn_layer_norm(x), mask))
+        inner = self.activation_dropout(self.act(self.fc1(self.final_layer_norm(x))))
+        out: Tensor = x + self.hidden_dropout(self.fc2(inner))
+        return out
+
+
+class Top(nn.Module):
+    """Layers between Whisper's encoder and the head: it was made to be read by a decoder, not letter by letter."""
+
+    def __init__(self, dims: TopDims, channels: int) -> None:
+        super().__init__()
+        self.inputs = dims.ctc_inputs
+        self.projection = nn.Linear(channels * len(self.inputs), dims.ctc_hidden_size)
+        self.projection_norm = nn.LayerNorm(dims.ctc_hidden_size)
+        self.layers = Stack(TopLayer(dims) for _ in range(dims.ctc_layers))
+        self.layer_norm = nn.LayerNorm(dims.ctc_hidden_size)
+
+    def join(self, states: list[Tensor]) -> Tensor:
+        """Outputs (B, T, channels) of the encoder's layers -> (B, T, C), what the layers are given."""
+        normal = [F.layer_norm(states[n - 1], states[n - 1].shape[-1:]) for n in self.inputs]
+        out: Tensor = self.projection_norm(self.projection(torch.cat(normal, dim=-1)))
+        return out
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, inside: Tensor | None, states: list[Tensor] | None, first: int
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C); inside: which frames (B, T, 1) are valid; None, all."""
+        out: Tensor = self.layer_norm(self.layers(x, mask, inside, states=states, first=first))
+        return out
+
+
+class TopLayer(nn.Module):
+    """A conformer block without positions: attention, convolution, a feed-forward part, each after a norm."""
+
+    def __init__(self, dims: TopDims) -> None:
+        super().__init__()
+        size, kernel = dims.ctc_hidden_size, dims.ctc_conv_kernel
+        self.attention_norm = nn.LayerNorm(size)
+        self.attention = Attention(size, dims.ctc_attention_heads)
+        self.conv_norm = nn.LayerNorm(size)
+        self.pointwise_conv1 = nn.Linear(size, 2 * size)
+        self.depthwise_conv = nn.Conv1d(size, size, kernel, padding=kernel // 2, groups=size)
+        self.depthwise_norm = nn.LayerNorm(size)
+        self.pointwise_conv2 = nn.Linear(size, size)
+        self.feed_forward_norm = nn.LayerNorm(size)
+        self.feed_forward = FeedForward(size, dims.ctc_intermediate_size, "silu")
+        self.hidden_dropout = nn.Dropout(0.0)
+
+    def forward(self, x: Tensor, mask: Tensor | None, inside: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C); see Top.forward."""
+        x = x + self.hidden_dropout(self.attention(self.attention_norm(x), mask))
+        gated = F.glu(self.pointwise_conv1(self.conv_norm(x)), dim=-1)
+        gated = gated if inside is None else gated.masked_fill(~inside, 0.0)
+        mixed = F.silu(self.depthwise_norm(self.depthwise_conv(gated.mT).mT))
+        x = x + self.hidden_dropout(self.pointwise_conv2(mixed))
+        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return out
