@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_START_A_SERVER = {"client.cli", "client.demo", "client.live"}
-WITH_TORCH = {f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "checkpoint", "runner")} | {
-    "client.evaluate.against"
-}
+WITH_TORCH = {
+    f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "whisper", "checkpoint", "runner")
+} | {"client.evaluate.against"}
 LIGHT = {"engine.training", "engine.training.__main__", "engine.training.phonemes"}
 """Of training, what does without torch."""
 
