@@ -75,6 +75,7 @@ class Peer(StrEnum):
 
     transformers = "transformers"
     pocketsphinx = "pocketsphinx"
+    whisper = "whisper"
 
 
 class LogFormat(StrEnum):
@@ -423,7 +424,7 @@ def transcribe(
 
   earshot evaluate dev.jsonl --model ./my-model --against transformers --json > figures.json
 
-  earshot evaluate dev.jsonl book.jsonl --join my-book --against pocketsphinx
+  earshot evaluate dev.jsonl book.jsonl --join my-book --against pocketsphinx --against whisper --whisper-model DIR
 
   earshot evaluate noise.jsonl --split dev --gain -20 --gain 0 --gain 10 --minutes 30
 """
@@ -503,8 +504,14 @@ def evaluate(
         list[Peer] | None,
         typer.Option(
             help="Errors of these, too: the plain pass of the same weights by transformers; PocketSphinx with its own "
-            "English model. May be repeated.",
+            "English model; a whole Whisper by faster-whisper. May be repeated.",
             show_default="nothing",
+        ),
+    ] = None,
+    whisper_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="With --against whisper: which, a folder in CTranslate2's form.", show_default="none"
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
@@ -550,6 +557,7 @@ def evaluate(
             wall=wall,
             url=url,
             against=[peer.value for peer in against or ()],
+            whisper_model=whisper_model,
             seed=seed,
             block_ms=block_ms,
         ),

@@ -8,7 +8,9 @@ import torch
 
 from client.transcribe import passes
 from engine.audio import FrameGrid, Pcm, to_float
+from engine.checkpoint import locate
 from engine.errors import CheckpointError, ConfigError
+from engine.vocabulary import read_json
 
 
 def transformers_plain(
@@ -18,6 +20,9 @@ def transformers_plain(
 
     Raises ConfigError where transformers is not installed, CheckpointError where it can't load the model.
     """
+    folder, _ = locate(model, revision)
+    if read_json(folder / "config.json").get("model_type") == "whisper":
+        raise ConfigError(f"--against transformers: it does not know {model}, a Whisper with a CTC head of ours")
     try:
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
         from transformers.utils import logging

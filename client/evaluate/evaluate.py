@@ -22,6 +22,7 @@ from client.evaluate.table import as_json, machine, show
 from client.evaluate.take import Clip, Heard, Peer, Take
 from client.evaluate.virtual import Playback, due
 from client.evaluate.wall import listen
+from client.evaluate.whisper import whisper
 from client.live import local_server
 from client.transcribe import plain
 from engine.audio import SAMPLE_RATE, Pcm, Seconds, from_ms
@@ -30,8 +31,8 @@ from engine.errors import ConfigError
 from engine.model import BUNDLED, Runner
 from engine.training.phonemes import targets
 
-PEERS = ("transformers", "pocketsphinx")
-"""The plain pass of the same weights by transformers, and PocketSphinx with its own English model."""
+PEERS = ("transformers", "pocketsphinx", "whisper")
+"""The plain pass of the same weights by transformers, PocketSphinx with its own English model, and a whole Whisper."""
 WARM_UP: Seconds = 5.0
 """So much of the first clip is played before anything is measured."""
 
@@ -46,7 +47,7 @@ class Options:
     model, revision, device, latency, commit   of the streams, as everywhere
     choice, alignments, join                   which clips, see manifest.load
     wall, url                                  in real time over a socket: to this server, or to one of our own
-    against                                    others beside ours, see PEERS
+    against, whisper_model                     others beside ours, see PEERS; and the Whisper to be compared with
     seed                                       of the intervals' draws
     block_ms                                   audio that arrives together
     """
@@ -62,6 +63,7 @@ class Options:
     wall: bool = False
     url: str | None = None
     against: Collection[str] = ()
+    whisper_model: Path | None = None
     seed: int = 0
     block_ms: int = 100
 
@@ -99,6 +101,8 @@ def evaluate(
         raise ConfigError(f"can't write {report}: there is no folder {report.parent}")
     if report and report.is_dir():
         raise ConfigError(f"can't write {report}: it is a folder; give the name of a file")
+    if options.whisper_model and "whisper" not in options.against:
+        raise ConfigError("--whisper-model is for --against whisper, which is not given")
     clips = load(manifests, options.choice, alignments=options.alignments, join=options.join)
     for clip in clips:
         check(clip)
@@ -215,6 +219,8 @@ def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm
             heard = transformers_plain(options.model or BUNDLED, options.revision, runner.device, runner.info.grid)
         elif name == "pocketsphinx":
             heard = pocketsphinx()
+        elif name == "whisper":
+            heard = whisper(options.whisper_model)
         else:
             raise ConfigError(f"against is {name!r}; it must be one of {', '.join(PEERS)}")
         peers[name] = partial(_timed, heard)

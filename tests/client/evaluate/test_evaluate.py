@@ -128,8 +128,8 @@ def test_from_the_command_line(
 
 def test_only_these_are_known_to_compare_with(tmp_path: Path) -> None:
     clips = load([manifest(tmp_path, one="HELLO")])
-    with pytest.raises(ConfigError, match="against is 'whisper'; it must be one of transformers, pocketsphinx"):
-        judge(clips, FakeRunner(), Options(against=["whisper"]), lambda stage, number, clip: unseen)
+    with pytest.raises(ConfigError, match="against is 'kaldi'; it must be one of transformers, pocketsphinx, whisper"):
+        judge(clips, FakeRunner(), Options(against=["kaldi"]), lambda stage, number, clip: unseen)
 
 
 @pytest.mark.parametrize("name", ["transformers", "pocketsphinx"])
