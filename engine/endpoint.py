@@ -92,9 +92,15 @@ class Endpointer:
         return self._voiced + self.timing.tail
 
     @property
+    def complete(self) -> int:
+        """Frames that are complete with the newest block."""
+        return self.timing.grid.frames(self.block * self.timing.grid.hop)
+
+    @property
     def silent_cut(self) -> int | None:
-        """In lasting silence: the frame at which to cut, a pre-roll behind the newest block."""
-        cut = self.block - self.timing.preroll
+        """In lasting silence: the frame at which to cut, a pre-roll behind the newest block, and no frame that is not
+        complete yet."""
+        cut = min(self.block - self.timing.preroll, self.complete)
         return cut if self.start is None and not self._run and cut - self.cut >= self.timing.silent_cut else None
 
     def feed(self, voiced: bool) -> None:
@@ -107,7 +113,7 @@ class Endpointer:
             if self._run >= self.timing.attack:
                 self._open()
         elif self.block - self._voiced >= self.timing.silence:
-            self.end = min(self.until, self.timing.grid.frames(self.block * self.timing.grid.hop))
+            self.end = min(self.until, self.complete)
 
     def finish(self) -> None:
         """No more blocks: what has just begun to be said is an utterance, however short."""

@@ -6,7 +6,19 @@ import pytest
 from engine.config import Commit, StreamConfig
 from engine.events import Final, Flushed, Partial
 from engine.session import Session
-from tests.helpers import INFO, drain, fake_log_probs, finals, noise, partials, run_session, silence, speak, transcript
+from tests.helpers import (
+    GRID,
+    INFO,
+    drain,
+    fake_log_probs,
+    finals,
+    noise,
+    partials,
+    run_session,
+    silence,
+    speak,
+    transcript,
+)
 
 COMMITS: tuple[Commit, ...] = ("utterance", "hop")
 CONFIG = StreamConfig(hop_ms=240, silence_ms=400, tail_ms=200, preroll_ms=200)
@@ -184,3 +196,13 @@ def test_partials_of_the_next_utterance_wait_for_the_final() -> None:
     events = session.events()
     assert isinstance(events[0], Final)
     assert partials(events)
+
+
+def test_without_a_preroll_no_frame_is_cut_off_that_is_not_complete() -> None:
+    """In silence the newest block ends before the frame that begins in it."""
+    config = StreamConfig(preroll_ms=0, hop_ms=80, left_ms=0, right_ms=0, margin_ms=0, silence_ms=100, tail_ms=51)
+    session = Session(INFO, config)
+    session.feed(np.zeros(8040, np.int16))
+    assert session.cut <= GRID.frames(8040) * GRID.hop
+    session.finish()
+    assert session.cut == GRID.frames(8040) * GRID.hop
