@@ -40,6 +40,8 @@ PREFIX = "model."
 ON_TOP = "ctc_encoder."
 """Before the names of what stands between Whisper's encoder and the head."""
 
+POSITIONS = 1500
+"""Frames that positions are wanted for: the longest window has 20 s and its context, a plain pass 30 s."""
 MEL_WINDOW, MEL_HOP = 400, 160
 MEL_FLOOR = 1e-10
 MEL_RANGE = 8.0
@@ -96,6 +98,11 @@ def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Whispe
         if preprocessor.get(name, expected) != expected:
             raise UnsupportedModel(f"preprocessor_config.json: {name} is {preprocessor[name]!r}; it must be {expected}")
     dims = read_dims(WhisperDims, config)
+    if dims.max_source_positions < POSITIONS:
+        raise UnsupportedModel(
+            f"config.json: max_source_positions is {dims.max_source_positions}; windows are up to 30 s long, and want "
+            f"{POSITIONS}, which all of OpenAI's have"
+        )
     bands = preprocessor.get("feature_size", dims.num_mel_bins)
     if bands != dims.num_mel_bins:
         raise CheckpointError(
@@ -134,10 +141,9 @@ class Whisper(Encoder):
 
     def __init__(self, dims: WhisperDims, top: TopDims | None) -> None:
         super().__init__(GRID, top.ctc_hidden_size if top else dims.d_model, dims.vocab_size)
-        self.positions = dims.max_source_positions
         self.mels = LogMels(dims.num_mel_bins)
-        self.conv1 = nn.Conv1d(dims.num_mel_bins, dims.d_model, 3, padding=1)
-        self.conv2 = nn.Conv1d(dims.d_model, dims.d_model, 3, stride=2, padding=1)
+        self.conv1 = Conv(dims.num_mel_bins, dims.d_model)
+        self.conv2 = Conv(dims.d_model, dims.d_model, stride=2)
         self.act = activation(dims.activation_function)
         self.hidden_dropout = nn.Dropout(0.0)
         self.blocks = Stack(Layer(dims) for _ in range(dims.encoder_layers))
@@ -171,8 +177,8 @@ class Whisper(Encoder):
             mels: Tensor = self.mels(samples, frames)
         x = self.act(self.conv1(mels.to(self.dtype)))
         if frames is not None:
-            x = x.masked_fill(~valid(2 * frames, x.shape[2])[:, None], 0.0)
-        return self.act(self.conv2(x)).mT
+            x = x.masked_fill(~valid(2 * frames, x.shape[1])[..., None], 0.0)
+        return self.act(self.conv2(x))
 
     def project(self, features: Tensor) -> Tensor:
         """See Encoder.project: nothing is left to do."""
@@ -251,18 +257,30 @@ class LogMels(nn.Module):
         self.register_buffer("filters", torch.from_numpy(mel_filters(bands).astype(np.float32)), persistent=False)
 
     def forward(self, samples: Tensor, frames: Tensor | None) -> Tensor:
-        """(B, S) -> (B, bands, 2 T), float32; zero beyond 2 * frames (B,), which the maximum does not know of."""
+        """(B, S) -> (B, 2 T, bands), float32; zero beyond 2 * frames (B,), which the maximum does not know of."""
         size = 2 * GRID.frames(samples.shape[1])
         windows = samples.float().unfold(1, MEL_WINDOW, MEL_HOP)[:, :size] * self.window.float()
         spectrum = torch.fft.rfft(windows)
         power = spectrum.real.square() + spectrum.imag.square()
-        mels = (power @ self.filters.float()).clamp_min_(MEL_FLOOR).log10_().mT
+        mels = (power @ self.filters.float()).clamp_min_(MEL_FLOOR).log10_()
         if frames is None:
             loudest = mels.amax((1, 2), keepdim=True)
             return (torch.maximum(mels, loudest - MEL_RANGE) + 4.0) / 4.0
-        outside = ~valid(2 * frames, size)[:, None]
+        outside = ~valid(2 * frames, size)[..., None]
         loudest = mels.masked_fill(outside, float("-inf")).amax((1, 2), keepdim=True)
         return ((torch.maximum(mels, loudest - MEL_RANGE) + 4.0) / 4.0).masked_fill_(outside, 0.0)
+
+
+class Conv(nn.Conv1d):
+    """A convolution over three frames, zeros around them, as one matrix product: channels stay last, and it is faster."""
+
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__(channels, out, 3, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, channels) -> (B, T / stride, out)."""
+        seen = F.pad(x, (0, 0, 1, 1)).unfold(1, 3, self.stride[0]).flatten(2)
+        return F.linear(seen, self.weight.flatten(1), self.bias)
 
 
 class Attention(nn.Module):

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.checkpoint import locate, read_tensors, weight_files
+from engine.checkpoint import locate, read_tensors, weight_files, widened
 from engine.errors import ConfigError
-from engine.training.export import write
+from engine.training.export import DTYPES, write
 from engine.training.options import positive
 from engine.vocabulary import read_json
 
@@ -24,9 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         Writes the mean of the weights of models that came of one another by training: of one shape, with one
         vocabulary. It is often better than each of them, and costs nothing when it is used. What was made deeper by
         `earshot train grow` is blended with the grown model, not with the one before.""")
-    parser.epilog = "example: earshot train blend OUT/model GROWN --share 0.6 --share 0.4 --out BLEND"
+    parser.epilog = textwrap.dedent("""\
+        examples:
+          earshot train blend OUT/model GROWN --share 0.6 --share 0.4 --out BLEND
+          earshot train blend OUT/model --dtype int8 --out SMALL      # half as large, for the engine alone""")
+    parser.add_argument("models", nargs="+", metavar="DIR|HUB_ID", help="two or more; config.json is the first's")
     parser.add_argument(
-        "models", nargs="+", metavar="DIR|HUB_ID", help="two or more; precision and config.json are the first's"
+        "--dtype", choices=tuple(DTYPES), help="of the weights (default: the first's); with it one model is enough"
     )
     parser.add_argument("--share", type=positive, action="append", help="of each, in order (default: equal shares)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
@@ -34,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command. Raises ConfigError, CheckpointError."""
-    if len(args.models) < 2:
-        raise ConfigError("one model is no blend; give two or more")
+    if len(args.models) < 2 and args.dtype is None:
+        raise ConfigError("one model is no blend; give two or more, or --dtype to write it in another precision")
     shares = args.share or [1.0] * len(args.models)
     if len(shares) != len(args.models):
         raise ConfigError(f"{len(shares)} shares for {len(args.models)} models; give one for each, or none")
@@ -44,14 +48,25 @@ def run(args: argparse.Namespace) -> None:
     folders = [locate(model)[0] for model in args.models]
     blended = blend(folders, [share / sum(shares) for share in shares])
     settings = {path.name: read_json(path) for path in folders[0].glob("*.json") if not path.match("*.index.json")}
-    half = all(tensor.dtype == torch.float16 for tensor in blended.values())
-    write(args.out, blended, settings, "float16" if half else "float32")
+    write(args.out, blended, settings, args.dtype or dtype_of(folders[0]))
     print(f"{args.out}: {len(folders)} models, {len(blended)} tensors")
 
 
+def dtype_of(folder: Path) -> str:
+    """What a model's weights are of: one of DTYPES."""
+    if read_json(folder / "config.json").get("earshot_weights"):
+        return "int8"
+    half = all(tensor.dtype == torch.float16 for tensor in read_tensors(weight_files(folder)).values())
+    return "float16" if half else "float32"
+
+
 def blend(folders: list[Path], shares: list[float]) -> dict[str, Tensor]:
-    """The mean of all tensors, in the precision of the first model's. Raises ConfigError if they do not match."""
-    (where, tensors), *others = ((folder, read_tensors(weight_files(folder))) for folder in folders)
+    """The mean of all tensors, float32. Raises ConfigError if they do not match."""
+
+    def read(folder: Path) -> dict[str, Tensor]:
+        return widened(read_tensors(weight_files(folder)), read_json(folder / "config.json"))
+
+    (where, tensors), *others = ((folder, read(folder)) for folder in folders)
     symbols = read_json(where / "vocab.json")
     sums = {name: shares[0] * tensor.float() for name, tensor in tensors.items()}
     for (folder, more), share in zip(others, shares[1:], strict=True):
@@ -62,4 +77,4 @@ def blend(folders: list[Path], shares: list[float]) -> dict[str, Tensor]:
             raise ConfigError(f"{folder} has another vocabulary than {where}")
         for name, tensor in more.items():
             sums[name] += share * tensor.float()
-    return {name: total.to(tensors[name].dtype).contiguous() for name, total in sums.items()}
+    return sums

@@ -45,12 +45,12 @@ HELP = "recordings with texts -> a model that writes what is said"
 EXAMPLES = """\
 examples:
   from nothing, a small model of log-mels and a conformer
-    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --shape tiny-en --minutes 100
+    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --shape tiny --minutes 100
     earshot serve --model OUT/model
   a pretrained checkpoint, in another script: the vocabulary is made from the texts
     earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from facebook/wav2vec2-xls-r-300m
   more training of a model that can write already
-    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from engine/models/tiny-en --adamw 7e-4 --muon 1.4e-3
+    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from OTHER/model --adamw 7e-4 --muon 1.4e-3
   killed, or stopped by --stop-after or Ctrl-C: the same command goes on where it was
 
 A manifest has a line of JSON for each recording: {"audio": "clips/1.opus", "text": "what is said", "corpus": "mine"}.

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         Makes a larger model of a small one (Wav2Vec2-BERT's kind, with rotary positions): with more layers, which
         change nothing until they are trained; or with longer frames, which make training and use faster. It is a
         folder for `earshot train ctc --from`.""")
-    parser.epilog = "example: earshot train grow engine/models/tiny-en --out GROWN --depth 9 --stride 3"
+    parser.epilog = "example: earshot train grow OUT/model --out GROWN --depth 9 --stride 3"
     parser.add_argument("model", metavar="DIR|HUB_ID", help="a checkpoint in Hugging Face's format")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--depth", type=at_least(1), help="layers (default: as many as there are)")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.training.export import DTYPES
 from engine.training.loop import MAY_CHANGE, LoopOptions
 
 CACHE = Path("~/.cache/earshot/audio")
@@ -75,7 +76,7 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
     )
     group.add_argument(
         "--dtype",
-        choices=("float16", "float32", "int8"),
+        choices=tuple(DTYPES),
         default="float16",
         help="of the weights in DIR/model; int8 is half of float16, and for the engine alone (default: %(default)s)",
     )

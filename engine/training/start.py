@@ -55,7 +55,7 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
 PLAIN_LOSSES = {"final_dropout": 0.0, "layerdrop": 0.0, "conformer_conv_dropout": 0.0}
 PLAIN_MASKS = {"mask_time_prob": 0.05, "mask_time_length": 7, "mask_time_min_masks": 0}
 SHAPES: dict[str, dict[str, Any]] = {
-    "tiny-en": {
+    "tiny": {
         "model_type": "wav2vec2-bert",
         "hidden_size": 256,
         "num_hidden_layers": 7,

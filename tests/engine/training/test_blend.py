@@ -48,6 +48,19 @@ def test_the_precision_is_the_firsts(models: tuple[Path, Path], tmp_path: Path) 
     assert json.loads((tmp_path / "half" / "config.json").read_text())["torch_dtype"] == "float16"
 
 
+def test_one_model_in_eight_bits_and_back(models: tuple[Path, Path], tmp_path: Path) -> None:
+    one, small, back = models[0], tmp_path / "small", tmp_path / "back"
+    main(["blend", str(one), "--dtype", "int8", "--out", str(small)])
+    assert json.loads((small / "config.json").read_text())["earshot_weights"] == "int8"
+    main(["blend", str(small), str(small), "--out", str(tmp_path / "both")])
+    assert json.loads((tmp_path / "both" / "config.json").read_text())["earshot_weights"] == "int8"  # the first's
+    main(["blend", str(small), "--dtype", "float32", "--out", str(back)])
+    assert "earshot_weights" not in json.loads((back / "config.json").read_text())
+    before, after = (read_tensors(weight_files(folder)) for folder in (one, back))
+    assert before.keys() == after.keys()
+    assert all((before[name] - after[name]).abs().max() < 0.05 for name in before)
+
+
 def test_models_that_do_not_match(
     models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import AutoModelForCTC, Wav2Vec2Config, Wav2Vec2ForPreTraining
+from transformers import (
+    AutoModelForCTC,
+    Wav2Vec2Config,
+    Wav2Vec2ForPreTraining,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperModel,
+)
 
 from engine.checkpoint import load_checkpoint
 from engine.runner import load_runner
@@ -28,11 +35,12 @@ from engine.training.regularization import Regularization
 from engine.training.task import Batch
 from engine.training.unspoken import Unspoken
 from tests.engine.test_wav2vec2 import difference
+from tests.engine.test_whisper import SMALL as SMALL_WHISPER
 from tests.engine.training import tones
 from tests.engine.training.test_regularization import RATES
 
 QUICK = ["--steps", "3", "--eager", "--precision", "fp32", "--device", "cpu", "--augment", "0", "--seconds", "2"]
-SMALL = ["--shape", "tiny-en", "--width", "64", "--depth", "2", "--inner", "32"]
+SMALL = ["--shape", "tiny", "--width", "64", "--depth", "2", "--inner", "32"]
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +152,33 @@ def test_a_pretrained_checkpoint_gets_a_head(command: Callable[..., str], tmp_pa
     assert more.vocabulary == load_checkpoint(tmp_path / "out" / "model").vocabulary
 
 
+def whisper(folder: Path) -> Path:
+    """A tiny Whisper, decoder and all."""
+    torch.manual_seed(0)
+    WhisperModel(WhisperConfig(**SMALL_WHISPER)).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def test_a_whisper_gets_a_head_and_layers_below_it(command: Callable[..., str], tmp_path: Path) -> None:
+    """First alone; then all that is not frozen learns, the lower the more slowly."""
+    folder = whisper(tmp_path / "whisper")
+    exact = ["--dtype", "float32", "--ctc-layers", "1", "--average", "0"]
+    command("--from", folder, *exact, "--freeze-body", "1")
+    first = load_checkpoint(tmp_path / "out" / "model").encoder.state_dict()
+    theirs = WhisperModel.from_pretrained(folder).encoder
+    assert torch.equal(first["blocks.2.fc1.weight"], theirs.layers[2].fc1.weight)
+    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
+    assert (config["architectures"], config["ctc_layers"], config["ctc_inputs"]) == (["WhisperForCTC"], 1, [2, 3])
+    more = ["--freeze-layers", "1", "--layer-decay", "0.5", "--adamw", "1e-3", "--by-frame", "0"]
+    command("--from", tmp_path / "out" / "model", "--out", tmp_path / "more", "--dtype", "float32", *more)
+    second = load_checkpoint(tmp_path / "more" / "model")
+    assert second.vocabulary == load_checkpoint(tmp_path / "out" / "model").vocabulary
+    moved = {name: float((tensor - first[name]).abs().mean()) for name, tensor in second.encoder.state_dict().items()}
+    assert moved["conv1.weight"] == moved["blocks.0.fc1.weight"] == 0
+    assert 0 < moved["blocks.1.fc1.weight"] < 0.7 * moved["blocks.2.fc1.weight"] < 0.7 * moved["lm_head.weight"]
+
+
 def test_another_script_and_thousands_of_symbols(manifest: Path, tmp_path: Path) -> None:
     texts = ["".join(chr(0x4E00 + 2 * n + k) for k in range(2)) for n in range(3000)]
     rows = [{"audio": str(manifest.parent / f"all{n % 4}.wav"), "text": text} for n, text in enumerate(texts)]
@@ -183,7 +218,7 @@ def test_a_manifest_that_became_another(manifest: Path, tmp_path: Path, capsys: 
     [
         ([], "give one of --from, --config and --shape"),
         (["--from", "nowhere"], "there is no folder nowhere"),
-        (["--shape", "tiny-en", "--width", "65"], "--width 65 is not a multiple of 64"),
+        (["--shape", "tiny", "--width", "65"], "--width 65 is not a multiple of 64"),
         (["--config", "nowhere/config.json"], "nowhere has no config.json"),
         ([*SMALL, "--vocabulary", "keep"], "no vocabulary to keep"),
         ([*SMALL, "--vocabulary", "nowhere.json"], "has no nowhere.json"),

@@ -7,17 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModelForCTC, AutoTokenizer, SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
+from transformers import (
+    AutoModelForCTC,
+    AutoTokenizer,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 
-from engine.checkpoint import FAMILIES, load_checkpoint, load_weights
-from engine.errors import ConfigError
+from engine.checkpoint import FAMILIES, load_checkpoint, load_weights, read_tensors, widened
+from engine.errors import CheckpointError, ConfigError, UnsupportedModel
 from engine.layers import Encoder
-from engine.training.export import save, to_checkpoint
+from engine.training.export import quantized, save, to_checkpoint
 from tests.engine.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
 from tests.engine.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
 from tests.engine.test_wav2vec2_bert import PARTS as PARTS_OF_BERT
 from tests.engine.test_wav2vec2_bert import SMALL as SMALL_BERT
+from tests.engine.test_whisper import SMALL as SMALL_WHISPER
+from tests.engine.test_whisper import TOP
 
 VOCAB = {"<pad>": 0, "|": 1, **{chr(65 + i): 2 + i for i in range(15)}}
 TOKENIZER: dict[str, dict[str, Any]] = {
@@ -34,8 +43,12 @@ CONFIGS = [
 
 
 def preprocessor(config: dict[str, Any]) -> dict[str, Any]:
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True) if config["model_type"] == "wav2vec2" else None
-    settings: dict[str, Any] = (extractor or SeamlessM4TFeatureExtractor()).to_dict()
+    extractors = {
+        "wav2vec2": Wav2Vec2FeatureExtractor(do_normalize=True),
+        "wav2vec2-bert": SeamlessM4TFeatureExtractor(),
+        "whisper": WhisperFeatureExtractor(),
+    }
+    settings: dict[str, Any] = extractors[config["model_type"]].to_dict()
     return settings
 
 
@@ -144,3 +157,57 @@ def test_the_mask_is_kept(tmp_path: Path) -> None:
     save(tmp_path / "model", random_encoder(config), config, preprocessor(config), TOKENIZER, masked, "float32")
     theirs = AutoModelForCTC.from_pretrained(tmp_path / "model", dtype=torch.float32)
     assert torch.equal(theirs.wav2vec2_bert.masked_spec_embed, masked)
+
+
+WHISPER = {"model_type": "whisper", "architectures": ["WhisperForCTC"], **SMALL_WHISPER, **TOP, "vocab_size": 17}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_a_whisper_with_a_head_is_loaded_as_it_was_saved(dtype: str, tmp_path: Path) -> None:
+    encoder = random_encoder(WHISPER)
+    save(tmp_path / "model", encoder, WHISPER, preprocessor(WHISPER), TOKENIZER, dtype=dtype)
+    samples = speechlike(encoder.grid.span(0, 30)[1])[None]
+    with torch.inference_mode():
+        near = difference(load_checkpoint(tmp_path / "model").encoder(samples), encoder(samples))
+    assert near < {"float32": 1e-5, "float16": 1e-2, "int8": 0.1}[dtype]
+
+
+@pytest.mark.parametrize("config", [CONFIGS[0], WHISPER], ids=repr)
+def test_eight_bits_are_a_step_off_at_most(config: dict[str, Any], tmp_path: Path) -> None:
+    encoder = random_encoder(config)
+    for dtype in ("int8", "float16"):
+        save(tmp_path / dtype, encoder, config, preprocessor(config), TOKENIZER, dtype=dtype)
+    small, plain = (read_tensors([tmp_path / dtype / "model.safetensors"]) for dtype in ("int8", "float16"))
+    whole = widened(small, json.loads((tmp_path / "int8" / "config.json").read_text()))
+    assert whole.keys() == plain.keys()
+    for name, tensor in to_checkpoint(encoder).items():
+        if tensor.ndim > 1 and name in whole:
+            assert small[name].dtype == torch.int8
+            steps = small[name + ".scale"].float().view(-1, *[1] * (tensor.ndim - 1))
+            clipped = tensor.clamp(-127 * steps, 127 * steps)  # the few beyond are given up for the many
+            assert ((whole[name] - clipped).abs() <= 0.51 * steps).all(), name
+            assert (whole[name] - tensor).abs().max() <= 0.25 * tensor.abs().max()
+    sizes = [(tmp_path / dtype / "model.safetensors").stat().st_size for dtype in ("int8", "float16")]
+    assert sizes[0] < sizes[1]
+
+
+def test_eight_bits_of_rows_that_are_nothing_or_all_one_value() -> None:
+    weight = torch.tensor([[0.0, 0.0], [1e-9, 0.0], [3.0, -3.0], [500.0, 1.0]])
+    whole, scale = quantized(weight)
+    assert whole.dtype == torch.int8
+    assert (whole * scale.float()[:, None] - weight).abs().max() < 0.51 * float(scale.max())
+    for bad in (float("nan"), float("inf"), 1e9):
+        with pytest.raises(ConfigError, match="not finite"):
+            quantized(torch.tensor([[bad, 1.0]]))
+
+
+def test_weights_in_eight_bits_that_lack_a_scale_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "model", random_encoder(WHISPER), WHISPER, preprocessor(WHISPER), TOKENIZER, dtype="int8")
+    file, config = tmp_path / "model" / "model.safetensors", tmp_path / "model" / "config.json"
+    tensors = read_tensors([file])
+    save_file({name: t.clone() for name, t in tensors.items() if name != "lm_head.weight.scale"}, file)
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight is of int8"):
+        load_checkpoint(tmp_path / "model")
+    config.write_text(json.dumps({**json.loads(config.read_text()), "earshot_weights": "int4"}))
+    with pytest.raises(UnsupportedModel, match="earshot_weights is 'int4'"):
+        load_checkpoint(tmp_path / "model")

@@ -102,6 +102,17 @@ def test_norms_and_biases_do_not_decay() -> None:
     assert all(torch.equal(after[name], before[name]) for name in ("0.bias", "1.weight", "1.bias"))
 
 
+def test_rates_are_scaled_by_name() -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    optimizers = Optimizers(module, adamw=0.1, muon=None, decay=0.0, scales={"0.weight": 0.5, "0.bias": 0.0})
+    for p in module.parameters():
+        p.grad = torch.ones_like(p)
+    optimizers.step(1.0)
+    moved = {name: float((p.detach() - before[name]).abs().max()) for name, p in module.named_parameters()}
+    assert moved == pytest.approx({"0.weight": 0.05, "0.bias": 0.0, "1.weight": 0.1, "1.bias": 0.1}, abs=1e-4)
+
+
 def test_the_average_forgets_the_beginning_and_is_exchanged_for_a_while() -> None:
     module = nn.Linear(1, 1, bias=False)
     average = Average(module, decay=0.9)
