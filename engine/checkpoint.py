@@ -146,17 +146,23 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     kind = config.get("model_type")
     if kind not in FAMILIES:
         raise UnsupportedModel(f"model_type {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
-    heads = config.get("architectures") or ()
-    if heads and not any(str(head).endswith("ForCTC") for head in heads):
+    if not has_ctc_head(config):
+        named = (config.get("architectures") or [kind])[0]
         raise UnsupportedModel(
-            f"{heads[0]} has no CTC head, which writes the text; `earshot train ctc --from` makes a model with one "
-            "of it, from recordings and their texts, or take a checkpoint that ends in ForCTC"
+            f"{named} has no CTC head, so it can't write text yet: `earshot train ctc --from` gives it one, by "
+            "training on recordings with texts; or take a checkpoint whose architecture ends in ForCTC"
         )
     rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise UnsupportedModel(f"the model wants {rate!r} samples a second; this engine works at {SAMPLE_RATE}")
     with torch.device("meta"):
         return FAMILIES[kind](config, preprocessor).eval().requires_grad_(False)
+
+
+def has_ctc_head(config: Mapping[str, Any]) -> bool:
+    """Whether config.json says so; where it names no architecture: yes, but of Whisper, whose own models have none."""
+    named = config.get("architectures") or ()
+    return any(str(name).endswith("ForCTC") for name in named) if named else config.get("model_type") != "whisper"
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -98,8 +98,8 @@ class Endpointer:
 
     @property
     def silent_cut(self) -> int | None:
-        """In lasting silence: the frame at which to cut, a pre-roll behind the newest block, and no frame that is not
-        complete yet."""
+        """In lasting silence: the frame at which to cut, a pre-roll behind the newest block, but no later than the last
+        complete frame."""
         cut = min(self.block - self.timing.preroll, self.complete)
         return cut if self.start is None and not self._run and cut - self.cut >= self.timing.silent_cut else None
 

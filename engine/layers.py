@@ -51,14 +51,16 @@ class Encoder(nn.Module):
 
     `grid` says where its frames lie; V is the size of its CTC head.
 
-    `HEAD`: before the names of the weights that come with a new head; all others are the body. `UNUSED`: before the
-    names of tensors that a checkpoint without a CTC head may have, and a model with one has no use for.
+    `HEAD`: before the names of the weights that come with a new head; all others are the body. `ABOVE`: before those of
+    the body that come after its layers. `UNUSED`: before the names of tensors that a checkpoint without a CTC head may
+    have, and a model with one has no use for.
 
     For training, each nn.Dropout in it is called what config.json calls its rate, and has the rate 0 until it is set;
     in evaluation it does nothing. The steps of encode() can be called one by one.
     """
 
     HEAD: tuple[str, ...] = ("lm_head.",)
+    ABOVE: tuple[str, ...] = ()
     UNUSED: tuple[str, ...] = ()
 
     def __init__(self, grid: FrameGrid, channels: int, vocab: int) -> None:
@@ -240,9 +242,8 @@ def read_dims(kind: type[Dims], config: Mapping[str, Any]) -> Dims:
     return kind(**values)
 
 
-def check_heads(hidden_size: int, num_attention_heads: int) -> None:
-    """Raises CheckpointError unless the heads divide the channels."""
-    if hidden_size % num_attention_heads:
-        raise CheckpointError(
-            f"config.json: hidden_size is {hidden_size}, which {num_attention_heads} num_attention_heads do not divide"
-        )
+def check_heads(dims: object, size: str, count: str) -> None:
+    """Raises CheckpointError unless the heads, the entry `count` of `dims`, divide the channels, its entry `size`."""
+    channels, heads = getattr(dims, size), getattr(dims, count)
+    if channels % heads:
+        raise CheckpointError(f"config.json: {size} is {channels}, which {count}, {heads}, does not divide")

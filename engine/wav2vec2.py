@@ -61,7 +61,7 @@ class Wav2Vec2Dims:
     do_stable_layer_norm: bool = False
 
     def __post_init__(self) -> None:
-        check_heads(self.hidden_size, self.num_attention_heads)
+        check_heads(self, "hidden_size", "num_attention_heads")
         if not len(self.conv_dim) == len(self.conv_stride) == len(self.conv_kernel):
             raise CheckpointError("config.json: conv_dim, conv_stride and conv_kernel differ in length")
         if self.hidden_size % self.num_conv_pos_embedding_groups:
@@ -104,6 +104,7 @@ class Wav2Vec2(Encoder):
         self.feature_extractor = FeatureExtractor(dims)
         self.feature_projection = FeatureProjection(dims)
         self.encoder = Transformer(dims)
+        self.ABOVE = ("encoder.layer_norm.",) if self.encoder.pre_norm else ()
 
     @property
     def pre_norm(self) -> bool:

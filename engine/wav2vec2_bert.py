@@ -60,7 +60,7 @@ class Wav2Vec2BertDims:
     conv_depthwise_kernel_size: int = 31
 
     def __post_init__(self) -> None:
-        check_heads(self.hidden_size, self.num_attention_heads)
+        check_heads(self, "hidden_size", "num_attention_heads")
 
 
 def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Vec2Bert":
@@ -88,6 +88,8 @@ def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Ve
 
 class Wav2Vec2Bert(Encoder):
     """See Encoder. `positions`: one of POSITIONS; `stride`: log-mels to a frame."""
+
+    ABOVE = ("intermediate_ffn.",)
 
     def __init__(self, dims: Wav2Vec2BertDims, positions: str | None, bands: int, stride: int) -> None:
         grid = FrameGrid(MEL_HOP * stride, MEL_WINDOW + MEL_HOP * (stride - 1))

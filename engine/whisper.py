@@ -41,7 +41,9 @@ ON_TOP = "ctc_encoder."
 """Before the names of what stands between Whisper's encoder and the head."""
 
 POSITIONS = 1500
-"""Frames that positions are wanted for: the longest window has 20 s and its context, a plain pass 30 s."""
+"""Frames that positions are wanted for: the longest window has 20 s and its context, a plain pass 30 s. Nothing stops
+longer input, whose positions go on where Whisper has never learned any."""
+HALF_RANGE = torch.finfo(torch.float16).max - 1000
 MEL_WINDOW, MEL_HOP = 400, 160
 MEL_FLOOR = 1e-10
 MEL_RANGE = 8.0
@@ -63,7 +65,9 @@ class WhisperDims:
     activation_function: str = "gelu"
 
     def __post_init__(self) -> None:
-        check_heads(self.d_model, self.encoder_attention_heads)
+        check_heads(self, "d_model", "encoder_attention_heads")
+        if self.d_model % 2 or self.d_model < 4:
+            raise CheckpointError(f"config.json: d_model is {self.d_model}; it must be even, and at least 4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class TopDims:
     ctc_conv_kernel: int = 15
 
     def __post_init__(self) -> None:
-        check_heads(self.ctc_hidden_size, self.ctc_attention_heads)
+        check_heads(self, "ctc_hidden_size", "ctc_attention_heads")
         if self.ctc_conv_kernel % 2 == 0:
             raise CheckpointError(f"config.json: ctc_conv_kernel is {self.ctc_conv_kernel}; it must be odd")
 
@@ -122,6 +126,8 @@ def with_top(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     dims = read_dims(WhisperDims, config)
     size = max(64, dims.d_model * 5 // 8 // 64 * 64)
+    if config.get("ctc_layers") == 0:
+        return {**config, "apply_spec_augment": True}
     usual = {
         "ctc_layers": 3,
         "ctc_inputs": [max(1, round(dims.encoder_layers * 2 / 3)), dims.encoder_layers],
@@ -137,6 +143,7 @@ class Whisper(Encoder):
     """See Encoder. `top`: what stands between Whisper's encoder and the head; None: the encoder's last norm alone."""
 
     HEAD = ("lm_head.", "top.")
+    ABOVE = ("layer_norm.",)
     UNUSED = (f"{PREFIX}decoder.", "proj_out.", f"{PREFIX}encoder.layer_norm.", ON_TOP)
 
     def __init__(self, dims: WhisperDims, top: TopDims | None) -> None:
@@ -272,7 +279,7 @@ class LogMels(nn.Module):
 
 
 class Conv(nn.Conv1d):
-    """A convolution over three frames, zeros around them, as one matrix product: channels stay last, and it is faster."""
+    """A convolution over three frames, zeros around them, as one matrix product: it is faster."""
 
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         super().__init__(channels, out, 3, stride)
@@ -317,7 +324,8 @@ class Layer(Attention):
         x = x + self.hidden_dropout(super().forward(self.self_attn_layer_norm(x), mask))
         inner = self.activation_dropout(self.act(self.fc1(self.final_layer_norm(x))))
         out: Tensor = x + self.hidden_dropout(self.fc2(inner))
-        return out
+        # As transformers does: the large models come near the end of half precision.
+        return out.clamp(-HALF_RANGE, HALF_RANGE) if out.dtype == torch.float16 else out
 
 
 class Top(nn.Module):

@@ -220,7 +220,9 @@ def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm
         elif name == "pocketsphinx":
             heard = pocketsphinx()
         elif name == "whisper":
-            heard = whisper(options.whisper_model)
+            import torch
+
+            heard = whisper(options.whisper_model, torch.get_num_threads())
         else:
             raise ConfigError(f"against is {name!r}; it must be one of {', '.join(PEERS)}")
         peers[name] = partial(_timed, heard)

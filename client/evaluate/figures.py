@@ -103,7 +103,7 @@ MEANINGS: dict[str, str] = {
     "whisper WER": "of Whisper with its own decoder (beam of five), which is given each recording as a whole",
     "whisper CER": "the same of characters",
     "whisper words a minute": "where nothing is said",
-    "whisper RTFx": "seconds of audio per second of Whisper's computing, in eight bits, on the cores that ours has",
+    "whisper RTFx": "seconds of audio per second of Whisper's computing, in eight bits, on a CPU, with our threads",
     "word latency": "from a word's end to the first message that held it for good",
     "time to stable": "from a word's end until it is inside `stable`, or in the final",
     "first partial": "from the beginning of speech to an utterance's first text",

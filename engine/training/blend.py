@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         examples:
           earshot train blend OUT/model GROWN --share 0.6 --share 0.4 --out BLEND
           earshot train blend OUT/model --dtype int8 --out SMALL      # half as large, for the engine alone""")
-    parser.add_argument("models", nargs="+", metavar="DIR|HUB_ID", help="two or more; config.json is the first's")
+    parser.add_argument(
+        "models", nargs="+", metavar="DIR|HUB_ID", help="two or more, or one with --dtype; config.json is the first's"
+    )
     parser.add_argument(
         "--dtype", choices=tuple(DTYPES), help="of the weights (default: the first's); with it one model is enough"
     )
@@ -49,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
     blended = blend(folders, [share / sum(shares) for share in shares])
     settings = {path.name: read_json(path) for path in folders[0].glob("*.json") if not path.match("*.index.json")}
     write(args.out, blended, settings, args.dtype or dtype_of(folders[0]))
-    print(f"{args.out}: {len(folders)} models, {len(blended)} tensors")
+    models = "1 model" if len(folders) == 1 else f"{len(folders)} models"
+    print(f"{args.out}: {models}, {len(blended)} tensors")
 
 
 def dtype_of(folder: Path) -> str:

@@ -86,7 +86,7 @@ class Contrastive(nn.Module):
         self.wav2vec2 = wav2vec2
         self.wav2vec2.lm_head.requires_grad_(False)  # has no part in this
         latents, hidden = wav2vec2.feature_projection.projection.in_features, wav2vec2.lm_head.in_features
-        self.masked_spec_embed = masked_embedding(hidden)
+        self.masked_spec_embed = masked_embedding(wav2vec2)
         self.quantizer = Quantizer(
             latents, dims.num_codevector_groups, dims.num_codevectors_per_group, dims.codevector_dim
         )

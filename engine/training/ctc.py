@@ -361,11 +361,13 @@ def begin(args: argparse.Namespace, corpus: Corpus, dev: Corpus | None) -> tuple
     """The model, and the corpora with texts in its units. Raises ConfigError, CheckpointError."""
     folder = own = None
     overrides = {f.name: value for f in fields(Regularization) if (value := getattr(args, f.name)) is not None}
-    if args.ctc_layers is not None:
-        overrides["ctc_layers"] = args.ctc_layers
+    config: Mapping[str, Any] = {}
     if args.start:
-        folder, _, own = describe(args.start, args.revision)
+        folder, config, own = describe(args.start, args.revision)
     wanted = args.vocabulary or ("phonemes" if args.units == "phonemes" else "keep" if own else "characters")
+    if args.ctc_layers is not None:
+        _check_layers(args.ctc_layers, config, new=wanted != "keep")
+        overrides["ctc_layers"] = args.ctc_layers
     if wanted == "keep" and own is None:
         raise ConfigError("there is no vocabulary to keep; take --vocabulary characters, phonemes or a file")
     known = own if wanted == "keep" else units.from_file(Path(wanted)) if wanted not in NEW else None
@@ -387,6 +389,14 @@ def begin(args: argparse.Namespace, corpus: Corpus, dev: Corpus | None) -> tuple
     elif start.new_head and not any(corpus.alignments):
         start.config.pop("emission_delay_frames", None)  # of frame targets, which there are none of
     return start, corpus, dev
+
+
+def _check_layers(layers: int, config: Mapping[str, Any], new: bool) -> None:
+    """Raises ConfigError where --ctc-layers has no place."""
+    if config.get("model_type") != "whisper" or not new:
+        raise ConfigError("--ctc-layers is for a new head on a Whisper: --from DIR, and no vocabulary to keep")
+    if not layers and config.get("ctc_layers"):
+        raise ConfigError("--ctc-layers 0: the checkpoint lacks the norm that the head would read; give 1 or more")
 
 
 NEW = ("characters", "phonemes")

@@ -109,9 +109,10 @@ class CtcModel(nn.Module):
         for name, level in levels.items():
             if freeze_layers and level <= freeze_layers:
                 encoder.get_parameter(name).requires_grad_(False)
-        self._body = [p for name in levels if (p := encoder.get_parameter(name)).requires_grad]
-        if not (regularization.mask_time_prob > 0):
-            masked.requires_grad_(False)
+        if freeze_layers or not (regularization.mask_time_prob > 0):
+            masked.requires_grad_(False)  # below all layers: gradients would go through frozen ones to reach it
+        below = [masked, *(encoder.get_parameter(name) for name in levels)]
+        self._body = [parameter for parameter in below if parameter.requires_grad]
         compile_encoder(encoder, eager)
 
     def forward(self, batch: Batch, share: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -179,7 +180,7 @@ class CtcModel(nn.Module):
         else:
             figures["frames"] = by_frame(letters, batch.symbols, self.blank, self.losses.blank)
             loss = loss + frames_on * figures["frames"]
-        if batch.phones is not None and self.heads:
+        if batch.phones is not None and self.heads and self.losses.by_frame:
             below = self.heads["middle_phones"](normal).float()
             figures["phones"], figures["phone_accuracy"] = (
                 cross_entropy(below, batch.phones),
@@ -199,10 +200,17 @@ class CtcModel(nn.Module):
 
 
 def body(encoder: Encoder) -> dict[str, int]:
-    """Names of the encoder's weights but its head's -> the layer each is of, from 1 on; 0: what is below all layers."""
+    """Names of the encoder's weights but its head's -> the layer each is of, from 1 on.
+
+    0: what is below all layers; what is above them, a last norm, counts as the last one.
+    """
     names = {name: parameter for name, parameter in encoder.named_parameters() if not name.startswith(encoder.HEAD)}
     layer = {id(p): number for number, layer in enumerate(encoder.layers, 1) for p in layer.parameters()}
-    return {name: layer.get(id(parameter), 0) for name, parameter in names.items()}
+    last = max((layer[id(p)] for p in names.values() if id(p) in layer), default=0)
+    return {
+        name: layer.get(id(parameter), last if name.startswith(encoder.ABOVE) else 0)
+        for name, parameter in names.items()
+    }
 
 
 def ctc(logits: Tensor, batch: Batch | Text, frames: Tensor, blank: int) -> Tensor:

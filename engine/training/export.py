@@ -16,6 +16,8 @@ from engine.errors import ConfigError
 from engine.layers import Encoder
 
 PREFIXES = {"wav2vec2": wav2vec2.PREFIX, "wav2vec2-bert": wav2vec2_bert.PREFIX, "whisper": whisper.PREFIX}
+LARGEST = 127 * 65504.0
+"""So much a scale in half precision, of eight bits, can stand for."""
 SMALLEST = 2.0**-24
 """Above 0 in half precision."""
 CLIPPED = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8)
@@ -86,12 +88,15 @@ def write(
     cast: dict[str, Tensor] = {}
     advice = "; --dtype float32 may hold them" if dtype != "float32" else ""
     for name, tensor in tensors.items():
-        if dtype == "int8" and tensor.ndim > 1:
+        if dtype == "int8" and tensor.ndim > 1 and len(tensor) > 1:
+            if not tensor.abs().amax() < LARGEST:
+                raise ConfigError(f"{folder} is not written: {name} has values that eight bits can't hold{advice}")
             cast[name], cast[name + SCALE] = quantized(tensor)
             continue
         cast[name] = tensor.to("cpu", DTYPES[dtype], copy=True).contiguous()
         if not cast[name].isfinite().all():
-            raise ConfigError(f"{folder} is not written: {name} has values that are not finite in {dtype}{advice}")
+            held = str(DTYPES[dtype]).removeprefix("torch.")
+            raise ConfigError(f"{folder} is not written: {name} has values that are not finite in {held}{advice}")
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     if old.exists() and not folder.exists():  # killed between the two renames below
         old.rename(folder)
@@ -116,7 +121,7 @@ def write(
 
 def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
     """A weight (N, ...) in eight bits, and a scale (N,) in half precision for each row: of those tried the one that is
-    nearest. Raises ConfigError for values that are not finite."""
+    nearest. Values are below LARGEST."""
     rows = weight.detach().float().cpu().flatten(1)
     largest = rows.abs().amax(1, keepdim=True)
     best, error = largest / 127, torch.full_like(largest, float("inf"))
@@ -124,7 +129,5 @@ def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
         scale = (share * largest / 127).half().clamp_min(SMALLEST).float()
         off = (rows - (rows / scale).round().clamp(-127, 127) * scale).square().sum(1, keepdim=True)
         best, error = torch.where(off < error, scale, best), torch.minimum(off, error)
-    if not best.half().isfinite().all() or not error.isfinite().all():
-        raise ConfigError("there are weights that are not finite, or too large for half precision")
     whole = (rows / best).round().clamp(-127, 127).to(torch.int8).view(weight.shape)
     return whole, best.flatten().half()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine import whisper
 from engine.errors import ConfigError
 from engine.layers import Encoder, Stack
 from engine.training.masking import spans
@@ -15,7 +16,8 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "wav2vec2": {"hidden_dropout": 0.1, "activation_dropout": 0.1, "attention_dropout": 0.1},
     "whisper": {"final_dropout": 0.0, "layerdrop": 0.0},
 }
-"""Defaults of transformers' configurations that differ from those of Wav2Vec2BertConfig."""
+"""Where those of other families differ: transformers' of wav2vec 2.0, ours of Whisper, whose own entries (`dropout`,
+`encoder_layerdrop`) are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Regularization:
         return time, feature
 
 
-def masked_embedding(channels: int) -> nn.Parameter:
-    """masked_spec_embed (C,) as transformers begins it."""
-    return nn.Parameter(torch.rand(channels))
+def masked_embedding(encoder: Encoder) -> nn.Parameter:
+    """masked_spec_embed (C,) as transformers begins it; zeros for a model that was never trained with one."""
+    if isinstance(encoder, whisper.Whisper):
+        return nn.Parameter(torch.zeros(encoder.width))
+    return nn.Parameter(torch.rand(encoder.width))

@@ -15,6 +15,7 @@ from engine.checkpoint import (
     FAMILIES,
     build_encoder,
     fuse_weight_norm,
+    has_ctc_head,
     load_weights,
     locate,
     preprocessor_of,
@@ -50,6 +51,16 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
         "padding_side": "right",
         "padding_value": 0.0,
         "return_attention_mask": True,
+    },
+    "whisper": {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": 80,
+        "sampling_rate": 16000,
+        "n_fft": 400,
+        "hop_length": 160,
+        "chunk_length": 30,
+        "padding_value": 0.0,
+        "return_attention_mask": False,
     },
 }
 PLAIN_LOSSES = {"final_dropout": 0.0, "layerdrop": 0.0, "conformer_conv_dropout": 0.0}
@@ -99,8 +110,7 @@ def describe(model: str | Path, revision: str | None = None) -> tuple[Path, dict
     """Folder, config.json and vocabulary of a checkpoint; None where it has no CTC head. Raises CheckpointError."""
     folder, _ = locate(model, revision)
     config = read_json(folder / "config.json")
-    named = [str(name) for name in config.get("architectures") or ()]
-    if (named and not any(name.endswith("ForCTC") for name in named)) or not (folder / "vocab.json").exists():
+    if not (has_ctc_head(config) and (folder / "vocab.json").exists()):
         return folder, config, None
     return folder, config, Vocabulary.from_folder(folder)
 
@@ -126,7 +136,7 @@ def from_checkpoint(
     encoder = build_encoder(config, preprocessor)
     masked = tensors.get(prefix(config) + "masked_spec_embed")
     load_weights(encoder, tensors, torch.device("cpu"), torch.float32)
-    parameter = masked_embedding(encoder.width) if masked is None else nn.Parameter(masked.float().clone())
+    parameter = masked_embedding(encoder) if masked is None else nn.Parameter(masked.float().clone())
     _trainable(encoder)
     if vocabulary is not None:
         return Start(encoder, parameter, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
@@ -139,6 +149,8 @@ def from_nothing(
 ) -> Start:
     """Random weights of the shape that config.json says. Raises CheckpointError."""
     config = {**config, **_of_head(vocabulary)}
+    if config.get("model_type") == "whisper":
+        config = whisper.with_top(config)
     if config.get("model_type") in FAMILIES:
         config["architectures"] = [HEADS[config["model_type"]]]
     build_encoder(config, preprocessor)  # says what is wrong with it
@@ -146,7 +158,7 @@ def from_nothing(
         torch.manual_seed(seed)
         encoder = FAMILIES[config["model_type"]](config, preprocessor)
         initialize(encoder)
-        masked = masked_embedding(encoder.width)
+        masked = masked_embedding(encoder)
     _trainable(encoder)
     return Start(encoder, masked, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
 
@@ -160,7 +172,12 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if config.get("model_type") not in FAMILIES:
         raise ConfigError(f"{path}: model_type is {config.get('model_type')!r}; supported are {', '.join(FAMILIES)}")
     beside = path.parent / "preprocessor_config.json"
-    return config, read_json(beside) if beside.exists() else dict(PREPROCESSORS[config["model_type"]])
+    if beside.exists():
+        return config, read_json(beside)
+    usual = dict(PREPROCESSORS[config["model_type"]])
+    if config["model_type"] == "whisper" and "num_mel_bins" in config:
+        usual["feature_size"] = config["num_mel_bins"]
+    return config, usual
 
 
 @torch.no_grad()
@@ -213,8 +230,11 @@ def _of_head(vocabulary: Vocabulary) -> dict[str, Any]:
 def new_head(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], preprocessor: Mapping[str, Any], seed: int
 ) -> dict[str, Tensor]:
-    """A checkpoint's tensors, and those of a new head for it: linear maps begin as transformers begins the head's, what
-    else there is as torch begins it. Tensors that are of no use to the encoder, Whisper's decoder, are left away."""
+    """A checkpoint's tensors, and those of a new head for it, which begins as transformers begins one.
+
+    What stands between head and body begins as torch begins it, where the checkpoint has none of that shape. Tensors
+    that are of no use to the encoder, Whisper's decoder, are left away.
+    """
     encoder = build_encoder(config, preprocessor)
     new = {name for name in encoder.state_dict() if name.startswith(encoder.HEAD)}
     for part in {name.split(".")[0] for name in new}:
@@ -229,6 +249,9 @@ def new_head(
     made = {encoder.recipe(name).names[0]: tensor for name, tensor in encoder.state_dict().items() if name in new}
     known = {part for name in encoder.state_dict() if name not in new for part in encoder.recipe(name).names}
     kept = {name: tensor for name, tensor in tensors.items() if name in known or not name.startswith(encoder.UNUSED)}
+    for name in made.keys() & tensors.keys():
+        if not name.startswith("lm_head.") and tensors[name].shape == made[name].shape:
+            made[name] = tensors[name]
     return kept | made
 
 

@@ -37,7 +37,8 @@ def begin(out: Path, settings: Mapping[str, Any]) -> None:
     if known is None or not (out / STATE).exists():
         _replace(out / RUN, lambda path: path.write_text(json.dumps(settings, indent=2) + "\n"))
         return
-    differ = [name for name in {**known, **settings} if known.get(name) != settings.get(name)]
+    # An option that a run does not name came after it was begun.
+    differ = [name for name in known if known[name] != settings.get(name)]
     if differ:
         was = ", ".join(f"{name} was {_said(known.get(name))}, is {_said(settings.get(name))}" for name in differ)
         raise ConfigError(f"{out} holds a run with other settings: {was}; give the same ones, or another --out")
