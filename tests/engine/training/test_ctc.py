@@ -21,18 +21,20 @@ from transformers import (
     WhisperModel,
 )
 
-from engine.checkpoint import load_checkpoint
+from engine.checkpoint import load_checkpoint, read_tensors
 from engine.runner import load_runner
 from engine.training import ctc as module
 from engine.training import state
 from engine.training.__main__ import main
 from engine.training.compiling import compile_encoder, works
 from engine.training.crops import Crops
-from engine.training.ctc_model import Losses, by_frame, cross_entropy, ctc
+from engine.training.ctc_model import CtcModel, Losses, by_frame, cross_entropy, ctc
 from engine.training.distributed import World
 from engine.training.loop import LoopOptions, train
 from engine.training.regularization import Regularization
+from engine.training.start import from_checkpoint
 from engine.training.task import Batch
+from engine.training.units import characters
 from engine.training.unspoken import Unspoken
 from tests.engine.test_wav2vec2 import difference
 from tests.engine.test_whisper import SMALL as SMALL_WHISPER
@@ -164,10 +166,13 @@ def test_a_whisper_gets_a_head_and_layers_below_it(command: Callable[..., str], 
     """First alone; then all that is not frozen learns, the lower the more slowly."""
     folder = whisper(tmp_path / "whisper")
     exact = ["--dtype", "float32", "--ctc-layers", "1", "--average", "0"]
+    begun = from_checkpoint(folder, characters(tones.TEXTS), {"ctc_layers": 1}).encoder.state_dict()
     command("--from", folder, *exact, "--freeze-body", "1")
     first = load_checkpoint(tmp_path / "out" / "model").encoder.state_dict()
     theirs = WhisperModel.from_pretrained(folder).encoder
     assert torch.equal(first["blocks.2.fc1.weight"], theirs.layers[2].fc1.weight)
+    learned = {name.split(".")[0] for name, tensor in first.items() if not torch.equal(tensor, begun[name])}
+    assert learned == {"lm_head", "top"}
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
     assert (config["architectures"], config["ctc_layers"], config["ctc_inputs"]) == (["WhisperForCTC"], 1, [2, 3])
     more = ["--freeze-layers", "1", "--layer-decay", "0.5", "--adamw", "1e-3", "--by-frame", "0"]
@@ -177,6 +182,70 @@ def test_a_whisper_gets_a_head_and_layers_below_it(command: Callable[..., str], 
     moved = {name: float((tensor - first[name]).abs().mean()) for name, tensor in second.encoder.state_dict().items()}
     assert moved["conv1.weight"] == moved["blocks.0.fc1.weight"] == 0
     assert 0 < moved["blocks.1.fc1.weight"] < 0.7 * moved["blocks.2.fc1.weight"] < 0.7 * moved["lm_head.weight"]
+
+
+def test_a_body_that_is_frozen_is_not_gone_back_through(tmp_path: Path) -> None:
+    """Masks learn, too, and lie below all layers: not then."""
+    start = from_checkpoint(whisper(tmp_path / "whisper"), characters(tones.TEXTS), {"ctc_layers": 1})
+    masks = Regularization(mask_time_prob=0.5, mask_time_length=2)
+    model = CtcModel(start.encoder, start.masked, 0, regularization=masks, losses=Losses(), freeze_body=0.5, eager=True)
+    samples = torch.randn(2, start.encoder.grid.span(0, 40)[1]) * 0.1
+    batch = Batch(samples, None, torch.tensor([5, 6]), torch.tensor([1, 1]))
+    for share, frozen in ((0.4, True), (0.6, False)):
+        model.zero_grad()
+        loss, _ = model(batch, share)
+        loss.backward()
+        graded = [name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()]
+        learning = {name.removeprefix("encoder.").split(".")[0] for name in graded}
+        assert {"lm_head", "top"} <= learning
+        assert (learning == {"lm_head", "top"}) is frozen
+        assert (start.masked.grad is None) is frozen
+
+
+def test_killed_while_the_body_is_frozen_and_resumed(manifest: Path, tmp_path: Path) -> None:
+    """The same comes out as of a run that was not killed, to the bit."""
+    folder = whisper(tmp_path / "whisper")
+    given = ["ctc", str(manifest), "--cache", str(tmp_path / "cache"), "--from", str(folder), *QUICK, "--steps", "6"]
+    given += ["--freeze-body", "0.5", "--layer-decay", "0.5", "--dtype", "float32", "--muon", "1e-3"]
+    main([*given, "--out", str(tmp_path / "whole")])
+    main([*given, "--out", str(tmp_path / "parts"), "--stop-after", "1e-9"])
+    step = torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"]
+    assert 0 < step < 3
+    main([*given, "--out", str(tmp_path / "parts")])
+    whole, parts = (read_tensors([tmp_path / name / "model" / "model.safetensors"]) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_ctc_layers_where_they_have_no_place(
+    command: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complaint = "--ctc-layers is for a new head on a Whisper"
+    assert complaint in failure(command, capsys, *SMALL, "--ctc-layers", "1")
+    folder = whisper(tmp_path / "whisper")
+    command("--from", folder, "--ctc-layers", "1")
+    ours = ("--from", tmp_path / "out" / "model", "--out", tmp_path / "more")
+    assert complaint in failure(command, capsys, *ours, "--ctc-layers", "2")
+    line = failure(command, capsys, *ours, "--ctc-layers", "0", "--vocabulary", "characters")
+    assert "--ctc-layers 0: the checkpoint lacks the norm" in line
+
+
+def test_a_new_alphabet_keeps_the_layers_on_top(command: Callable[..., str], tmp_path: Path) -> None:
+    command("--from", whisper(tmp_path / "whisper"), "--ctc-layers", "1", "--dtype", "float32")
+    kept = from_checkpoint(tmp_path / "out" / "model", characters(["XYZ"])).encoder.state_dict()
+    before = load_checkpoint(tmp_path / "out" / "model").encoder.state_dict()
+    assert kept["lm_head.weight"].shape != before["lm_head.weight"].shape
+    assert all(torch.equal(kept[name], before[name]) for name in before if not name.startswith("lm_head"))
+
+
+@pytest.mark.parametrize(("layers", "last"), [(0, "layer_norm.weight"), (1, "blocks.2.fc1.weight")])
+def test_rates_fall_from_layer_to_layer(layers: int, last: str, tmp_path: Path) -> None:
+    start = from_checkpoint(whisper(tmp_path), characters(tones.TEXTS), {"ctc_layers": layers})
+    scales = module.scales_by_layer(start.encoder, 0.5)
+    assert scales[f"encoder.{last}"] == scales["encoder.blocks.2.qkv.weight"] == 0.5
+    assert scales["encoder.blocks.0.qkv.weight"] == 0.125
+    assert scales["encoder.conv1.weight"] == 0.0625
+    assert not any(name.startswith(("encoder.lm_head", "encoder.top")) for name in scales)
 
 
 def test_another_script_and_thousands_of_symbols(manifest: Path, tmp_path: Path) -> None:
