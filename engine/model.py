@@ -8,7 +8,7 @@ from typing import Protocol
 from engine.audio import FrameGrid, LogProbs, Pcm
 from engine.vocabulary import Vocabulary
 
-BUNDLED = Path(__file__).parent / "models" / "tiny-en"
+BUNDLED = Path(__file__).parent / "models" / "base-en"
 """The small English model that comes with the engine."""
 
 

@@ -1,28 +1,26 @@
 #!/usr/bin/env python3
-"""Makes demo.flac from demo.txt: flite's voice `rms` reads each line, over the noise floor of a quiet room.
+"""Makes demo.flac from demo.txt: Kokoro's voice `af_heart` reads each line, over the noise floor of a quiet room.
 
-    apt-get install flite                     # 2.2, of Debian 12
-    .venv/bin/python client/data/make_demo.py
+    python client/data/make_demo.py kokoro-int8.onnx voices.npz
 
-The samples are the same each time: flite draws no random numbers, and the noise has a fixed seed.
+in an environment of its own with `pip install kokoro-onnx soundfile soxr`; README.md here says where the two files are.
 """
 
-import subprocess
-import sys
-import tempfile
+import argparse
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import soxr
 
 Audio: TypeAlias = npt.NDArray[np.float64]
 """Mono samples in [-1, 1), shape (S,)."""
 
 HERE = Path(__file__).parent
 RATE = 16_000
-VOICE = "rms"
+VOICE, LANGUAGE = "af_heart", "en-us"
 LEAD_S, PAUSE_S, TAIL_S = 0.5, 0.9, 1.2  # the pause ends an utterance, so each line is one final
 SPEECH_DB, FLOOR_DB = -20.0, -70.0  # RMS, relative to full scale
 EDGE_DB, MARGIN_S = -46.0, 0.03  # a line begins and ends where it rises above this part of its peak
@@ -38,21 +36,18 @@ def silence(duration: float) -> Audio:
     return np.zeros(round(duration * RATE))
 
 
-def speak(line: str) -> Audio:
-    """What flite says, without the silence that it puts around."""
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "line.wav"
-        subprocess.run(["flite", "-voice", VOICE, "-t", line, "-o", str(wav)], check=True)
-        samples, rate = soundfile.read(wav)
-    assert (rate, samples.ndim) == (RATE, 1), (rate, samples.shape)
+def speak(kokoro: Any, line: str) -> Audio:
+    """What the voice says, without the silence that is around it."""
+    samples, rate = kokoro.create(line, voice=VOICE, lang=LANGUAGE)
+    samples = soxr.resample(samples.astype(np.float64), rate, RATE)
     loud = np.flatnonzero(np.abs(samples) > gain(EDGE_DB) * np.abs(samples).max())
     margin = round(MARGIN_S * RATE)
     return np.asarray(samples[max(0, loud[0] - margin) : loud[-1] + margin])
 
 
-def recording(lines: list[str]) -> npt.NDArray[np.int16]:
+def recording(kokoro: Any, lines: list[str]) -> npt.NDArray[np.int16]:
     """All lines, in one level, over one noise floor; int16, shape (S,)."""
-    spoken = [speak(line) for line in lines]
+    spoken = [speak(kokoro, line) for line in lines]
     level = gain(SPEECH_DB) / np.sqrt(np.mean(np.concatenate(spoken) ** 2))
     parts = [silence(LEAD_S)]
     for part in spoken:
@@ -66,10 +61,13 @@ def recording(lines: list[str]) -> npt.NDArray[np.int16]:
 
 def main() -> None:
     """Write demo.flac beside demo.txt."""
-    try:
-        pcm = recording((HERE / "demo.txt").read_text().splitlines())
-    except FileNotFoundError as error:
-        sys.exit(f"{error.filename} is missing; flite comes with: apt-get install flite")
+    from kokoro_onnx import Kokoro
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="kokoro-int8.onnx")
+    parser.add_argument("voices", help="voices.npz")
+    args = parser.parse_args()
+    pcm = recording(Kokoro(args.model, args.voices), (HERE / "demo.txt").read_text().splitlines())
     soundfile.write(HERE / "demo.flac", pcm, RATE, subtype="PCM_16")
 
 

@@ -18,14 +18,14 @@ from rich.console import Console
 
 from client.transcribe import LONGEST_PASS, Method, passes, plain, streamed, transcribe, transcribe_files
 from engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, to_float, to_pcm
+from engine.checkpoint import load_checkpoint
 from engine.config import Commit, StreamConfig
 from engine.errors import ConfigError
-from engine.model import ModelInfo
+from engine.model import BUNDLED, ModelInfo
 from engine.sources import RawFormat, open_file
 from engine.vocabulary import Vocabulary
 
 SHARED = Path(__file__).parents[2].parent / "shared"
-MODEL = SHARED / "models" / "tiny-en-v0"
 CLIPS = SHARED / "speech" / "dev.jsonl"
 
 GRID = FrameGrid(320, 400)
@@ -247,7 +247,7 @@ def test_up_to_30_s_are_one_pass_and_more_are_several() -> None:
 
 # ---- the real thing
 
-needs_shared = pytest.mark.skipif(not (MODEL.exists() and CLIPS.exists()), reason="shared/ is not there")
+needs_shared = pytest.mark.skipif(not CLIPS.exists(), reason="shared/ is not there")
 
 
 def clips(count: int) -> list[Path]:
@@ -269,25 +269,24 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def reference(one_thread: None) -> Callable[[Path], str]:
-    """The text that transformers gives for a file, read at once and as floats."""
+    """The text of a file that is read at once and as floats, by the model alone and transformers' tokenizer."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    model = transformers.Wav2Vec2BertForCTC.from_pretrained(MODEL, dtype=torch.float32).eval()
-    tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(MODEL)
-    features = transformers.AutoFeatureExtractor.from_pretrained(MODEL)
+    model = load_checkpoint(BUNDLED).encoder
+    tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(BUNDLED)
 
     def text(path: Path) -> str:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         mono = soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE)
         with torch.inference_mode():
-            logits = model(**features(mono, sampling_rate=SAMPLE_RATE, return_tensors="pt")).logits
-        return str(tokenizer.batch_decode(logits.argmax(-1))[0])
+            log_probs = model(torch.from_numpy(mono)[None])
+        return str(tokenizer.batch_decode(log_probs.argmax(-1))[0])
 
     return text
 
 
 @needs_shared
-def test_the_text_of_real_clips_is_what_transformers_gives(reference: Callable[[Path], str], tmp_path: Path) -> None:
+def test_the_text_of_real_clips_is_what_the_model_alone_gives(reference: Callable[[Path], str], tmp_path: Path) -> None:
     """One of them in stereo at 44.1 kHz."""
     files = clips(5)
     with open_file(files[0]) as source:
@@ -295,7 +294,7 @@ def test_the_text_of_real_clips_is_what_transformers_gives(reference: Callable[[
     soundfile.write(tmp_path / "stereo.wav", to_pcm(np.stack([clip, 0.5 * clip], axis=1)), 44_100)
     files.append(tmp_path / "stereo.wav")
     stdout = io.StringIO()
-    assert transcribe(files, model=MODEL, device="cpu", offline=True, stdout=stdout) == 0
+    assert transcribe(files, device="cpu", offline=True, stdout=stdout) == 0
     expected = [reference(path) for path in files]
     assert all(expected)
     assert stdout.getvalue().splitlines() == expected
@@ -305,7 +304,7 @@ def test_the_text_of_real_clips_is_what_transformers_gives(reference: Callable[[
 @pytest.mark.usefixtures("one_thread")
 def test_real_clips_as_streams() -> None:
     stdout = io.StringIO()
-    assert transcribe(clips(2), model=MODEL, device="cpu", format="json", stdout=stdout) == 0
+    assert transcribe(clips(2), device="cpu", format="json", stdout=stdout) == 0
     for line in stdout.getvalue().splitlines():
         transcript = json.loads(line)
         assert transcript["text"] == " ".join(segment["text"] for segment in transcript["segments"]) != ""

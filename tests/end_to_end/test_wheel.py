@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ def test_a_wheel_runs_the_demo_from_another_folder(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("earshot-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert sum(name.endswith("LICENSE.whisper") and ".dist-info/licenses/" in name for name in names) == 1
     site = tmp_path / "site"
     subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
     assert (site / "client" / "data" / "demo.flac").is_file()

@@ -21,8 +21,8 @@ def window(frames: int, seed: int, runner: TorchRunner) -> Pcm:
 
 
 def test_the_bundled_model(runner: TorchRunner) -> None:
-    assert runner.info.name == BUNDLED.name == "tiny-en"
-    assert (runner.info.grid.hop, runner.info.grid.field, runner.info.emission_delay) == (320, 560, 3)
+    assert runner.info.name == BUNDLED.name == "base-en"
+    assert (runner.info.grid.hop, runner.info.grid.field, runner.info.emission_delay) == (320, 560, 1)
     assert len(runner.info.fingerprint) == 16
     assert runner.device == "cpu"
 

@@ -1,5 +1,6 @@
 """Whisper with a CTC head: its encoder equals transformers' on the same log-mels, and is exact under padding."""
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,12 +16,16 @@ from torch import Tensor
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from engine import whisper
+from engine.audio import to_float
 from engine.checkpoint import build_encoder, load_checkpoint
 from engine.errors import CheckpointError, UnsupportedModel
+from engine.model import BUNDLED
+from engine.training.export import to_checkpoint
 from engine.training.start import from_checkpoint
 from engine.vocabulary import Vocabulary
 from engine.whisper import LogMels, Whisper
 from tests.engine.test_wav2vec2 import difference, speechlike
+from tests.helpers import clips
 
 SMALL: dict[str, Any] = dict(
     d_model=32,
@@ -79,7 +85,8 @@ def their_states(theirs: WhisperModel, mels: Tensor) -> Tensor:
     encoder = deepcopy(theirs.encoder)
     frames = mels.shape[2] // 2
     encoder.config.max_source_positions = encoder.max_source_positions = frames
-    encoder.embed_positions = torch.nn.Embedding(frames, 32, _weight=encoder.embed_positions.weight[:frames])
+    table = encoder.embed_positions.weight[:frames]
+    encoder.embed_positions = torch.nn.Embedding(frames, table.shape[1], _weight=table)
     states: Tensor = encoder(mels).last_hidden_state
     return states
 
@@ -93,7 +100,7 @@ def test_equals_transformers(pair: Callable[..., Pair], bands: int) -> None:
         samples = speechlike(ours.grid.span(0, frames)[1])[None]
         states = ours.encode(samples, None)
         assert states.shape[1] == frames
-        assert difference(states, their_states(theirs, ours.mels(samples, None))) < 1e-4
+        assert difference(states, their_states(theirs, ours.mels(samples, None).mT)) < 1e-4
 
 
 @pytest.mark.parametrize("more", [1, 159, 160, 319])
@@ -111,9 +118,32 @@ def test_the_layers_on_top_are_given_what_transformers_layers_give_out(pair: Cal
     states: list[Tensor] = []
     ours.contextualize(ours.project(ours.extract(samples, None)), None, states)
     assert len(states) == len(ours.layers) == 5
+    mels = ours.mels(samples, None).mT
     norm = theirs.encoder.layer_norm
     last = torch.nn.functional.layer_norm(states[2], (32,), norm.weight, norm.bias)
-    assert difference(last, their_states(theirs, ours.mels(samples, None))) < 1e-4
+    assert difference(last, their_states(theirs, mels)) < 1e-4
+    second = deepcopy(theirs)  # without its third layer
+    second.encoder.layers = second.encoder.layers[:2]
+    below = torch.nn.functional.layer_norm(states[1], (32,), norm.weight, norm.bias)
+    assert difference(below, their_states(second, mels)) < 1e-4
+    assert ours.top
+    side_by_side = [torch.nn.functional.layer_norm(state, (32,)) for state in states[1:3]]
+    given = ours.top.projection_norm(ours.top.projection(torch.cat(side_by_side, dim=-1)))
+    assert torch.equal(ours.top.layers[0](given, None, None), states[3])
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=repr)
+@torch.inference_mode()
+def test_the_upper_layers_go_on_from_the_middle(pair: Callable[..., Pair], parts: dict[str, Any]) -> None:
+    """As training on text has it."""
+    ours = pair(parts)[1]
+    samples = torch.stack([speechlike(8000, seed) for seed in range(2)])
+    frames = torch.tensor([24, 17])
+    states: list[Tensor] = []
+    whole = ours.contextualize(ours.extract(samples, None), frames, states)
+    middle = states[ours.middle - 1]
+    assert middle.shape[-1] == ours.lm_head.in_features
+    assert torch.equal(ours.contextualize(middle, frames, first=ours.middle), whole)
 
 
 @pytest.mark.parametrize("bands", [80, 128])
@@ -122,7 +152,7 @@ def test_log_mels_equal_those_of_the_feature_extractor(scale: float, bands: int)
     samples = speechlike(16000) * scale
     theirs = WhisperFeatureExtractor(feature_size=bands)(samples.numpy(), sampling_rate=16000, padding=False)
     # Theirs are centred: frame k sees samples [160 k - 200, 160 k + 200); ours from sample 120 on, [120 + 160 j, ...).
-    ours = LogMels(bands)(samples[None, 120:], None)[0].numpy()
+    ours = LogMels(bands)(samples[None, 120:], None)[0].T.numpy()
     expected = np.array(theirs["input_features"][0])[:, 2 : 2 + ours.shape[1]]
     assert np.abs(ours - expected).max() < 1e-4
 
@@ -174,7 +204,7 @@ def test_company_makes_no_difference(pair: Callable[..., Pair], data: st.DataObj
 
 def test_grid_is_what_the_log_mels_of_a_frame_see() -> None:
     samples = (torch.randn(1, 3200) * 0.1).requires_grad_()
-    LogMels(80)(samples, None)[0, :, 4:6].square().sum().backward()  # frame 2
+    LogMels(80)(samples, None)[0, 4:6].square().sum().backward()  # frame 2
     assert samples.grad is not None
     loudest = int(samples.grad[0].abs().argmax())
     seen = samples.grad[0].nonzero().flatten()
@@ -187,33 +217,32 @@ def test_the_loudest_in_the_window_is_the_loudest_of_what_is_valid() -> None:
     samples = speechlike(4000)[None]
     alone = LogMels(80)(samples, None)
     louder = torch.cat((samples, torch.ones(1, 4000)), dim=1)
-    frames = torch.tensor([alone.shape[2] // 2])
-    assert torch.equal(LogMels(80)(louder, frames)[:, :, : alone.shape[2]], alone)
-    assert not torch.equal(LogMels(80)(louder, None)[:, :, : alone.shape[2]], alone)
+    frames = torch.tensor([alone.shape[1] // 2])
+    assert torch.equal(LogMels(80)(louder, frames)[:, : alone.shape[1]], alone)
+    assert not torch.equal(LogMels(80)(louder, None)[:, : alone.shape[1]], alone)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("parts", PARTS, ids=repr)
 @torch.inference_mode()
-def test_half_precision_is_near_and_comes_out_as_float32(pair: Callable[..., Pair], dtype: torch.dtype) -> None:
-    theirs, ours = pair({"ctc_layers": 0})
-    half = deepcopy(ours).to(dtype)
-    their_half = deepcopy(theirs).to(dtype)
+def test_half_precision_is_near_and_comes_out_as_float32(
+    pair: Callable[..., Pair], parts: dict[str, Any], dtype: torch.dtype
+) -> None:
+    theirs, ours = pair(parts)
+    half, their_half = deepcopy(ours).to(dtype), deepcopy(theirs).to(dtype)
     off = their_off = 0.0
     for seed in range(4):
-        samples = speechlike(8000 + 160, seed)[None]
+        samples = speechlike(8160, seed)[None]
         assert half(samples).dtype == torch.float32
-        off = max(off, difference(half.encode(samples, None).float(), ours.encode(samples, None)))
-        mels = ours.mels(samples, None)
-        their_off = max(
-            their_off, difference(their_states(their_half, mels.to(dtype)).float(), their_states(theirs, mels))
-        )
+        off = max(off, difference(half(samples), ours(samples)))
+        mels = ours.mels(samples, None).mT
+        rounded = their_states(their_half, mels.to(dtype)).float()
+        their_off = max(their_off, difference(rounded, their_states(theirs, mels)))
     assert off < max(0.05, 2 * their_off), (off, their_off)
 
 
-def test_what_it_is_made_of_comes_back(pair: Callable[..., Pair], tmp_path: Path) -> None:
+def test_what_it_is_made_of_comes_back(pair: Callable[..., Pair]) -> None:
     """All tensors of a checkpoint are made into ours, and ours into the same again."""
-    from engine.training.export import to_checkpoint
-
     theirs, ours = pair({"ctc_layers": 0})
     written = to_checkpoint(ours)
     for name, tensor in theirs.state_dict().items():
@@ -227,18 +256,24 @@ def test_a_checkpoint_without_a_ctc_head_is_refused_with_what_to_do(pair: Callab
     WhisperFeatureExtractor().save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModel, match=r"WhisperModel has no CTC head.*earshot train ctc --from"):
         load_checkpoint(tmp_path)
+    theirs.config.architectures = None
+    theirs.config.save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModel, match=r"whisper has no CTC head.*earshot train ctc --from"):
+        load_checkpoint(tmp_path)
 
 
 def test_what_is_not_supported_is_named() -> None:
-    config = {**SMALL, **TOP, "model_type": "whisper"}
+    config = {**SMALL, **TOP, "model_type": "whisper", "architectures": ["WhisperForCTC"]}
     for name, entry in (
         ("quick_gelu", {"activation_function": "quick_gelu"}),
+        ("max_source_positions is 500", {"max_source_positions": 500}),
         ("ctc_inputs", {"ctc_inputs": [4]}),
         ("ctc_inputs", {"ctc_inputs": []}),
         ("ctc_conv_kernel", {"ctc_conv_kernel": 4}),
-        ("24", {"ctc_attention_heads": 5}),
+        ("ctc_hidden_size is 24", {"ctc_attention_heads": 5}),
         ("d_model", {"d_model": "32"}),
-        ("32", {"encoder_attention_heads": 5}),
+        ("d_model is 32", {"encoder_attention_heads": 5}),
+        ("even", {"d_model": 35, "encoder_attention_heads": 5}),
     ):
         with pytest.raises((UnsupportedModel, CheckpointError), match=name):
             build_encoder({**config, **entry}, {})
@@ -248,6 +283,29 @@ def test_what_is_not_supported_is_named() -> None:
         build_encoder(config, {"n_fft": 512})
     with pytest.raises(CheckpointError, match="feature_size is 128"):
         build_encoder(config, {"feature_size": 128})
+
+
+@torch.inference_mode()
+def test_the_bundled_models_layers_equal_transformers_on_real_speech() -> None:
+    (clip,) = clips("dev.jsonl", 1)
+    pcm, rate = soundfile.read(clip["audio"], dtype="int16")
+    assert rate == 16000
+    checkpoint = load_checkpoint(BUNDLED)
+    ours = checkpoint.encoder
+    assert isinstance(ours, Whisper) and ours.top
+    config = WhisperConfig(
+        **{**json.loads((BUNDLED / "config.json").read_text()), "decoder_layers": 1, "decoder_attention_heads": 8}
+    )
+    theirs = WhisperModel(config).eval()
+    weights = {n.removeprefix("model."): t for n, t in to_checkpoint(ours).items() if n.startswith("model.encoder.")}
+    assert not theirs.load_state_dict(weights, strict=False).unexpected_keys
+    samples = torch.from_numpy(to_float(pcm))[None]
+    states: list[Tensor] = []
+    ours.contextualize(ours.extract(samples, None), None, states)
+    last = torch.nn.functional.layer_norm(states[len(ours.blocks) - 1], (config.d_model,))
+    assert difference(last, their_states(theirs, ours.mels(samples, None).mT)) < 1e-4
+    text = checkpoint.vocabulary.text(ours(samples)[0].argmax(-1).tolist())
+    assert len(text.split()) > 3
 
 
 @pytest.mark.gpu

@@ -82,7 +82,7 @@ def demo(tmp_path: Path) -> Path:
 def test_the_bundled_model_as_table_json_and_page(demo: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     found = json.loads(printed(demo, Options(device="cpu"), as_data=True, report=page))
-    assert found["model"] == "tiny-en"
+    assert found["model"] == "base-en"
     assert found["clock"] == "virtual"
     assert found["command"] == "earshot evaluate"
     assert 0 <= found["figures"]["demo"]["CER"]["value"] < 5

@@ -12,7 +12,7 @@ from client.evaluate.take import Take
 from tests.client.evaluate.clips import take
 
 ABOUT = About(
-    model="tiny-en",
+    model="base-en",
     fingerprint="8ef7caa4a902",
     device="cpu",
     latency="balanced",
