@@ -40,6 +40,11 @@ def leave_a_core() -> None:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - 1)))
 
 
+def threads() -> int:
+    """On how many threads of the CPU windows are computed."""
+    return torch.get_num_threads()
+
+
 class TorchRunner:
     """A checkpoint's encoder on a device, single precision on a CPU, half on a GPU."""
 

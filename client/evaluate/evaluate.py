@@ -220,9 +220,9 @@ def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm
         elif name == "pocketsphinx":
             heard = pocketsphinx()
         elif name == "whisper":
-            import torch
+            from engine.runner import threads
 
-            heard = whisper(options.whisper_model, torch.get_num_threads())
+            heard = whisper(options.whisper_model, threads())
         else:
             raise ConfigError(f"against is {name!r}; it must be one of {', '.join(PEERS)}")
         peers[name] = partial(_timed, heard)

@@ -13,15 +13,27 @@ from engine.model import BUNDLED
 from engine.training import export
 from engine.training.__main__ import main
 from engine.training.grow import grow, overlaps, resampled_taps, rotary_base
-from engine.training.start import Start, describe, from_checkpoint
+from engine.training.start import PREPROCESSORS, Start, from_checkpoint, from_nothing, shape
+from engine.training.units import characters
 from tests.engine.test_wav2vec2 import difference, speechlike
 from tests.engine.training.test_export import BERT, TOKENIZER, preprocessor, random_encoder
 
 RELATIVE = {**BERT, "position_embeddings_type": "relative_key"}
 
 
-def bundled() -> Start:
-    return from_checkpoint(describe(BUNDLED)[0])
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conformer of the shape of ours, its weights at random."""
+    config = shape("tiny", width=64, depth=3, inner=48, kernel=7)
+    start = from_nothing(config, PREPROCESSORS["wav2vec2-bert"], characters(["ABCD"]))
+    folder = tmp_path_factory.mktemp("small") / "model"
+    export.save(folder, start.encoder, start.config, start.preprocessor, start.tokenizer, dtype="float32")
+    return folder
+
+
+@pytest.fixture
+def start(small: Path) -> Start:
+    return from_checkpoint(small)
 
 
 @torch.inference_mode()
@@ -30,8 +42,7 @@ def log_probs(start: Start, samples: Tensor) -> Tensor:
     return found
 
 
-def test_new_layers_change_nothing() -> None:
-    start = bundled()
+def test_new_layers_change_nothing(start: Start) -> None:
     samples = speechlike(32000)
     expected = log_probs(start, samples)
     layers = start.config["num_hidden_layers"]
@@ -41,9 +52,9 @@ def test_new_layers_change_nothing() -> None:
     assert start.config["num_hidden_layers"] == layers
 
 
-def test_new_layers_learn() -> None:
+def test_new_layers_learn(start: Start) -> None:
     """Were both of two factors zero, neither would ever have a gradient."""
-    grown = grow(bundled(), depth=bundled().config["num_hidden_layers"] + 1)
+    grown = grow(start, depth=start.config["num_hidden_layers"] + 1)
     grown.encoder(speechlike(16000)[None]).square().mean().backward()
     newest = grown.encoder.layers[-1]
     for name, parameter in newest.named_parameters():
@@ -51,9 +62,8 @@ def test_new_layers_learn() -> None:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
-def test_longer_frames_of_the_same_sound_are_about_the_same_channels() -> None:
+def test_longer_frames_of_the_same_sound_are_about_the_same_channels(start: Start) -> None:
     """Log-mels that do not change in time: what the projection makes of them stays."""
-    start = bundled()
     bands = start.preprocessor["num_mel_bins"]
     stride = start.preprocessor["stride"]
     grown = grow(start, stride=stride + 2)
@@ -83,11 +93,11 @@ def test_rotary_positions_turn_as_far_in_a_second() -> None:
     assert rotary_base(10_000, 1.5) ** -0.25 == pytest.approx(1.5 * 10_000**-0.25, rel=1e-3)
 
 
-def test_the_command_and_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_and_transformers(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What it writes is a model for the engine and for transformers, with the same logits."""
     out = tmp_path / "grown"
-    main(["grow", str(BUNDLED), "--out", str(out), "--depth", "10", "--stride", "4"])
-    assert capsys.readouterr().out == f"{out}: 10 layers, 40 ms a frame\n"
+    main(["grow", str(small), "--out", str(out), "--depth", "4", "--stride", "4"])
+    assert capsys.readouterr().out == f"{out}: 4 layers, 40 ms a frame\n"
     checkpoint = load_checkpoint(out)
     assert checkpoint.encoder.grid.hop == 640
     samples = speechlike(checkpoint.encoder.grid.span(0, 50)[1])
@@ -106,21 +116,23 @@ def test_the_command_and_transformers(tmp_path: Path, capsys: pytest.CaptureFixt
     ],
 )
 def test_it_can_not_shrink(
-    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], message: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["grow", str(BUNDLED), "--out", str(tmp_path / "x"), *options])
+        main(["grow", str(small), "--out", str(tmp_path / "x"), *options])
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_that_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_there_is_not_overwritten(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["grow", str(BUNDLED), "--out", str(tmp_path)])
+        main(["grow", str(small), "--out", str(tmp_path)])
     assert "is there already" in capsys.readouterr().err
 
 
-def test_what_can_not_be_grown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_can_not_be_grown(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each in one line; and nothing is written."""
 
     def failure(model: Path | str, *options: str) -> str:
@@ -134,8 +146,9 @@ def test_what_can_not_be_grown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no Wav2Vec2-BERT with rotary positions" in failure(relative, "--depth", "3")
     (relative / "vocab.json").unlink()
     assert "has no CTC head" in failure(relative, "--depth", "3")
-    assert "give --depth, --stride or both" in failure(BUNDLED)
-    assert "too much at once" in failure(BUNDLED, "--stride", "100")
+    assert "no Wav2Vec2-BERT with rotary positions" in failure(BUNDLED, "--depth", "9")
+    assert "give --depth, --stride or both" in failure(small)
+    assert "too much at once" in failure(small, "--stride", "100")
 
 
 def test_sizes_that_config_json_leaves_out(tmp_path: Path) -> None:
