@@ -180,6 +180,23 @@ class FeedForward(nn.Module):
         return out
 
 
+class Attention(nn.Module):
+    """Multi-head self-attention that knows nothing of positions."""
+
+    def __init__(self, channels: int, n: int) -> None:
+        super().__init__()
+        self.n = n
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out_proj = nn.Linear(channels, channels)
+        self.attention_dropout = nn.Dropout(0.0)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C); bias: added to the scores, broadcasts to (B, n, T, T)."""
+        q, k, v = (heads(part, self.n) for part in self.qkv(x).chunk(3, dim=-1))
+        out: Tensor = self.out_proj(attend(q, k, v, bias, rate(self.attention_dropout)))
+        return out
+
+
 def silence_padding(samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Samples (B, S), zero beyond their lengths (B,), and these on the same device; None if they say S for all."""
     if lengths is None or (lengths.device.type == "cpu" and bool((lengths == samples.shape[1]).all())):

@@ -20,16 +20,14 @@ from engine.audio import FrameGrid
 from engine.errors import CheckpointError, UnsupportedModel
 from engine.layers import (
     Activation,
+    Attention,
     Encoder,
     FeedForward,
     Recipe,
     Stack,
     activation,
-    attend,
     check_heads,
-    heads,
     key_mask,
-    rate,
     read_dims,
     valid,
 )
@@ -343,21 +341,4 @@ class Layer(nn.Module):
         else:
             x = self.layer_norm(x + self.hidden_dropout(self.attention(x, bias)))
             out = self.final_layer_norm(x + self.feed_forward(x))
-        return out
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention."""
-
-    def __init__(self, channels: int, n: int) -> None:
-        super().__init__()
-        self.n = n
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.out_proj = nn.Linear(channels, channels)
-        self.attention_dropout = nn.Dropout(0.0)
-
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        q, k, v = (heads(part, self.n) for part in self.qkv(x).chunk(3, dim=-1))
-        out: Tensor = self.out_proj(attend(q, k, v, bias, rate(self.attention_dropout)))
         return out

@@ -22,16 +22,14 @@ from torch import Tensor, nn
 from engine.audio import SAMPLE_RATE, FrameGrid
 from engine.errors import CheckpointError, UnsupportedModel
 from engine.layers import (
+    Attention,
     Encoder,
     FeedForward,
     Recipe,
     Stack,
     activation,
-    attend,
     check_heads,
-    heads,
     key_mask,
-    rate,
     read_dims,
     valid,
 )
@@ -288,23 +286,6 @@ class Conv(nn.Conv1d):
         """(B, T, channels) -> (B, T / stride, out)."""
         seen = F.pad(x, (0, 0, 1, 1)).unfold(1, 3, self.stride[0]).flatten(2)
         return F.linear(seen, self.weight.flatten(1), self.bias)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention; positions are in what it is given."""
-
-    def __init__(self, channels: int, n: int) -> None:
-        super().__init__()
-        self.n = n
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.out_proj = nn.Linear(channels, channels)
-        self.attention_dropout = nn.Dropout(0.0)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, T, C) -> (B, T, C); mask: (B, 1, 1, T), added to the scores."""
-        q, k, v = (heads(part, self.n) for part in self.qkv(x).chunk(3, dim=-1))
-        out: Tensor = self.out_proj(attend(q, k, v, mask, rate(self.attention_dropout)))
-        return out
 
 
 class Layer(Attention):
