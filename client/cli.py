@@ -143,7 +143,7 @@ def earshot(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Live captions: streaming speech recognition on wav2vec 2.0 models.
+    """Live captions: streaming speech recognition with wav2vec 2.0, w2v-BERT and Whisper's encoders.
 
     Text comes while the sentence is still being said, and is final a moment after it ends.
     """

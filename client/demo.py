@@ -17,6 +17,10 @@ from engine.text import normalize
 from server.wire import Final, Partial
 
 HIGHEST_CER = 0.05
+HINT = (
+    "The bundled model is small and writes by ear what it does not know; larger ones write better: "
+    "earshot serve --model facebook/wav2vec2-base-960h"
+)
 RECORDING, TRANSCRIPT = "demo.flac", "demo.txt"
 
 
@@ -133,6 +137,7 @@ async def demo(console: Console, device: str = "auto") -> bool:
         f"[bold]Figures[/]\n{report}",
         highlight=False,
     )
+    console.print(f"\n{HINT}", style="dim", highlight=False)
     if faults := report.faults():
         raise DemoFailed(f"the demo failed: {' and '.join(faults)}")
     return False

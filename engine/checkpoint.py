@@ -149,8 +149,8 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     if not has_ctc_head(config):
         named = (config.get("architectures") or [kind])[0]
         raise UnsupportedModel(
-            f"{named} has no CTC head, so it can't write text yet: `earshot train ctc --from` gives it one, by "
-            "training on recordings with texts; or take a checkpoint whose architecture ends in ForCTC"
+            f"{named} has no CTC head, and only CTC models stream: `earshot train ctc MANIFEST --out OUT --from "
+            "CHECKPOINT` gives it one, from recordings with texts; or take one whose architecture ends in ForCTC"
         )
     rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:

@@ -20,16 +20,16 @@ def transformers_plain(
 
     Raises ConfigError where transformers is not installed, CheckpointError where it can't load the model.
     """
+    folder, name = locate(model, revision)
+    if read_json(folder / "config.json").get("model_type") == "whisper":
+        raise ConfigError(
+            f"--against transformers can't run {name}: WhisperForCTC is a kind of ours that it does not know"
+        )
     try:
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
         from transformers.utils import logging
     except ImportError:
         raise ConfigError("--against transformers needs the package: pip install transformers") from None
-    folder, _ = locate(model, revision)
-    if read_json(folder / "config.json").get("model_type") == "whisper":
-        raise ConfigError(
-            f"--against transformers: it does not know {model}, which is a Whisper with a CTC head, a kind of ours"
-        )
     logging.disable_progress_bar()
     try:
         extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)

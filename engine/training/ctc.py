@@ -49,6 +49,8 @@ examples:
     earshot serve --model OUT/model
   a pretrained checkpoint, in another script: the vocabulary is made from the texts
     earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from facebook/wav2vec2-xls-r-300m
+  a Whisper, in any of its languages: its encoder is taken, and becomes a model that streams
+    earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from openai/whisper-base --layer-decay .85
   more training of a model that can write already
     earshot train ctc train.jsonl --dev dev.jsonl --out OUT --from OTHER/model --adamw 7e-4 --muon 1.4e-3
   killed, or stopped by --stop-after or Ctrl-C: the same command goes on where it was
@@ -68,7 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = __doc__, EXAMPLES
     parser.usage = "%(prog)s MANIFEST... --out DIR (--from DIR|HUB_ID | --config FILE | --shape NAME) [options]"
     group = parser.add_argument_group("what is trained")
-    group.add_argument("--from", dest="start", metavar="DIR|HUB_ID", help="a checkpoint in Hugging Face's format")
+    group.add_argument(
+        "--from",
+        dest="start",
+        metavar="DIR|HUB_ID",
+        help="a checkpoint in Hugging Face's format; of a Whisper, its encoder",
+    )
     group.add_argument("--revision", help="of a checkpoint on the hub")
     group.add_argument("--config", type=Path, metavar="FILE", help="a config.json; the weights begin at random")
     group.add_argument("--shape", choices=sorted(SHAPES), help="a shape of ours, likewise")

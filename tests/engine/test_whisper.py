@@ -254,11 +254,13 @@ def test_a_checkpoint_without_a_ctc_head_is_refused_with_what_to_do(pair: Callab
     theirs, _ = pair(TOP)
     theirs.save_pretrained(tmp_path)
     WhisperFeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModel, match=r"WhisperModel has no CTC head.*earshot train ctc --from"):
+    with pytest.raises(
+        UnsupportedModel, match=r"WhisperModel has no CTC head.*earshot train ctc MANIFEST --out OUT --from"
+    ):
         load_checkpoint(tmp_path)
     theirs.config.architectures = None
     theirs.config.save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModel, match=r"whisper has no CTC head.*earshot train ctc --from"):
+    with pytest.raises(UnsupportedModel, match=r"whisper has no CTC head.*earshot train ctc MANIFEST --out OUT --from"):
         load_checkpoint(tmp_path)
 
 

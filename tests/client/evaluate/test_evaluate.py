@@ -136,8 +136,15 @@ def test_only_these_are_known_to_compare_with(tmp_path: Path) -> None:
 def test_one_that_is_not_installed_is_asked_for(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     clips = load([manifest(tmp_path, one="HELLO")])
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
     with pytest.raises(ConfigError, match=f"pip install {name}"):
-        judge(clips, FakeRunner(), Options(against=[name]), lambda stage, number, clip: unseen)
+        judge(clips, FakeRunner(), Options(model=str(tmp_path), against=[name]), lambda stage, number, clip: unseen)
+
+
+def test_transformers_does_not_know_the_bundled_models_kind(tmp_path: Path) -> None:
+    clips = load([manifest(tmp_path, one="HELLO")])
+    with pytest.raises(ConfigError, match="--against transformers can't run base-en: WhisperForCTC is a kind of ours"):
+        judge(clips, FakeRunner(), Options(against=["transformers"]), lambda stage, number, clip: unseen)
 
 
 def test_several_beside_ours(tmp_path: Path) -> None:
