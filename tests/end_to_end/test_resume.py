@@ -20,6 +20,7 @@ from engine.audio import SAMPLE_RATE, Pcm, seconds
 from engine.model import BUNDLED
 from engine.sources import open_file
 from server.app import Server, ServerConfig, build
+from server.limits import Limits
 from server.wire import Ack, Commit, Done, Final, Partial
 from tests.end_to_end.proxy import Cut, How, Proxy, Shape
 from tests.helpers import INFO, FakeRunner, clips, noise, silence, speak
@@ -331,7 +332,7 @@ def recording(path: str | Path, commit: Commit, seed: int) -> Talk:
 async def real() -> AsyncIterator[Server]:
     if not (BUNDLED / "model.safetensors").exists():
         pytest.skip("needs the bundled model")
-    async with build(ServerConfig(port=0, device="cpu")) as server:
+    async with build(ServerConfig(port=0, device="cpu", limits=Limits(streams=20))) as server:  # however busy it is
         yield server
 
 
