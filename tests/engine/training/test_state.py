@@ -63,3 +63,11 @@ def test_every_line_of_the_log_stays(tmp_path: Path) -> None:
     assert json.loads(lines[0]) == {"step": 1, "loss": 0.12346, "dev": {"wer": 33.333}}
     assert lines[1] == '{"step": 2, "lo'
     assert json.loads(lines[2]) == {"step": 2}
+
+
+def test_an_option_that_came_after_a_run_was_begun_does_not_stop_it(tmp_path: Path) -> None:
+    state.begin(tmp_path, {"seed": 0})
+    (tmp_path / state.STATE).touch()
+    state.begin(tmp_path, {"seed": 0, "newer": 1.0})
+    with pytest.raises(ConfigError, match="seed was 0, is 1"):
+        state.begin(tmp_path, {"seed": 1, "newer": 1.0})
