@@ -180,6 +180,22 @@ class FeedForward(nn.Module):
         return out
 
 
+class DepthwiseConv(nn.Conv1d):
+    """Each channel convolved over time with a kernel of its own, on (B, T, C)."""
+
+    def __init__(self, channels: int, kernel: int, padding: int, bias: bool = True) -> None:
+        super().__init__(channels, channels, kernel, padding=padding, groups=channels, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T + 2 * padding - kernel + 1, C)."""
+        if x.device.type != "cpu":
+            return super().forward(x.mT).mT
+        # As an image of one row, channels last: oneDNN computes that five times faster than Conv1d.
+        weight = self.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+        image = F.conv2d(x.mT[:, :, None], weight, self.bias, padding=(0, *self.padding), groups=self.groups)
+        return image[:, :, 0].mT
+
+
 class Attention(nn.Module):
     """Multi-head self-attention that knows nothing of positions."""
 

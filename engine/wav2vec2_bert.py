@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from engine.audio import SAMPLE_RATE, FrameGrid
 from engine.errors import CheckpointError, UnsupportedModel
 from engine.layers import (
+    DepthwiseConv,
     Encoder,
     FeedForward,
     Recipe,
@@ -286,7 +287,7 @@ class ConvModule(nn.Module):
         size, kernel = dims.hidden_size, dims.conv_depthwise_kernel_size
         self.layer_norm = nn.LayerNorm(size, eps=dims.layer_norm_eps)
         self.pointwise_conv1 = nn.Linear(size, 2 * size, bias=False)
-        self.depthwise_conv = nn.Conv1d(size, size, kernel, padding=kernel - 1, groups=size, bias=False)
+        self.depthwise_conv = DepthwiseConv(size, kernel, padding=kernel - 1, bias=False)
         self.depthwise_layer_norm = nn.LayerNorm(size, eps=dims.layer_norm_eps)
         self.pointwise_conv2 = nn.Linear(size, size, bias=False)
         self.act = activation(dims.hidden_act)
@@ -295,7 +296,7 @@ class ConvModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         gated = F.glu(self.pointwise_conv1(self.layer_norm(x)), dim=-1)
-        x = self.depthwise_conv(gated.mT)[..., : x.shape[1]].mT
+        x = self.depthwise_conv(gated)[:, : x.shape[1]]
         out: Tensor = self.conformer_conv_dropout(self.pointwise_conv2(self.act(self.depthwise_layer_norm(x))))
         return out
 

@@ -23,6 +23,7 @@ from engine.audio import SAMPLE_RATE, FrameGrid
 from engine.errors import CheckpointError, UnsupportedModel
 from engine.layers import (
     Attention,
+    DepthwiseConv,
     Encoder,
     FeedForward,
     Recipe,
@@ -344,7 +345,7 @@ class TopLayer(nn.Module):
         self.attention = Attention(size, dims.ctc_attention_heads)
         self.conv_norm = nn.LayerNorm(size)
         self.pointwise_conv1 = nn.Linear(size, 2 * size)
-        self.depthwise_conv = nn.Conv1d(size, size, kernel, padding=kernel // 2, groups=size)
+        self.depthwise_conv = DepthwiseConv(size, kernel, padding=kernel // 2)
         self.depthwise_norm = nn.LayerNorm(size)
         self.pointwise_conv2 = nn.Linear(size, size)
         self.feed_forward_norm = nn.LayerNorm(size)
@@ -356,7 +357,7 @@ class TopLayer(nn.Module):
         x = x + self.hidden_dropout(self.attention(self.attention_norm(x), mask))
         gated = F.glu(self.pointwise_conv1(self.conv_norm(x)), dim=-1)
         gated = gated if inside is None else gated.masked_fill(~inside, 0.0)
-        mixed = F.silu(self.depthwise_norm(self.depthwise_conv(gated.mT).mT))
+        mixed = F.silu(self.depthwise_norm(self.depthwise_conv(gated)))
         x = x + self.hidden_dropout(self.pointwise_conv2(mixed))
         out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
         return out

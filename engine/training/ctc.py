@@ -97,7 +97,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--units", choices=("letters", "phonemes"), help="phonemes: short for --vocabulary phonemes")
     group.add_argument(
-        "--unknown", choices=("error", "drop"), default="error", help="symbols that the vocabulary lacks"
+        "--unknown",
+        choices=("error", "drop"),
+        default="error",
+        help="texts with symbols that the vocabulary lacks: stop, or leave those symbols away (default: %(default)s)",
     )
     group.add_argument(
         "--freeze-features",
@@ -218,7 +221,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--fold", type=int, help="only lines of this fold")
     group.add_argument(
-        "--dev-count", type=at_least(1), default=40, help="recordings of each corpus (default: %(default)s)"
+        "--dev-count",
+        type=at_least(1),
+        default=40,
+        help="recordings of each corpus that are judged on while training (default: %(default)s)",
     )
     group.add_argument(
         "--score",
