@@ -19,7 +19,7 @@ test-all: lint  ## also what is slow, wants a GPU or a microphone
 	@$(BIN)/python -m pytest --quiet --override-ini addopts=--strict-markers
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Earshot needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 
-from engine.audio import Seconds
+from earshot_asr.engine.audio import Seconds
 
 STEADY_SECONDS = 60.0
 """A connection that lasted for so long was a good one, also where nothing was said."""

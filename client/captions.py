@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
-from engine import events
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.errors import ConfigError
+from earshot_asr.engine import events
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.errors import ConfigError
 
 LINE_CHARACTERS = 42
 CUE_LINES = 2

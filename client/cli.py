@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from engine.errors import EarshotError
+from earshot_asr.engine.errors import EarshotError
 
 app = typer.Typer(
     name="earshot",
@@ -155,7 +155,7 @@ def demo(device: DeviceOption = Device.auto) -> None:
 
     Shows live captions, then the transcript with its latency figures. Exit status 1 if these are not what they must be.
     """
-    from client.demo import demo
+    from earshot_asr.client.demo import demo
 
     if asyncio.run(demo(Console(), device)):
         raise typer.Exit(INTERRUPTED)
@@ -224,10 +224,10 @@ def serve(
 
     On the same port: /healthz, /readyz, and /metrics for Prometheus. What clients send and get: server/PROTOCOL.md.
     """
-    from server.app import ServerConfig, build
-    from server.app import serve as run
-    from server.limits import Limits
-    from server.logs import configure
+    from earshot_asr.server.app import ServerConfig, build
+    from earshot_asr.server.app import serve as run
+    from earshot_asr.server.limits import Limits
+    from earshot_asr.server.logs import configure
 
     configure(as_json=log_format is LogFormat.json)
     limits = Limits(
@@ -296,9 +296,9 @@ def mic(
 
     Finals alone go to standard output where that is no terminal.
     """
-    from client.live import caption, local_server
-    from client.microphone import Microphone, describe_devices
-    from client.terminal import screen
+    from earshot_asr.client.live import caption, local_server
+    from earshot_asr.client.microphone import Microphone, describe_devices
+    from earshot_asr.client.terminal import screen
 
     if list_devices:
         print(describe_devices())
@@ -343,9 +343,9 @@ def stream(
 
     Ctrl-C ends the audio there; the last words still come.
     """
-    from client.files import FileAudio
-    from client.live import caption
-    from client.terminal import screen
+    from earshot_asr.client.files import FileAudio
+    from earshot_asr.client.live import caption
+    from earshot_asr.client.terminal import screen
 
     async def run() -> bool:
         audio, console = FileAudio(file, speed), Console()
@@ -396,8 +396,8 @@ def transcribe(
 
     With --encoding, --rate or --channels the files are samples without a header, as .raw, .pcm and .s16 always are.
     """
-    from client.transcribe import transcribe as run
-    from engine.sources import RawFormat
+    from earshot_asr.client.transcribe import transcribe as run
+    from earshot_asr.engine.sources import RawFormat
 
     given = {"encoding": encoding and encoding.value, "sample_rate": rate, "channels": channels}
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -530,9 +530,9 @@ def evaluate(
     """
     import shlex
 
-    from client.evaluate.evaluate import Options
-    from client.evaluate.evaluate import evaluate as run
-    from client.evaluate.manifest import Choice
+    from earshot_asr.client.evaluate.evaluate import Options
+    from earshot_asr.client.evaluate.evaluate import evaluate as run
+    from earshot_asr.client.evaluate.manifest import Choice
 
     if url is not None and not wall:
         raise typer.BadParameter("--url is for --wall: without, nothing goes over a socket")
@@ -578,6 +578,6 @@ def train(ctx: typer.Context) -> None:
 
     Each explains itself: earshot train ctc --help. All of them: earshot train.
     """
-    from engine.training.__main__ import main as run
+    from earshot_asr.engine.training.__main__ import main as run
 
     run(ctx.args or ["--help"], prog="earshot train")

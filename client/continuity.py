@@ -4,7 +4,7 @@ A server that resumes a stream says again what it says of the audio behind the c
 seen already are left out, and counts stay where they are until they are passed.
 """
 
-from server.wire import Ack, Final, Partial, Ready, ServerMessage
+from earshot_asr.server.wire import Ack, Final, Partial, Ready, ServerMessage
 
 
 class Continuity:

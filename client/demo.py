@@ -7,14 +7,14 @@ from statistics import median
 from rich.console import Console
 from rich.markup import escape
 
-from client.files import FileAudio
-from client.live import SampleClock, caption, local_server
-from client.stream import Message
-from client.terminal import screen
-from engine.audio import Pcm, Seconds
-from engine.errors import EarshotError
-from engine.text import normalize
-from server.wire import Final, Partial
+from earshot_asr.client.files import FileAudio
+from earshot_asr.client.live import SampleClock, caption, local_server
+from earshot_asr.client.stream import Message
+from earshot_asr.client.terminal import screen
+from earshot_asr.engine.audio import Pcm, Seconds
+from earshot_asr.engine.errors import EarshotError
+from earshot_asr.engine.text import normalize
+from earshot_asr.server.wire import Final, Partial
 
 HIGHEST_CER = 0.05
 HINT = (

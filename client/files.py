@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, Pcm, Seconds
-from engine.errors import ConfigError
-from engine.sources import open_file
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.sources import open_file
 
 BLOCK = SAMPLE_RATE // 10
 """Samples that are sent together, as a microphone does: 100 ms."""

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Generic, TypeVar
 
-from server.wire import Final
+from earshot_asr.server.wire import Final
 
 T = TypeVar("T")
 

@@ -16,10 +16,10 @@ from websockets.exceptions import (
 )
 from websockets.protocol import State
 
-from engine.audio import Seconds
-from engine.errors import ConfigError, EarshotError, ProtocolError
-from server import wire
-from server.wire import ClientMessage, Ready, ServerMessage
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.errors import ConfigError, EarshotError, ProtocolError
+from earshot_asr.server import wire
+from earshot_asr.server.wire import ClientMessage, Ready, ServerMessage
 
 FATAL = {1002, 1003, 1007, 1008, 1009, 1010}
 """Close codes that say what would be the same the next time."""

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from client.stream import Message, Stream, iterating
-from engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.client.stream import Message, Stream, iterating
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 
 Clock = Callable[[], Seconds]
 OWN_STREAMS = 2
@@ -121,8 +121,11 @@ async def local_server(
 
     Raises CheckpointError and DeviceError where there is no such model or device.
     """
-    from server.app import ServerConfig, build  # for those that need one: what only connects is spared the engine
-    from server.limits import Limits
+    from earshot_asr.server.app import (  # for those that need one: what only connects is spared the engine
+        ServerConfig,
+        build,
+    )
+    from earshot_asr.server.limits import Limits
 
     limits = Limits(streams=OWN_STREAMS)
     server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency, limits=limits))

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from engine.audio import SAMPLE_RATE, Pcm, Seconds
-from engine.errors import DeviceError
-from engine.sources import AudioSource
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.engine.errors import DeviceError
+from earshot_asr.engine.sources import AudioSource
 
 BLOCK_MS = 50
 LIMIT_SECONDS = 10

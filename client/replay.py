@@ -10,8 +10,8 @@ Positions are bytes of 16-bit samples from the start of the stream: audio may be
 
 from collections import deque
 
-from engine.audio import SAMPLE_RATE, Seconds
-from server import wire
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.server import wire
 
 SAMPLE_BYTES = 2
 FLUSHES = 1024

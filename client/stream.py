@@ -18,15 +18,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from client.backoff import Backoff
-from client.continuity import Continuity
-from client.inbox import Inbox
-from client.line import Line, Patience, StreamError, complete, dial
-from client.replay import Replay
-from engine.audio import Seconds
-from engine.errors import AudioError, ConfigError
-from server import wire
-from server.wire import Ack, Done, Final, Partial, Ready, ServerMessage
+from earshot_asr.client.backoff import Backoff
+from earshot_asr.client.continuity import Continuity
+from earshot_asr.client.inbox import Inbox
+from earshot_asr.client.line import Line, Patience, StreamError, complete, dial
+from earshot_asr.client.replay import Replay
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.errors import AudioError, ConfigError
+from earshot_asr.server import wire
+from earshot_asr.server.wire import Ack, Done, Final, Partial, Ready, ServerMessage
 
 __all__ = [
     "Ack",

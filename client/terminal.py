@@ -15,11 +15,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from client.captions import CaptionWriter, writer
-from client.live import SampleClock, Screen
-from client.stream import Message, Reconnecting, Resumed
-from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
-from server.wire import Ack, Done, Final, Partial
+from earshot_asr.client.captions import CaptionWriter, writer
+from earshot_asr.client.live import SampleClock, Screen
+from earshot_asr.client.stream import Message, Reconnecting, Resumed
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
+from earshot_asr.server.wire import Ack, Done, Final, Partial
 
 QUIET_DB = -60.0
 METER = 12

@@ -11,16 +11,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from client.captions import writer
-from engine.audio import SAMPLE_RATE, FrameGrid, Pcm
-from engine.config import Commit, StreamConfig, Timing
-from engine.errors import ConfigError, EarshotError
-from engine.events import Final
-from engine.model import Runner
-from engine.recognizer import Recognizer, Stream
-from engine.segment import Segment
-from engine.sources import RawFormat, open_file
-from engine.windows import WindowPlanner
+from earshot_asr.client.captions import writer
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
+from earshot_asr.engine.config import Commit, StreamConfig, Timing
+from earshot_asr.engine.errors import ConfigError, EarshotError
+from earshot_asr.engine.events import Final
+from earshot_asr.engine.model import Runner
+from earshot_asr.engine.recognizer import Recognizer, Stream
+from earshot_asr.engine.segment import Segment
+from earshot_asr.engine.sources import RawFormat, open_file
+from earshot_asr.engine.windows import WindowPlanner
 
 LONGEST_PASS = 30 * SAMPLE_RATE
 """What is longer than this is not encoded in one plain pass, but in several that overlap."""
@@ -61,7 +61,7 @@ def transcribe(
     files = list(files)
     if format in ("srt", "vtt") and len(files) > 1:
         raise ConfigError(f"{format} holds one file's captions, and there are {len(files)} files; give one at a time")
-    from engine.runner import load_runner  # torch takes seconds to load
+    from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
 
     runner = load_runner(model, device, revision)
     method = partial(plain, runner) if offline else partial(streamed, runner, config)

@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine import wav2vec2, wav2vec2_bert, whisper
-from engine.audio import SAMPLE_RATE
-from engine.errors import CheckpointError, UnsupportedModel
-from engine.layers import Encoder
-from engine.vocabulary import Vocabulary, read_json
+from earshot_asr.engine import wav2vec2, wav2vec2_bert, whisper
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.vocabulary import Vocabulary, read_json
 
 FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Encoder]] = {
     "wav2vec2": wav2vec2.build,

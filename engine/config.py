@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from engine.audio import FrameGrid, from_ms
-from engine.errors import ConfigError
+from earshot_asr.engine.audio import FrameGrid, from_ms
+from earshot_asr.engine.errors import ConfigError
 
 Commit = Literal["utterance", "hop"]
 """What is committed: the utterance's own window at its end, or each hop as it comes."""

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, Pcm
-from engine.config import Timing
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.config import Timing
 
 
 class VoiceDetector(Protocol):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.audio import Seconds
+from earshot_asr.engine.audio import Seconds
 
 
 @dataclass(frozen=True, slots=True)

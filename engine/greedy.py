@@ -8,8 +8,8 @@ import math
 from copy import copy
 from dataclasses import dataclass
 
-from engine.audio import LogProbs
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import LogProbs
+from earshot_asr.engine.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

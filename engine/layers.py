@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.audio import FrameGrid
-from engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.audio import FrameGrid
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
 
 Activation = Callable[[Tensor], Tensor]
 

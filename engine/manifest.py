@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.audio import Seconds, exact_div
-from engine.errors import ConfigError
+from earshot_asr.engine.audio import Seconds, exact_div
+from earshot_asr.engine.errors import ConfigError
 
 ALIGNMENTS = ("alignments.jsonl.xz", "alignments.jsonl")
 """Names of an alignment that lies beside its manifests."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from engine.audio import FrameGrid, LogProbs, Pcm
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
+from earshot_asr.engine.vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent / "models" / "base-en"
 """The small English model that comes with the engine."""

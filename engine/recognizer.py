@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
-from engine.config import RING_MS, StreamConfig, Timing
-from engine.events import Event
-from engine.model import Runner
-from engine.scheduler import FINAL_SECONDS, Job, Ladder, Scheduler
-from engine.session import Session
+from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
+from earshot_asr.engine.config import RING_MS, StreamConfig, Timing
+from earshot_asr.engine.events import Event
+from earshot_asr.engine.model import Runner
+from earshot_asr.engine.scheduler import FINAL_SECONDS, Job, Ladder, Scheduler
+from earshot_asr.engine.session import Session
 
 BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 """How much audio goes into one batch; more gains nothing on the device, and what is urgent waits behind it."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.audio import Pcm
+from earshot_asr.engine.audio import Pcm
 
 
 class RingBuffer:

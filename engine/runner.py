@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.audio import LogProbs, Pcm
-from engine.checkpoint import Checkpoint, load_checkpoint
-from engine.errors import DeviceError
-from engine.model import BUNDLED, ModelInfo
-from engine.scheduler import Ladder
+from earshot_asr.engine.audio import LogProbs, Pcm
+from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
+from earshot_asr.engine.errors import DeviceError
+from earshot_asr.engine.model import BUNDLED, ModelInfo
+from earshot_asr.engine.scheduler import Ladder
 
 
 def resolve_device(name: str) -> torch.device:

@@ -7,8 +7,8 @@ due earlier than its audio would have come in real time, so a stream that sends 
 from collections import deque
 from dataclasses import dataclass, replace
 
-from engine.audio import Seconds
-from engine.windows import Window, merge
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.windows import Window, merge
 
 FINAL_SECONDS = 0.3
 """A final's deadline, after it fell due."""

@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, seconds
-from engine.config import Timing
-from engine.events import Final, Partial, Word
-from engine.greedy import DecodedWord, GreedyDecoder
-from engine.model import ModelInfo
-from engine.windows import Window
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, seconds
+from earshot_asr.engine.config import Timing
+from earshot_asr.engine.events import Final, Partial, Word
+from earshot_asr.engine.greedy import DecodedWord, GreedyDecoder
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.windows import Window
 
 SPLIT_SECONDS = 5
 """An utterance without a pause is split within its last seconds, if it is twice as long."""

@@ -17,15 +17,15 @@ session.
 from collections import deque
 from dataclasses import dataclass
 
-from engine.audio import LogProbs, Pcm
-from engine.config import StreamConfig, Timing
-from engine.endpoint import Endpointer, EnergyGate, VoiceDetector
-from engine.errors import ConfigError
-from engine.events import Event, Flushed
-from engine.model import ModelInfo
-from engine.ring import RingBuffer
-from engine.segment import Segment
-from engine.windows import Window, WindowPlanner
+from earshot_asr.engine.audio import LogProbs, Pcm
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.endpoint import Endpointer, EnergyGate, VoiceDetector
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.events import Event, Flushed
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.ring import RingBuffer
+from earshot_asr.engine.segment import Segment
+from earshot_asr.engine.windows import Window, WindowPlanner
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float, to_pcm
-from engine.errors import AudioError
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float, to_pcm
+from earshot_asr.engine.errors import AudioError
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Samples: TypeAlias = npt.NDArray[np.float32]

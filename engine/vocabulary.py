@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
-from engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
 
 PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"
 TOKENIZERS = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer", PHONEMES)

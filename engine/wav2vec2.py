@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.audio import FrameGrid
-from engine.errors import CheckpointError, UnsupportedModel
-from engine.layers import (
+from earshot_asr.engine.audio import FrameGrid
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.layers import (
     Activation,
     Attention,
     Encoder,

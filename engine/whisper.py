@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.audio import SAMPLE_RATE, FrameGrid
-from engine.errors import CheckpointError, UnsupportedModel
-from engine.layers import (
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.layers import (
     Attention,
     DepthwiseConv,
     Encoder,

@@ -7,7 +7,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.config import Timing
+from earshot_asr.engine.config import Timing
 
 
 @dataclass(frozen=True, slots=True)

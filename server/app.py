@@ -21,17 +21,17 @@ from typing import Any, Self
 
 from websockets.asyncio import server as websockets
 
-from engine.audio import Seconds
-from engine.config import StreamConfig, Timing
-from engine.errors import ConfigError
-from engine.model import Runner
-from server import wire
-from server.capacity import UNKNOWN, Capacity, measure
-from server.connection import CLOSE_SECONDS, Connection
-from server.http import answers
-from server.limits import Limits
-from server.metrics import Metrics
-from server.worker import Worker
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.model import Runner
+from earshot_asr.server import wire
+from earshot_asr.server.capacity import UNKNOWN, Capacity, measure
+from earshot_asr.server.connection import CLOSE_SECONDS, Connection
+from earshot_asr.server.http import answers
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.metrics import Metrics
+from earshot_asr.server.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ def build(config: ServerConfig) -> Server:
     """A server that is not started yet."""
 
     def load() -> Runner:
-        from engine.runner import load_runner  # takes torch along, seconds: in the device's thread
+        from earshot_asr.engine.runner import load_runner  # takes torch along, seconds: in the device's thread
 
         return load_runner(config.model, config.device, config.revision)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
-from engine.config import StreamConfig, Timing
-from engine.errors import EarshotError
-from engine.model import Runner
-from engine.recognizer import Recognizer
-from engine.scheduler import MERGED_HOPS
+from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.errors import EarshotError
+from earshot_asr.engine.model import Runner
+from earshot_asr.engine.recognizer import Recognizer
+from earshot_asr.engine.scheduler import MERGED_HOPS
 
 HEADROOM = 0.9
 """Of a second, so much is given away."""

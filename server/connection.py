@@ -11,14 +11,14 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.config import StreamConfig
-from engine.recognizer import Place, Stream
-from server import wire
-from server.limits import Limits
-from server.logs import Log
-from server.protocol import CLOSE_CODES, TICK_SECONDS, Protocol
-from server.worker import Worker
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.recognizer import Place, Stream
+from earshot_asr.server import wire
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.logs import Log
+from earshot_asr.server.protocol import CLOSE_CODES, TICK_SECONDS, Protocol
+from earshot_asr.server.worker import Worker
 
 CODES = {1000, 1001, 1002, 1006, 1007, *CLOSE_CODES.values()}
 CLOSE_SECONDS = 60.0

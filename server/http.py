@@ -6,8 +6,8 @@ from http import HTTPStatus
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from server.metrics import CONTENT_TYPE
-from server.wire import PATH
+from earshot_asr.server.metrics import CONTENT_TYPE
+from earshot_asr.server.wire import PATH
 
 Hook = Callable[[ServerConnection, Request], Response | None]
 

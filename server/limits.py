@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from engine.audio import Seconds
-from engine.config import RING_MS
-from engine.errors import ConfigError
-from server import wire
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.config import RING_MS
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.server import wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ FIELDS = "fields"
 
 
 class Lines(logging.Formatter):
-    """`2026-11-22 18:00:00,000 INFO server.connection: closed session=4f.. code=1000`"""
+    """`2026-11-22 18:00:00,000 INFO earshot_asr.server.connection: closed session=4f.. code=1000`"""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")

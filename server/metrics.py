@@ -10,8 +10,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.audio import SAMPLE_RATE
-from engine.recognizer import Stream
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.recognizer import Stream
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second time series for each, which nobody asks for
 CONTENT_TYPE = CONTENT_TYPE_LATEST

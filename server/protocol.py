@@ -18,19 +18,19 @@ from typing import Concatenate, Final, ParamSpec
 import msgspec
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, Pcm, seconds
-from engine.config import StreamConfig
-from engine.errors import AudioError, ConfigError, ProtocolError
-from engine.events import Event, Flushed
-from engine.events import Final as FinalEvent
-from engine.events import Partial as PartialEvent
-from engine.model import ModelInfo
-from engine.recognizer import Place, Stream
-from engine.sources import AudioSource
-from server import wire
-from server.capacity import Full
-from server.limits import Limits
-from server.logs import Log
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
+from earshot_asr.engine.events import Event, Flushed
+from earshot_asr.engine.events import Final as FinalEvent
+from earshot_asr.engine.events import Partial as PartialEvent
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.recognizer import Place, Stream
+from earshot_asr.engine.sources import AudioSource
+from earshot_asr.server import wire
+from earshot_asr.server.capacity import Full
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.logs import Log
 
 ACK_SAMPLES = SAMPLE_RATE // 2
 """An ack comes at least this often: every half second, so that with messages of half a second it is one a second."""

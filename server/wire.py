@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from engine.errors import ProtocolError
+from earshot_asr.engine.errors import ProtocolError
 
 PATH = "/v1/stream"
 MESSAGE_BYTES = 64 * 1024

@@ -9,12 +9,12 @@ import time
 from concurrent.futures import Executor
 from typing import Protocol
 
-from engine.audio import LogProbs, Pcm, Seconds
-from engine.config import StreamConfig, Timing
-from engine.model import Runner
-from engine.recognizer import Batch, Place, Recognizer, Stream
-from server.capacity import Capacity, Full
-from server.metrics import Metrics
+from earshot_asr.engine.audio import LogProbs, Pcm, Seconds
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.model import Runner
+from earshot_asr.engine.recognizer import Batch, Place, Recognizer, Stream
+from earshot_asr.server.capacity import Capacity, Full
+from earshot_asr.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,11 @@
 
 import logging
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -29,3 +33,21 @@ def loggers_stay_as_they_are() -> Iterator[None]:
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = [handler for handler in logger.handlers if handler in handlers]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of this tree, built from a copy, as setuptools leaves files where it builds; with what is installed."""
+    root, here = Path(__file__).parents[1], tmp_path_factory.mktemp("wheel")
+    tree = here / "tree"
+    tree.mkdir()
+    for name in ("earshot_asr", "engine", "server", "client"):
+        shutil.copytree(root / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, tree)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(here), str(tree)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (built,) = here.glob("earshot_asr-*.whl")
+    return built

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import strategies as st
 
-from engine.audio import FrameGrid, LogProbs, Pcm
-from engine.config import StreamConfig
-from engine.events import Event, Final, Partial
-from engine.model import ModelInfo
-from engine.session import Session
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.events import Event, Final, Partial
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.session import Session
+from earshot_asr.engine.vocabulary import Vocabulary
 
 SHARED = Path(__file__).parents[2] / "shared"
 GRID = FrameGrid(hop=320, field=400)

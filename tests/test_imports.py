@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "earshot_asr"
+OURS = "earshot_asr."
+"""Before the names of our modules, which are without it here."""
 MAY_START_A_SERVER = {"client.cli", "client.demo", "client.live"}
 WITH_TORCH = {
     f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "whisper", "checkpoint", "runner")
@@ -19,12 +22,12 @@ LIGHT = {"engine.training", "engine.training.__main__", "engine.training.phoneme
 
 
 def modules() -> dict[str, Path]:
-    """All modules of the three packages by name; training and data scripts are no part of them."""
+    """All modules of the three folders by name; training and data scripts are no part of them."""
     return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for package in ("engine", "server", "client")
-        for path in sorted((ROOT / package).rglob("*.py"))
-        if all((parent / "__init__.py").exists() for parent in path.relative_to(ROOT).parents if parent != Path("."))
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+        for folder in ("engine", "server", "client")
+        for path in sorted((PACKAGE / folder).rglob("*.py"))
+        if all((PACKAGE / parent / "__init__.py").exists() for parent in path.relative_to(PACKAGE).parents)
     }
 
 
@@ -35,13 +38,14 @@ def heavy(name: str) -> bool:
 
 def imported(node: ast.AST) -> list[str]:
     """Names that a statement imports; of `from a import b`, both a and a.b, as b may be a module."""
+    names: list[str] = []
     match node:
         case ast.Import():
-            return [alias.name for alias in node.names]
+            names = [alias.name for alias in node.names]
         case ast.ImportFrom():
             assert node.module is not None, "imports are absolute"
-            return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return []
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name.removeprefix(OURS) for name in names]
 
 
 @cache
@@ -75,6 +79,15 @@ def test_no_import_cycle() -> None:
         pytest.fail(" -> ".join(e.args[1]))
 
 
+def test_nobody_imports_a_folder_by_its_name() -> None:
+    """`engine` may be a file of a user's own, and here it would be the same module for a second time."""
+    for path in [*modules().values(), *(ROOT / "tests").rglob("*.py")]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if words[:1] in (["from"], ["import"]) and len(words) > 1:
+                assert words[1].partition(".")[0] not in {"engine", "server", "client"}, (path, line)
+
+
 @pytest.mark.parametrize("name", modules())
 def test_layers(name: str) -> None:
     """The engine knows neither server nor client; these two share the messages; the command line may start a server."""
@@ -93,9 +106,9 @@ def test_layers(name: str) -> None:
 
 def loaded(*names: str) -> tuple[set[str], str]:
     """What a fresh interpreter has loaded after importing `names`, and what it printed meanwhile."""
-    code = f"import sys, {', '.join(names)}; sys.stderr.write(' '.join(sys.modules))"
+    code = f"import sys, {', '.join(OURS + name for name in names)}; sys.stderr.write(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(done.stderr.split()), done.stdout
+    return {name.removeprefix(OURS) for name in done.stderr.split()}, done.stdout
 
 
 def test_the_client_library_loads_neither_torch_nor_server_code() -> None:
@@ -133,9 +146,9 @@ def test_training_takes_no_more_than_torch_numpy_safetensors_and_soundfile() -> 
 
 
 def test_help_comes_without_the_engine() -> None:
-    code = "import sys; from client.cli import app; app(['--help'], standalone_mode=False)"
+    code = "import sys; from earshot_asr.client.cli import app; app(['--help'], standalone_mode=False)"
     code += "; print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    found = set(done.stderr.split())
+    found = {name.removeprefix(OURS) for name in done.stderr.split()}
     assert "client.cli" in found
     assert not found & {"torch", "numpy", "websockets", "engine.recognizer"}

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from client.transcribe import passes
-from engine.audio import FrameGrid, Pcm, to_float
-from engine.checkpoint import locate
-from engine.errors import CheckpointError, ConfigError
-from engine.vocabulary import read_json
+from earshot_asr.client.transcribe import passes
+from earshot_asr.engine.audio import FrameGrid, Pcm, to_float
+from earshot_asr.engine.checkpoint import locate
+from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.vocabulary import read_json
 
 
 def transformers_plain(

@@ -6,13 +6,13 @@ from math import ceil, floor
 
 import numpy as np
 
-from client.evaluate.figures import Figure
-from client.evaluate.markup import Markup, element
-from client.evaluate.plots import Series, captioned, curves, histogram
-from client.evaluate.take import Take
-from client.evaluate.tally import staleness, tally
-from client.evaluate.words import Life
-from engine.audio import Seconds
+from earshot_asr.client.evaluate.figures import Figure
+from earshot_asr.client.evaluate.markup import Markup, element
+from earshot_asr.client.evaluate.plots import Series, captioned, curves, histogram
+from earshot_asr.client.evaluate.take import Take
+from earshot_asr.client.evaluate.tally import staleness, tally
+from earshot_asr.client.evaluate.words import Life
+from earshot_asr.engine.audio import Seconds
 
 LONG: Seconds = 120.0
 """A stream so long is worth a plot of its own, which shows whether it drifts."""

@@ -14,22 +14,22 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from client.evaluate.figures import About, figures
-from client.evaluate.manifest import Choice, load
-from client.evaluate.playback import TAIL, Progressed, check, noise_floor, recording, recordings, unseen
-from client.evaluate.sphinx import pocketsphinx
-from client.evaluate.table import as_json, machine, show
-from client.evaluate.take import Clip, Heard, Peer, Take
-from client.evaluate.virtual import Playback, due
-from client.evaluate.wall import listen
-from client.evaluate.whisper import whisper
-from client.live import local_server
-from client.transcribe import plain
-from engine.audio import SAMPLE_RATE, Pcm, Seconds, from_ms
-from engine.config import Commit, StreamConfig
-from engine.errors import ConfigError
-from engine.model import BUNDLED, Runner
-from engine.training.phonemes import targets
+from earshot_asr.client.evaluate.figures import About, figures
+from earshot_asr.client.evaluate.manifest import Choice, load
+from earshot_asr.client.evaluate.playback import TAIL, Progressed, check, noise_floor, recording, recordings, unseen
+from earshot_asr.client.evaluate.sphinx import pocketsphinx
+from earshot_asr.client.evaluate.table import as_json, machine, show
+from earshot_asr.client.evaluate.take import Clip, Heard, Peer, Take
+from earshot_asr.client.evaluate.virtual import Playback, due
+from earshot_asr.client.evaluate.wall import listen
+from earshot_asr.client.evaluate.whisper import whisper
+from earshot_asr.client.live import local_server
+from earshot_asr.client.transcribe import plain
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, from_ms
+from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.model import BUNDLED, Runner
+from earshot_asr.engine.training.phonemes import targets
 
 PEERS = ("transformers", "pocketsphinx", "whisper")
 """The plain pass of the same weights by transformers, PocketSphinx with its own English model, and a whole Whisper."""
@@ -106,7 +106,7 @@ def evaluate(
     clips = load(manifests, options.choice, alignments=options.alignments, join=options.join)
     for clip in clips:
         check(clip)
-    from engine.runner import load_runner  # torch takes seconds to load
+    from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
 
     runner = load_runner(options.model, options.device, options.revision)
     with _progress(stderr, len(clips)) as bar:
@@ -128,7 +128,7 @@ def evaluate(
     else:
         show(found, about, stdout)
     if report:
-        from client.evaluate.report import page
+        from earshot_asr.client.evaluate.report import page
 
         report.write_text(page(takes, found, about), encoding="utf-8")
 
@@ -214,13 +214,13 @@ def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm
     peers: dict[str, Callable[[Sequence[Pcm]], Peer]] = {}
     for name in options.against:
         if name == "transformers":
-            from client.evaluate.against import transformers_plain
+            from earshot_asr.client.evaluate.against import transformers_plain
 
             heard = transformers_plain(options.model or BUNDLED, options.revision, runner.device, runner.info.grid)
         elif name == "pocketsphinx":
             heard = pocketsphinx()
         elif name == "whisper":
-            from engine.runner import threads
+            from earshot_asr.engine.runner import threads
 
             heard = whisper(options.whisper_model, threads())
         else:

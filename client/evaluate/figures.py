@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from client.evaluate.intervals import Bootstrap, Interval, Ranked
-from client.evaluate.take import Take
-from client.evaluate.tally import Tally, tally
+from earshot_asr.client.evaluate.intervals import Bootstrap, Interval, Ranked
+from earshot_asr.client.evaluate.take import Take
+from earshot_asr.client.evaluate.tally import Tally, tally
 
 Unit: TypeAlias = Literal["", "%", "points", "s", "x"]
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.evaluate.playback import recording
-from client.evaluate.quiet import rounds
-from client.evaluate.take import Clip, Spoken
-from engine.audio import SAMPLE_RATE
-from engine.errors import ConfigError
-from engine.manifest import Row, alignment_beside, read, read_alignments
-from engine.text import normalize
+from earshot_asr.client.evaluate.playback import recording
+from earshot_asr.client.evaluate.quiet import rounds
+from earshot_asr.client.evaluate.take import Clip, Spoken
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.manifest import Row, alignment_beside, read, read_alignments
+from earshot_asr.engine.text import normalize
 
 WITHOUT_SPEECH = ("noise", "music")
 """Kinds of recordings in which nothing is said, whose lines need no text."""

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from client.terminal import printable
+from earshot_asr.client.terminal import printable
 
 
 class Markup(str):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from client.evaluate.take import Clip
-from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float, to_pcm
-from engine.sources import open_file
+from earshot_asr.client.evaluate.take import Clip
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float, to_pcm
+from earshot_asr.engine.sources import open_file
 
 TAIL: Seconds = 2.0
 """So much noise floor follows, so that an endpoint and not the end of the stream ends the last utterance."""

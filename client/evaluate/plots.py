@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 import numpy as np
 import numpy.typing as npt
 
-from client.evaluate.markup import Markup, element, join
+from earshot_asr.client.evaluate.markup import Markup, element, join
 
 WIDTH, HEIGHT = 520, 270
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 44

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 
-from client.evaluate.playback import recording
-from client.evaluate.take import Clip
-from engine.audio import SAMPLE_RATE
+from earshot_asr.client.evaluate.playback import recording
+from earshot_asr.client.evaluate.take import Clip
+from earshot_asr.engine.audio import SAMPLE_RATE
 
 GOLDEN = (5**0.5 - 1) / 2
 """Each round begins this share of a recording later: no two begin at the same place, and all are spread evenly."""

@@ -5,14 +5,14 @@ from dataclasses import asdict
 from importlib.resources import files
 from string import Template
 
-from client.evaluate.delays import delays
-from client.evaluate.figures import MEANINGS, POOLED, About, Figure, Figures, base, ordered
-from client.evaluate.markup import Markup, element, join
-from client.evaluate.table import interval, remarks, written
-from client.evaluate.take import Take
-from client.evaluate.timeline import screens
-from client.evaluate.words import lives
-from client.evaluate.worst import worst
+from earshot_asr.client.evaluate.delays import delays
+from earshot_asr.client.evaluate.figures import MEANINGS, POOLED, About, Figure, Figures, base, ordered
+from earshot_asr.client.evaluate.markup import Markup, element, join
+from earshot_asr.client.evaluate.table import interval, remarks, written
+from earshot_asr.client.evaluate.take import Take
+from earshot_asr.client.evaluate.timeline import screens
+from earshot_asr.client.evaluate.words import lives
+from earshot_asr.client.evaluate.worst import worst
 
 HEADLINES = (
     "WER",
@@ -55,7 +55,7 @@ def page(takes: Sequence[Take], figures: Figures, about: About) -> str:
         _section("What the figures mean", None, _meanings(figures)),
         _section("The run", None, _run(about)),
     )
-    template = files("client.evaluate").joinpath("page.html").read_text(encoding="utf-8")
+    template = files("earshot_asr.client.evaluate").joinpath("page.html").read_text(encoding="utf-8")
     return Template(template).substitute(title=join(f"Earshot: {title}"), body=body)
 
 

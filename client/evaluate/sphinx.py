@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from engine.audio import Pcm
-from engine.errors import ConfigError
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.errors import ConfigError
 
 
 def pocketsphinx() -> Callable[[Sequence[Pcm]], str]:

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from client.evaluate.figures import POOLED, About, Figure, Figures, ordered
+from earshot_asr.client.evaluate.figures import POOLED, About, Figure, Figures, ordered
 
 DIGITS = {"%": 1, "points": 2, "s": 2, "x": 1, "": 2}
 """Behind the decimal point, by unit; counts have none."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.audio import Seconds
-from engine.events import Final, Partial
-from engine.text import normalize
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.events import Final, Partial
+from earshot_asr.engine.text import normalize
 
 
 class Spoken(NamedTuple):

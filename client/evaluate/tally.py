@@ -6,11 +6,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from client.evaluate.take import Clip, Spoken, Take
-from client.evaluate.words import Life, erased, lives, retractions
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.events import Final
-from engine.text import normalize
+from earshot_asr.client.evaluate.take import Clip, Spoken, Take
+from earshot_asr.client.evaluate.words import Life, erased, lives, retractions
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.events import Final
+from earshot_asr.engine.text import normalize
 
 PAUSE: Seconds = 0.3
 """Words with no longer gap between them are one stretch of speech."""

@@ -5,12 +5,12 @@ from difflib import SequenceMatcher
 from math import ceil
 from typing import NamedTuple
 
-from client.evaluate.markup import Markup, element, join
-from client.evaluate.plots import Scale, captioned, key, number, svg, x_axis
-from client.evaluate.take import Spoken, Take
-from client.evaluate.words import Life
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.events import Final
+from earshot_asr.client.evaluate.markup import Markup, element, join
+from earshot_asr.client.evaluate.plots import Scale, captioned, key, number, svg, x_axis
+from earshot_asr.client.evaluate.take import Spoken, Take
+from earshot_asr.client.evaluate.words import Life
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.events import Final
 
 FEWEST, LONGEST = 4, 12.0
 """Words, and seconds, of an utterance that makes a good picture."""

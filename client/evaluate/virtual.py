@@ -13,15 +13,15 @@ from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
 
-from client.evaluate.playback import Progressed, blocks, unseen
-from client.evaluate.take import Heard
-from engine.audio import LogProbs, Pcm, Seconds
-from engine.config import StreamConfig
-from engine.events import Final, Flushed
-from engine.model import ModelInfo, Runner
-from engine.recognizer import Batch, Recognizer
-from engine.session import Session
-from engine.windows import Window
+from earshot_asr.client.evaluate.playback import Progressed, blocks, unseen
+from earshot_asr.client.evaluate.take import Heard
+from earshot_asr.engine.audio import LogProbs, Pcm, Seconds
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.events import Final, Flushed
+from earshot_asr.engine.model import ModelInfo, Runner
+from earshot_asr.engine.recognizer import Batch, Recognizer
+from earshot_asr.engine.session import Session
+from earshot_asr.engine.windows import Window
 
 REST: Seconds = 0.02
 """A machine that hears one stream sleeps between its windows, and is slower for that by some per cent."""

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from client.evaluate.playback import Progressed, blocks, unseen
-from client.evaluate.take import Heard
-from client.stream import Stream
-from engine.audio import SAMPLE_RATE, Pcm
-from engine.config import StreamConfig
-from engine.errors import ConfigError
-from engine.events import Final, Partial, Word
-from engine.model import ModelInfo
-from server import wire
+from earshot_asr.client.evaluate.playback import Progressed, blocks, unseen
+from earshot_asr.client.evaluate.take import Heard
+from earshot_asr.client.stream import Stream
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.events import Final, Partial, Word
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.server import wire
 
 
 async def listen(

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
-from engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
+from earshot_asr.engine.errors import CheckpointError, ConfigError
 
 BEAM = 5
 WINDOW: Seconds = 30.0

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from client.evaluate.take import Heard, Spoken, Take
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.events import Final, Partial
-from engine.text import normalize
+from earshot_asr.client.evaluate.take import Heard, Spoken, Take
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.events import Final, Partial
+from earshot_asr.engine.text import normalize
 
 NEAR: Seconds = 0.5
 """A word of a final is a word of the alignment only where the two, equal in letters, are no farther apart in time."""

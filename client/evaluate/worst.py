@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from client.evaluate.markup import Markup, element, join
-from client.evaluate.take import Take
-from client.evaluate.tally import errors
+from earshot_asr.client.evaluate.markup import Markup, element, join
+from earshot_asr.client.evaluate.take import Take
+from earshot_asr.client.evaluate.tally import errors
 
 WORST = 12
 

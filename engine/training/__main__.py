@@ -1,11 +1,11 @@
-"""`earshot train`, or `python -m engine.training`, which torchrun starts: one parser for both."""
+"""`earshot train`, or `python -m earshot_asr.engine.training`, which torchrun starts: one parser for both."""
 
 import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
-from engine.errors import EarshotError
+from earshot_asr.engine.errors import EarshotError
 
 COMMANDS = {
     "ctc": "recordings with texts -> a model that writes what is said",
@@ -31,13 +31,13 @@ def parser_for(argv: Sequence[str], prog: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter)
         command.allow_abbrev = False
         if name == next((word for word in argv if not word.startswith("-")), None):
-            module = importlib.import_module(f"engine.training.{name}")
+            module = importlib.import_module(f"earshot_asr.engine.training.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run, error=command.error)
     return parser
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "python -m engine.training") -> None:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m earshot_asr.engine.training") -> None:
     """Runs a command. What a user can mend is one line on standard error, and exit status 1; 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else argv
     args, unknown = parser_for(argv, prog).parse_known_args(argv)

@@ -20,16 +20,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
-from engine.errors import AudioError, ConfigError
-from engine.manifest import UNIT, Alignment, Row, Word, read
-from engine.text import normalize
-from engine.training.corpus import cores, read_audio, tell_apart
-from engine.training.progress import Progress
-from engine.training.pronounce import available, pronounce
-from engine.training.spelling import LATE, Alphabet
-from engine.training.viterbi import best_path
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
+from earshot_asr.engine.errors import AudioError, ConfigError
+from earshot_asr.engine.manifest import UNIT, Alignment, Row, Word, read
+from earshot_asr.engine.text import normalize
+from earshot_asr.engine.training.corpus import cores, read_audio, tell_apart
+from earshot_asr.engine.training.progress import Progress
+from earshot_asr.engine.training.pronounce import available, pronounce
+from earshot_asr.engine.training.spelling import LATE, Alphabet
+from earshot_asr.engine.training.viterbi import best_path
+from earshot_asr.engine.vocabulary import Vocabulary
 
 LONGEST: Seconds = 120.0
 """A model looks at a whole recording at once."""
@@ -205,7 +205,7 @@ _KEPT: dict[str, Any] = {}
 
 def by_model(rows: Sequence[Row], model: str, device: str = "auto") -> Iterator[Outcome]:
     """Of any language. Raises CheckpointError and DeviceError."""
-    from engine.runner import load_runner
+    from earshot_asr.engine.runner import load_runner
 
     runner = load_runner(model, device)
     alphabet = Alphabet(runner.info.vocabulary)

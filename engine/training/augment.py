@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.audio import SAMPLE_RATE, Pcm, to_pcm
-from engine.training.corpus import Filter, open_corpus
-from engine.training.rooms import LENGTH, random_rooms, trimmed
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
+from earshot_asr.engine.training.corpus import Filter, open_corpus
+from earshot_asr.engine.training.rooms import LENGTH, random_rooms, trimmed
 
 EPS = 1e-5
 """Of full scale: below that is silence."""

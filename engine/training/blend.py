@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.checkpoint import locate, read_tensors, weight_files, widened
-from engine.errors import ConfigError
-from engine.training.export import DTYPES, write
-from engine.training.options import positive
-from engine.vocabulary import read_json
+from earshot_asr.engine.checkpoint import locate, read_tensors, weight_files, widened
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.export import DTYPES, write
+from earshot_asr.engine.training.options import positive
+from earshot_asr.engine.vocabulary import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

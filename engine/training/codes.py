@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import ConfigError
-from engine.training.corpus import Filter, open_corpus
-from engine.training.distributed import World
-from engine.training.options import CACHE, positive
-from engine.training.pretrained import open_pretrained
-from engine.training.usage import Counts, Floats, perplexity, places, similarities, usage
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.corpus import Filter, open_corpus
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.options import CACHE, positive
+from earshot_asr.engine.training.pretrained import open_pretrained
+from earshot_asr.engine.training.usage import Counts, Floats, perplexity, places, similarities, usage
 
 EXAMPLE = """\
 example:

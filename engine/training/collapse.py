@@ -1,6 +1,6 @@
 """Notices that pretraining no longer learns: the codebook has collapsed, or the task is trivial or hopeless."""
 
-from engine.training.contrastive import ContrastiveDims
+from earshot_asr.engine.training.contrastive import ContrastiveDims
 
 LEAST = 0.03
 """A codebook of which less than this share is in use has collapsed."""

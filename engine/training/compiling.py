@@ -7,8 +7,8 @@ from typing import TypeVar, cast
 
 import torch
 
-from engine import wav2vec2
-from engine.layers import Encoder
+from earshot_asr.engine import wav2vec2
+from earshot_asr.engine.layers import Encoder
 
 Function = TypeVar("Function", bound=Callable[..., object])
 SHAPES = 64

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.errors import CheckpointError
-from engine.layers import Recipe, read_dims, silence_padding, valid
-from engine.training import masking
-from engine.training.quantizer import Quantizer
-from engine.training.regularization import masked_embedding
-from engine.wav2vec2 import PREFIX, Wav2Vec2
+from earshot_asr.engine.errors import CheckpointError
+from earshot_asr.engine.layers import Recipe, read_dims, silence_padding, valid
+from earshot_asr.engine.training import masking
+from earshot_asr.engine.training.quantizer import Quantizer
+from earshot_asr.engine.training.regularization import masked_embedding
+from earshot_asr.engine.wav2vec2 import PREFIX, Wav2Vec2
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from engine.audio import SAMPLE_RATE, Pcm, Seconds, to_pcm
-from engine.errors import AudioError, ConfigError
-from engine.manifest import UNIT, Alignment, Row, read, read_alignments
-from engine.text import normalize
-from engine.training.progress import Progress
-from engine.training.resample import resample
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_pcm
+from earshot_asr.engine.errors import AudioError, ConfigError
+from earshot_asr.engine.manifest import UNIT, Alignment, Row, read, read_alignments
+from earshot_asr.engine.text import normalize
+from earshot_asr.engine.training.progress import Progress
+from earshot_asr.engine.training.resample import resample
 
 if TYPE_CHECKING:
     from torch import Tensor, device

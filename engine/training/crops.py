@@ -9,14 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.errors import ConfigError
-from engine.training.corpus import Corpus
-from engine.training.drawing import ALONE, PAUSE, PAUSES, Drawing, play, send, shares
-from engine.training.labels import Labels, Plan, label
-from engine.training.spelling import Alphabet
-from engine.training.task import Batch, Text
-from engine.training.unspoken import Unspoken
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.drawing import ALONE, PAUSE, PAUSES, Drawing, play, send, shares
+from earshot_asr.engine.training.labels import Labels, Plan, label
+from earshot_asr.engine.training.spelling import Alphabet
+from earshot_asr.engine.training.task import Batch, Text
+from earshot_asr.engine.training.unspoken import Unspoken
 
 LENGTHS: Mapping[Seconds, float] = {3.2: 0.3, 8.0: 0.4, 20.0: 0.3}
 """Of crops: about a hop's window, an utterance, and the longest one; what was never that long is misheard (LOG.md)."""

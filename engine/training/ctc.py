@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.errors import ConfigError
-from engine.layers import Encoder
-from engine.manifest import alignment_beside
-from engine.training import export, state, units
-from engine.training.augment import Augmentation
-from engine.training.corpus import Corpus, Filter, open_corpus
-from engine.training.crops import LENGTHS, Crops
-from engine.training.ctc_model import CtcModel, Losses, body
-from engine.training.distributed import World
-from engine.training.drawing import Drawing, Mixed
-from engine.training.judge import Judge
-from engine.training.loop import train
-from engine.training.options import (
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.manifest import alignment_beside
+from earshot_asr.engine.training import export, state, units
+from earshot_asr.engine.training.augment import Augmentation
+from earshot_asr.engine.training.corpus import Corpus, Filter, open_corpus
+from earshot_asr.engine.training.crops import LENGTHS, Crops
+from earshot_asr.engine.training.ctc_model import CtcModel, Losses, body
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.drawing import Drawing, Mixed
+from earshot_asr.engine.training.judge import Judge
+from earshot_asr.engine.training.loop import train
+from earshot_asr.engine.training.options import (
     add_loop_arguments,
     at_least,
     crop,
@@ -32,14 +32,14 @@ from engine.training.options import (
     settings,
     share,
 )
-from engine.training.progress import Progress
-from engine.training.regularization import Regularization
-from engine.training.start import PREPROCESSORS as USUAL
-from engine.training.start import SHAPES, Start, describe, from_checkpoint, from_nothing, read_config, shape
-from engine.training.task import Batch, Source
-from engine.training.unspoken import Unspoken, dictionary
-from engine.training.utterances import Utterances
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.training.progress import Progress
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.start import PREPROCESSORS as USUAL
+from earshot_asr.engine.training.start import SHAPES, Start, describe, from_checkpoint, from_nothing, read_config, shape
+from earshot_asr.engine.training.task import Batch, Source
+from earshot_asr.engine.training.unspoken import Unspoken, dictionary
+from earshot_asr.engine.training.utterances import Utterances
+from earshot_asr.engine.vocabulary import Vocabulary
 
 HELP = "recordings with texts -> a model that writes what is said"
 EXAMPLES = """\
@@ -432,7 +432,7 @@ def _shape(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _in_phonemes(corpus: Corpus) -> Corpus:
     """The same with phonemes for texts: those of the manifest, else eSpeak NG's."""
-    from engine.training.phonemes import targets
+    from earshot_asr.engine.training.phonemes import targets
 
     return corpus.with_texts([targets(row.text or "", row.lang, row.phonemes, row.where) for row in corpus.rows])
 

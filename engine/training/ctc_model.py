@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine import wav2vec2
-from engine.audio import SAMPLE_RATE
-from engine.errors import ConfigError
-from engine.layers import Encoder, silence_padding
-from engine.training.compiling import compile_encoder
-from engine.training.masking import mask
-from engine.training.regularization import Regularization
-from engine.training.task import Batch, Text
-from engine.training.voice import Voice, imitate
+from earshot_asr.engine import wav2vec2
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.layers import Encoder, silence_padding
+from earshot_asr.engine.training.compiling import compile_encoder
+from earshot_asr.engine.training.masking import mask
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.task import Batch, Text
+from earshot_asr.engine.training.voice import Voice, imitate
 
 UNKNOWN = -100
 

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from engine.errors import DeviceError
+from earshot_asr.engine.errors import DeviceError
 
 PATIENCE = timedelta(hours=1)
 """The others wait so long for the first process, which judges and writes."""

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.audio import SAMPLE_RATE, FrameGrid, Seconds
-from engine.errors import ConfigError
-from engine.training.augment import Augmentation
-from engine.training.corpus import Corpus
-from engine.training.labels import Plan
-from engine.training.task import Batch, Source
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Seconds
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.augment import Augmentation
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.labels import Plan
+from earshot_asr.engine.training.task import Batch, Source
+from earshot_asr.engine.vocabulary import Vocabulary
 
 SPEED = (0.88, 1.14)
 """Recordings are played so many times as fast, pitch and all."""

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine import wav2vec2, wav2vec2_bert, whisper
-from engine.checkpoint import SCALE
-from engine.errors import ConfigError
-from engine.layers import Encoder
+from earshot_asr.engine import wav2vec2, wav2vec2_bert, whisper
+from earshot_asr.engine.checkpoint import SCALE
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.layers import Encoder
 
 PREFIXES = {"wav2vec2": wav2vec2.PREFIX, "wav2vec2-bert": wav2vec2_bert.PREFIX, "whisper": whisper.PREFIX}
 LARGEST = 127 * 65504.0

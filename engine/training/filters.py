@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from engine.audio import SAMPLE_RATE
+from earshot_asr.engine.audio import SAMPLE_RATE
 
 WIDE = 200
 """Samples: a first convolution at least as wide begins so."""

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import wav2vec2_bert
-from engine.errors import ConfigError
-from engine.training import export
-from engine.training.options import at_least
-from engine.training.start import Start, describe, from_checkpoint, from_nothing
+from earshot_asr.engine import wav2vec2_bert
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training import export
+from earshot_asr.engine.training.options import at_least
+from earshot_asr.engine.training.start import Start, describe, from_checkpoint, from_nothing
 
 ADDING = ("ffn1.output_dense", "self_attn.linear_out", "conv_module.pointwise_conv2", "ffn2.output_dense")
 """The maps by which a layer adds to what goes through it."""

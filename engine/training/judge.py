@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.errors import ConfigError
-from engine.layers import Encoder
-from engine.text import normalize
-from engine.training.corpus import Corpus
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.text import normalize
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.vocabulary import Vocabulary
 
 T = TypeVar("T")
 POOLED = "pooled"

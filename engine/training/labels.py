@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.audio import FrameGrid
-from engine.manifest import UNIT, Alignment
-from engine.training.corpus import Corpus
-from engine.training.spelling import LATE, Alphabet, Said, Spelling, spell, times
+from earshot_asr.engine.audio import FrameGrid
+from earshot_asr.engine.manifest import UNIT, Alignment
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.spelling import LATE, Alphabet, Said, Spelling, spell, times
 
 UNKNOWN = -100
 """The label that losses ignore."""

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.audio import SAMPLE_RATE, FrameGrid
-from engine.errors import ConfigError
-from engine.training.contrastive import draw_distractors
-from engine.training.corpus import Corpus
-from engine.training.masking import spans
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.contrastive import draw_distractors
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.masking import spans
 
 UNKNOWN = "und"
 """The language of a recording that doesn't say: ISO 639's "undetermined"."""

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.errors import ConfigError, TrainingError
-from engine.training import state as files
-from engine.training.distributed import World, half_precision
-from engine.training.optimizers import Average, Optimizers
-from engine.training.progress import Progress, duration
-from engine.training.schedule import Clock, Schedule
-from engine.training.task import Task
+from earshot_asr.engine.errors import ConfigError, TrainingError
+from earshot_asr.engine.training import state as files
+from earshot_asr.engine.training.distributed import World, half_precision
+from earshot_asr.engine.training.optimizers import Average, Optimizers
+from earshot_asr.engine.training.progress import Progress, duration
+from earshot_asr.engine.training.schedule import Clock, Schedule
+from earshot_asr.engine.training.task import Task
 
 EARLY = 1.0
 """Minutes after which a start keeps its state for the first time."""

@@ -6,7 +6,7 @@ B rows, N places of an axis: frames, or channels. All on the device, nothing is 
 import torch
 from torch import Tensor
 
-from engine.layers import valid
+from earshot_asr.engine.layers import valid
 
 
 def spans(

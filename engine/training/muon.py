@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from engine.training.distributed import half_precision
+from earshot_asr.engine.training.distributed import half_precision
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5

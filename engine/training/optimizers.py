@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from engine.errors import ConfigError
-from engine.layers import Stack
-from engine.training.muon import Muon
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.layers import Stack
+from earshot_asr.engine.training.muon import Muon
 
 BETAS = (0.9, 0.98)
 State = dict[str, dict[str, Tensor]]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.training.export import DTYPES
-from engine.training.loop import MAY_CHANGE, LoopOptions
+from earshot_asr.engine.training.export import DTYPES
+from earshot_asr.engine.training.loop import MAY_CHANGE, LoopOptions
 
 CACHE = Path("~/.cache/earshot/audio")
 FREE = (*MAY_CHANGE, "precision", "out", "cache", "device", "eager", "dtype", "run", "command")
@@ -112,7 +112,9 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
         "--average", type=share, default=0.998, help="decay of the average of weights, per step (default: %(default)g)"
     )
 
-    group = parser.add_argument_group("on what; for several GPUs: torchrun --nproc-per-node N -m engine.training ...")
+    group = parser.add_argument_group(
+        "on what; for several GPUs: torchrun --nproc-per-node N -m earshot_asr.engine.training ..."
+    )
     group.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     group.add_argument(
         "--precision",

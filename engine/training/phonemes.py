@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TypeAlias
 
-from engine.errors import ConfigError
+from earshot_asr.engine.errors import ConfigError
 
 Phonemes: TypeAlias = list[list[str]]
 """Words of phonemes."""

@@ -7,28 +7,36 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import locate, preprocessor_of
-from engine.errors import ConfigError
-from engine.training import pretrained, shapes, state
-from engine.training.contrastive import Contrastive
-from engine.training.corpus import Corpus, Filter, open_corpus
-from engine.training.distributed import World
-from engine.training.languages import UNKNOWN, Languages, Masks
-from engine.training.loop import train
-from engine.training.options import add_loop_arguments, at_least, loop_options, not_negative, positive, settings, share
-from engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
-from engine.training.progress import Progress
-from engine.training.regularization import Regularization
-from engine.training.start import read_config
-from engine.vocabulary import read_json
+from earshot_asr.engine.checkpoint import locate, preprocessor_of
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training import pretrained, shapes, state
+from earshot_asr.engine.training.contrastive import Contrastive
+from earshot_asr.engine.training.corpus import Corpus, Filter, open_corpus
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.languages import UNKNOWN, Languages, Masks
+from earshot_asr.engine.training.loop import train
+from earshot_asr.engine.training.options import (
+    add_loop_arguments,
+    at_least,
+    loop_options,
+    not_negative,
+    positive,
+    settings,
+    share,
+)
+from earshot_asr.engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
+from earshot_asr.engine.training.progress import Progress
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.start import read_config
+from earshot_asr.engine.vocabulary import read_json
 
 EXAMPLES = """\
 examples:
   from nothing, a small model on two cores
     earshot train pretrain multilingual-train.jsonl --dev multilingual-dev.jsonl --out OUT --minutes 60
   as XLSR-53, on several GPUs; it had 64, and 2.7 hours in a batch of all together
-    torchrun --nproc-per-node 8 -m engine.training pretrain all.jsonl --out OUT --shape large --minutes 30000 \\
-        --seconds 20 --batch 12 --muon 0 --adamw 1e-3 --warmup 0.13 --hold 0 \\
+    torchrun --nproc-per-node 8 -m earshot_asr.engine.training pretrain all.jsonl --out OUT --shape large \\
+        --minutes 30000 --seconds 20 --batch 12 --muon 0 --adamw 1e-3 --warmup 0.13 --hold 0 \\
         --feature-gradient 1 --min-gumbel-temperature 0.1
   two languages, on from a checkpoint
     earshot train pretrain train.jsonl --languages fr,de --from facebook/wav2vec2-xls-r-300m --out OUT

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from engine import wav2vec2
-from engine.checkpoint import fuse_weight_norm, locate, preprocessor_of, read_tensors, weight_files
-from engine.errors import CheckpointError, UnsupportedModel
-from engine.training import export
-from engine.training.contrastive import Contrastive, read_contrastive_dims
-from engine.training.start import initialize, with_prefix
-from engine.vocabulary import read_json
+from earshot_asr.engine import wav2vec2
+from earshot_asr.engine.checkpoint import fuse_weight_norm, locate, preprocessor_of, read_tensors, weight_files
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.training import export
+from earshot_asr.engine.training.contrastive import Contrastive, read_contrastive_dims
+from earshot_asr.engine.training.start import initialize, with_prefix
+from earshot_asr.engine.vocabulary import read_json
 
 QUANTIZER, MASK = "quantizer.", "wav2vec2.masked_spec_embed"
 """What names of the parts begin with; the projections come and go with the quantizer."""

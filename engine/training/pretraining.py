@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.errors import ConfigError, TrainingError
-from engine.training import pretrained
-from engine.training.collapse import Watch
-from engine.training.compiling import compile_encoder
-from engine.training.contrastive import Contrastive
-from engine.training.corpus import Corpus
-from engine.training.distributed import World
-from engine.training.languages import Crops, Languages
-from engine.training.usage import perplexity, usage
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.errors import ConfigError, TrainingError
+from earshot_asr.engine.training import pretrained
+from earshot_asr.engine.training.collapse import Watch
+from earshot_asr.engine.training.compiling import compile_encoder
+from earshot_asr.engine.training.contrastive import Contrastive
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.languages import Crops, Languages
+from earshot_asr.engine.training.usage import perplexity, usage
 
 LOOK_EVERY = 25
 """Steps, at each look at whether something is wrong."""

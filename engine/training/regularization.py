@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import whisper
-from engine.errors import ConfigError
-from engine.layers import Encoder, Stack
-from engine.training.masking import spans
+from earshot_asr.engine import whisper
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.layers import Encoder, Stack
+from earshot_asr.engine.training.masking import spans
 
 DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "wav2vec2": {"hidden_dropout": 0.1, "activation_dropout": 0.1, "attention_dropout": 0.1},

@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from engine.audio import SAMPLE_RATE
-from engine.errors import AudioError
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.errors import AudioError
 
 ZEROS = 24
 """Zero crossings of the sinc on each side."""

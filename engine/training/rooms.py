@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 
 SOUND = 343.0
 """Metres a second."""

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from engine.errors import ConfigError
+from earshot_asr.engine.errors import ConfigError
 
 LONGEST = 30.0
 """Seconds that a step may take at most, unless all are slow: beyond that, a machine was paused or compiling."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.training.start import PREPROCESSORS
+from earshot_asr.engine.training.start import PREPROCESSORS
 
 COMMON: dict[str, Any] = {
     "model_type": "wav2vec2",

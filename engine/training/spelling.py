@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.vocabulary import Vocabulary
 
 T = TypeVar("T")
 Said: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import wav2vec2, wav2vec2_bert, whisper
-from engine.checkpoint import (
+from earshot_asr.engine import wav2vec2, wav2vec2_bert, whisper
+from earshot_asr.engine.checkpoint import (
     FAMILIES,
     build_encoder,
     fuse_weight_norm,
@@ -23,13 +23,13 @@ from engine.checkpoint import (
     weight_files,
     widened,
 )
-from engine.errors import CheckpointError, ConfigError
-from engine.layers import Encoder
-from engine.training.export import prefix
-from engine.training.filters import WIDE, band_filters
-from engine.training.regularization import masked_embedding
-from engine.training.units import tokenizer, tokenizer_of
-from engine.vocabulary import Vocabulary, read_json
+from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.training.export import prefix
+from earshot_asr.engine.training.filters import WIDE, band_filters
+from earshot_asr.engine.training.regularization import masked_embedding
+from earshot_asr.engine.training.units import tokenizer, tokenizer_of
+from earshot_asr.engine.vocabulary import Vocabulary, read_json
 
 HEADS = {"wav2vec2": "Wav2Vec2ForCTC", "wav2vec2-bert": "Wav2Vec2BertForCTC", "whisper": "WhisperForCTC"}
 PREPROCESSORS: dict[str, dict[str, Any]] = {

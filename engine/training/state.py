@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from engine.errors import ConfigError, TrainingError
+from earshot_asr.engine.errors import ConfigError, TrainingError
 
 RUN, STATE, LOG, LOCK = "run.json", "state.pt", "log.jsonl", ".lock"
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import soundfile
 
-from engine.audio import SAMPLE_RATE
-from engine.errors import AudioError, ConfigError
-from engine.manifest import text_lines
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.errors import AudioError, ConfigError
+from earshot_asr.engine.manifest import text_lines
 
 VOICES = {"slt": (170.0, 1.0), "rms": (95.0, 1.0), "awb": (120.0, 1.0), "kal16": (105.0, 1.3)}
 """flite's voices of 16 kHz: how high each speaks of itself, in Hz, and how much slower it has to, to be no hurry."""

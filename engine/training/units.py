@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CheckpointError, ConfigError
-from engine.training.spelling import Alphabet
-from engine.vocabulary import PHONEMES, TOKENIZERS, Vocabulary, read_json
+from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.training.spelling import Alphabet
+from earshot_asr.engine.vocabulary import PHONEMES, TOKENIZERS, Vocabulary, read_json
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 DELIMITER = "|"

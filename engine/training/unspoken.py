@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from engine.audio import Seconds
-from engine.errors import ConfigError
-from engine.manifest import PER_SECOND, UNIT, Alignment, Word, text_lines
-from engine.text import normalize
-from engine.training.corpus import Corpus
-from engine.training.labels import Ints, Labels, Plan
-from engine.training.spelling import Said, spell
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.manifest import PER_SECOND, UNIT, Alignment, Word, text_lines
+from earshot_asr.engine.text import normalize
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.labels import Ints, Labels, Plan
+from earshot_asr.engine.training.spelling import Said, spell
 
 Pronunciation: TypeAlias = tuple[str, ...]
 LONGEST = 30

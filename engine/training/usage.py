@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.audio import SAMPLE_RATE, Seconds, to_float
-from engine.training.contrastive import Contrastive
-from engine.training.corpus import Corpus
-from engine.training.languages import UNKNOWN
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds, to_float
+from earshot_asr.engine.training.contrastive import Contrastive
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.languages import UNKNOWN
 
 Counts: TypeAlias = npt.NDArray[np.int64]
 """(G, V): how often each codeword of each group is used."""

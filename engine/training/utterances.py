@@ -8,13 +8,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.audio import SAMPLE_RATE, FrameGrid
-from engine.errors import ConfigError
-from engine.training.corpus import Corpus
-from engine.training.drawing import ALONE, PAUSE, PAUSES, Drawing, play, send, shares
-from engine.training.labels import Ints, Plan
-from engine.training.spelling import Alphabet
-from engine.training.task import Batch
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.drawing import ALONE, PAUSE, PAUSES, Drawing, play, send, shares
+from earshot_asr.engine.training.labels import Ints, Plan
+from earshot_asr.engine.training.spelling import Alphabet
+from earshot_asr.engine.training.task import Batch
 
 
 class Utterances:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.audio import LogProbs
+from earshot_asr.engine.audio import LogProbs
 
 Ints = npt.NDArray[np.int64]
 

@@ -28,7 +28,7 @@ from transformers import (
     Wav2Vec2ForCTC,
 )
 
-from engine.checkpoint import build_encoder, load_weights
+from earshot_asr.engine.checkpoint import build_encoder, load_weights
 
 LARGE = dict(
     hidden_size=1024,

@@ -25,26 +25,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.training import shapes, units
-from engine.training.codes import figure
-from engine.training.corpus import Corpus, Filter, open_corpus
-from engine.training.ctc import CtcTask
-from engine.training.ctc_model import CtcModel, Losses
-from engine.training.distributed import World
-from engine.training.judge import Judge
-from engine.training.languages import Languages, Masks
-from engine.training.loop import LoopOptions, train
-from engine.training.phonemes import phonemes
-from engine.training.pretrain import only
-from engine.training.pretrained import create, open_pretrained
-from engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
-from engine.training.regularization import Regularization
-from engine.training.spelling import Alphabet
-from engine.training.start import Start, from_checkpoint, from_nothing
-from engine.training.task import Batch, Task
-from engine.training.usage import usage
-from engine.training.utterances import needed
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.training import shapes, units
+from earshot_asr.engine.training.codes import figure
+from earshot_asr.engine.training.corpus import Corpus, Filter, open_corpus
+from earshot_asr.engine.training.ctc import CtcTask
+from earshot_asr.engine.training.ctc_model import CtcModel, Losses
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.judge import Judge
+from earshot_asr.engine.training.languages import Languages, Masks
+from earshot_asr.engine.training.loop import LoopOptions, train
+from earshot_asr.engine.training.phonemes import phonemes
+from earshot_asr.engine.training.pretrain import only
+from earshot_asr.engine.training.pretrained import create, open_pretrained
+from earshot_asr.engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.spelling import Alphabet
+from earshot_asr.engine.training.start import Start, from_checkpoint, from_nothing
+from earshot_asr.engine.training.task import Batch, Task
+from earshot_asr.engine.training.usage import usage
+from earshot_asr.engine.training.utterances import needed
 
 SPEECH = Path(__file__).parents[3] / "shared" / "speech"
 CONFIG: dict[str, Any] = shapes.SHAPES["tiny"] | {

@@ -6,8 +6,8 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 
-from server import wire
-from server.wire import Final, Ready, ServerMessage, Start, Stop
+from earshot_asr.server import wire
+from earshot_asr.server.wire import Final, Ready, ServerMessage, Start, Stop
 
 READY = Ready("s", "fake", "f00d", True, 3200, 16_000, 4000, 480, 320)
 HELLO = Final(0, 0.1, 0.9, "HELLO", 0.9, 16_000)

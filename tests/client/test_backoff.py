@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.backoff import STEADY_SECONDS, Backoff
+from earshot_asr.client.backoff import STEADY_SECONDS, Backoff
 
 
 class Clock:

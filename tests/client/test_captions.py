@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.captions import Cue, CueTimer, writer
-from engine.errors import ConfigError
-from engine.events import Final, Word
-from server import wire
+from earshot_asr.client.captions import Cue, CueTimer, writer
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.events import Final, Word
+from earshot_asr.server import wire
 
 
 def utterance(text: str, start: float = 0.0, *, each: float = 0.4, tail: float = 0.3, joiner: str = " ") -> Final:

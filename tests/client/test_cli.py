@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from client.cli import RETRY_SECONDS, app, main
+from earshot_asr.client.cli import RETRY_SECONDS, app, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ def test_wrong_usage_is_exit_status_2(arguments: list[str]) -> None:
 
 
 def test_the_command_line_is_as_patient_as_the_library() -> None:
-    from client.stream import RETRY_SECONDS as OF_THE_LIBRARY
+    from earshot_asr.client.stream import RETRY_SECONDS as OF_THE_LIBRARY
 
     assert RETRY_SECONDS == OF_THE_LIBRARY
 
@@ -99,6 +99,6 @@ def test_every_command_explains_itself() -> None:
 def test_a_missing_recording_of_the_demo_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("client.demo.RECORDING", "gone.flac")
+    monkeypatch.setattr("earshot_asr.client.demo.RECORDING", "gone.flac")
     assert earshot("demo", monkeypatch=monkeypatch) == 1
     assert "gone.flac" in capsys.readouterr().err

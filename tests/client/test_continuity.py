@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.continuity import Continuity
-from server.wire import Ack, Done, Final, Partial, Ready, ServerMessage
+from earshot_asr.client.continuity import Continuity
+from earshot_asr.server.wire import Ack, Done, Final, Partial, Ready, ServerMessage
 
 
 def partial(segment: int, end: float, text: str = "HELLO", stable: int = 0) -> Partial:

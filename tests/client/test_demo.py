@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from client.demo import Witness, character_error_rate, stable_words
-from engine.audio import SAMPLE_RATE, Seconds
-from server.wire import Final, Partial, WireWord
+from earshot_asr.client.demo import Witness, character_error_rate, stable_words
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.server.wire import Final, Partial, WireWord
 
 TEXT = "Hello, world!"
 SECOND = np.zeros(SAMPLE_RATE, np.int16)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from client.files import BLOCK, FileAudio
-from engine.audio import SAMPLE_RATE, Pcm, Seconds
-from engine.errors import AudioError, ConfigError
+from earshot_asr.client.files import BLOCK, FileAudio
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.engine.errors import AudioError, ConfigError
 
 
 class Jump(selectors.DefaultSelector):

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from client.inbox import CROWDED, Inbox, without_replaced
-from server.wire import Ack, Done, Final, Partial, ServerMessage
+from earshot_asr.client.inbox import CROWDED, Inbox, without_replaced
+from earshot_asr.server.wire import Ack, Done, Final, Partial, ServerMessage
 
 HELLO = Final(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
 
@@ -55,7 +55,7 @@ def test_a_thousand_finals_more_are_not_looked_at_once_for_each(monkeypatch: pyt
         looked += len(messages)
         return without_replaced(messages)
 
-    monkeypatch.setattr("client.inbox.without_replaced", counting)
+    monkeypatch.setattr("earshot_asr.client.inbox.without_replaced", counting)
     inbox: Inbox[Final] = Inbox()
     for _ in range(20 * CROWDED):
         inbox.put(HELLO)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.microphone import Capture, Microphone, describe_devices, list_devices
-from engine.errors import DeviceError
+from earshot_asr.client.microphone import Capture, Microphone, describe_devices, list_devices
+from earshot_asr.engine.errors import DeviceError
 
 RATE = 1000
 
@@ -360,7 +360,7 @@ class Recording:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in {"RETRY_SECONDS": 0.005, "TICK_SECONDS": 0.005, "CLOSE_SECONDS": 0.05}.items():
-        monkeypatch.setattr(f"client.microphone.{name}", seconds)
+        monkeypatch.setattr(f"earshot_asr.client.microphone.{name}", seconds)
 
 
 @pytest.mark.parametrize("silently", [False, True])
@@ -368,13 +368,13 @@ async def test_a_device_that_goes_away_is_waited_for(
     portaudio: FakePortAudio, impatient: None, monkeypatch: pytest.MonkeyPatch, silently: bool
 ) -> None:
     """Whether PortAudio says that the stream is over, or nothing comes any more."""
-    monkeypatch.setattr("client.microphone.GONE_SECONDS", 0.1 if silently else 1000)
+    monkeypatch.setattr("earshot_asr.client.microphone.GONE_SECONDS", 0.1 if silently else 1000)
     recording = Recording(portaudio)
     await recording.begin()
     recording.unplug(silently)
     await recording.until(lambda: len(recording.pcm) > 4800)  # zeros go on as time does
     assert recording.reports == [AWAY]
-    monkeypatch.setattr("client.microphone.GONE_SECONDS", 1000)
+    monkeypatch.setattr("earshot_asr.client.microphone.GONE_SECONDS", 1000)
     portaudio.info = portaudio.info | {"index": 7}
     portaudio.plugged = True
     await recording.until(lambda: len(portaudio.streams) == 2)
@@ -409,7 +409,7 @@ async def test_a_device_that_says_nothing_is_not_back(
     """It can be opened again and again, and is left each time: that is said once."""
     recording = Recording(portaudio)
     await recording.begin()
-    monkeypatch.setattr("client.microphone.GONE_SECONDS", 0.05)
+    monkeypatch.setattr("earshot_asr.client.microphone.GONE_SECONDS", 0.05)
     await recording.until(lambda: len(portaudio.streams) == 4)
     await recording.end()
     assert recording.reports == [AWAY]

@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.replay import FLUSHES, SAMPLE_BYTES, Replay
-from engine.audio import SAMPLE_RATE
-from server import wire
+from earshot_asr.client.replay import FLUSHES, SAMPLE_BYTES, Replay
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.server import wire
 
 KEEP = 60.0
 RECORDED = np.arange(50_000, dtype="<u4").tobytes()

@@ -14,10 +14,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from client.stream import Message, Patience, Reconnecting, Resumed, Stream, StreamError
-from engine.errors import ConfigError
-from server import wire
-from server.wire import Ack, Done, Error, Final, Flush, Keepalive, Partial, Start, Stop
+from earshot_asr.client.stream import Message, Patience, Reconnecting, Resumed, Stream, StreamError
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.server import wire
+from earshot_asr.server.wire import Ack, Done, Error, Final, Flush, Keepalive, Partial, Start, Stop
 from tests.client.scripted import HELLO, READY, Script, heard, listening, say, scripted
 
 HASTY = Patience(connect=5, silence=5, keepalive=5, close=0.5, first_wait=0.001, longest_wait=0.01)

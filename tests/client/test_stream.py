@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from client.inbox import CROWDED
-from client.line import complete
-from client.stream import Stream, StreamError
-from engine.audio import Pcm
-from engine.errors import AudioError, ConfigError, ProtocolError
-from server import wire
-from server.wire import Ack, Done, Error, Final, Flush, Partial, Start, Stop
+from earshot_asr.client.inbox import CROWDED
+from earshot_asr.client.line import complete
+from earshot_asr.client.stream import Stream, StreamError
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
+from earshot_asr.server import wire
+from earshot_asr.server.wire import Ack, Done, Error, Final, Flush, Partial, Start, Stop
 from tests.client.scripted import HELLO, READY, heard, listening, say, scripted
 
 

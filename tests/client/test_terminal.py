@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client.stream import Reconnecting, Resumed
-from client.terminal import Captions, Terminal, elapsed, level_db, printable, screen, utterance
-from engine.audio import SAMPLE_RATE, Pcm
-from engine.errors import ConfigError
-from server.wire import Ack, Done, Final, Partial, WireWord
+from earshot_asr.client.stream import Reconnecting, Resumed
+from earshot_asr.client.terminal import Captions, Terminal, elapsed, level_db, printable, screen, utterance
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.server.wire import Ack, Done, Final, Partial, WireWord
 
 HELLO = Final(0, 0.1, 0.9, "HELLO WORLD", 0.9, 16_000, [WireWord("HELLO", 0.1, 0.4, 0.9)])
 

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from client.transcribe import LONGEST_PASS, Method, passes, plain, streamed, transcribe, transcribe_files
-from engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, to_float, to_pcm
-from engine.checkpoint import load_checkpoint
-from engine.config import Commit, StreamConfig
-from engine.errors import ConfigError
-from engine.model import BUNDLED, ModelInfo
-from engine.sources import RawFormat, open_file
-from engine.vocabulary import Vocabulary
+from earshot_asr.client.transcribe import LONGEST_PASS, Method, passes, plain, streamed, transcribe, transcribe_files
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, to_float, to_pcm
+from earshot_asr.engine.checkpoint import load_checkpoint
+from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.model import BUNDLED, ModelInfo
+from earshot_asr.engine.sources import RawFormat, open_file
+from earshot_asr.engine.vocabulary import Vocabulary
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 CLIPS = SHARED / "speech" / "dev.jsonl"

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
-from server import logs, wire
-from server.app import Server
-from server.connection import READ_BYTES
-from server.limits import Limits
-from server.protocol import CLOSE_CODES
+from earshot_asr.server import logs, wire
+from earshot_asr.server.app import Server
+from earshot_asr.server.connection import READ_BYTES
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.protocol import CLOSE_CODES
 from tests.helpers import silence, speak
 from tests.server.loopback import connected, cut, dictate, finals, get, hear, send, serving, talk, text, until
 from tests.server.test_protocol import NAN, REFUSED, START

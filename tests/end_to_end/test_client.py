@@ -14,12 +14,12 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from client.files import FileAudio
-from client.live import caption
-from client.stream import Stream
-from client.terminal import screen
-from engine.audio import SAMPLE_RATE, Pcm
-from server.wire import Ack, Done, Final
+from earshot_asr.client.files import FileAudio
+from earshot_asr.client.live import caption
+from earshot_asr.client.stream import Stream
+from earshot_asr.client.terminal import screen
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.server.wire import Ack, Done, Final
 from tests.helpers import FakeRunner, silence, speak
 from tests.server.loopback import serving, until
 
@@ -36,7 +36,7 @@ def talk(tmp_path: Path) -> Path:
 
 async def earshot(*arguments: str, path: Path = ROOT) -> Process:
     """Starts the command; `path` is searched for modules first."""
-    code = f"import sys; sys.path[:0] = [{str(path)!r}, {str(ROOT)!r}]; from client.cli import main; main()"
+    code = f"import sys; sys.path[:0] = [{str(path)!r}, {str(ROOT)!r}]; from earshot_asr.client.cli import main; main()"
     return await asyncio.create_subprocess_exec(sys.executable, "-c", code, *arguments, stdout=PIPE, stderr=PIPE)
 
 

@@ -31,7 +31,7 @@ WHOLE, FIRST = 11.2, 4.8
 HIGHEST_CER = 0.10
 SECONDS = 60.0
 """Longest wait for anything."""
-EARSHOT = (sys.executable, "-c", "from client.cli import main; main()")
+EARSHOT = (sys.executable, "-c", "from earshot_asr.client.cli import main; main()")
 DEFAULT_INPUT = (sys.executable, "-c", "import sounddevice; sounddevice.query_devices('default', 'input')")
 INSTALL = "apt install pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins"
 MICROPHONE = "load-module module-null-sink sink_name=stage rate=48000"

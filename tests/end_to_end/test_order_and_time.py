@@ -11,13 +11,13 @@ from websockets.asyncio import server as websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Opcode
 
-from client.stream import Patience, Reconnecting, Stream
-from engine.audio import SAMPLE_RATE, Pcm, seconds
-from server import connection, wire
-from server.app import Server
-from server.connection import Connection
-from server.limits import Limits
-from server.protocol import STALE_FROM, Protocol
+from earshot_asr.client.stream import Patience, Reconnecting, Stream
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
+from earshot_asr.server import connection, wire
+from earshot_asr.server.app import Server
+from earshot_asr.server.connection import Connection
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.protocol import STALE_FROM, Protocol
 from tests.end_to_end.proxy import Cut, Proxy
 from tests.end_to_end.test_bad_input import ROOM, SPEECH, TEXTS, beside_others, clean_log, frame, handshake
 from tests.helpers import silence, speak

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from client.stream import Message, Patience, Reconnecting, Resumed, Stream, StreamError
-from engine.audio import SAMPLE_RATE, Pcm, seconds
-from engine.model import BUNDLED
-from engine.sources import open_file
-from server.app import Server, ServerConfig, build
-from server.limits import Limits
-from server.wire import Ack, Commit, Done, Final, Partial
+from earshot_asr.client.stream import Message, Patience, Reconnecting, Resumed, Stream, StreamError
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
+from earshot_asr.engine.model import BUNDLED
+from earshot_asr.engine.sources import open_file
+from earshot_asr.server.app import Server, ServerConfig, build
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.wire import Ack, Commit, Done, Final, Partial
 from tests.end_to_end.proxy import Cut, How, Proxy, Shape
 from tests.helpers import INFO, FakeRunner, clips, noise, silence, speak
 from tests.server.loopback import GIVE_UP_SECONDS, serving, until
@@ -235,7 +235,7 @@ async def test_another_configuration_is_refused_by_name() -> None:
 
 SERVER = """
 import asyncio
-from server.app import Server, ServerConfig, serve
+from earshot_asr.server.app import Server, ServerConfig, serve
 from tests.helpers import FakeRunner
 asyncio.run(serve(Server(ServerConfig(port={port}), FakeRunner), lambda server: print("ready", flush=True)))
 """
@@ -295,7 +295,7 @@ async def test_earshot_stream_resumes_by_itself_and_shows_it(tmp_path: Path) -> 
         async with Proxy([server.port], [Cut("reset", finals=1, down=True), Cut("close", after=5000)]) as proxy:
             url = proxy.url
             arguments = ("stream", "--speed", "8", "--url", url, str(tmp_path / "talk.wav"))
-            command = await python("from client.cli import main; main()", *arguments)
+            command = await python("from earshot_asr.client.cli import main; main()", *arguments)
             out, err = await command.communicate()
     assert command.returncode == 0, err
     assert out.decode().splitlines() == [final.text for final in whole]
@@ -310,7 +310,7 @@ async def test_retry_0_ends_with_the_connection(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "talk.wav", babble(5, "utterance").pcm, SAMPLE_RATE)
     async with serving() as server, Proxy([server.port], [Cut("reset", after=9000)]) as proxy:
         arguments = ("stream", "--retry", "0", "--url", proxy.url, str(tmp_path / "talk.wav"))
-        command = await python("from client.cli import main; main()", *arguments)
+        command = await python("from earshot_asr.client.cli import main; main()", *arguments)
         _, err = await command.communicate()
     assert command.returncode == 1
     assert err.startswith(b"earshot: the connection to ")
@@ -359,7 +359,7 @@ async def test_kill_9_of_earshot_serve(tmp_path: Path, unused_tcp_port: int) -> 
     """With the real model, and the command line on both sides."""
     port = str(unused_tcp_port)
     demo = str(ROOT / "client" / "data" / "demo.flac")
-    command = "from client.cli import main; main()"
+    command = "from earshot_asr.client.cli import main; main()"
 
     async def heard(kill: bool) -> list[str]:
         server = await python(command, "serve", "--port", port, "--device", "cpu")

@@ -6,12 +6,12 @@ import itertools
 import numpy as np
 import pytest
 
-from engine.audio import Pcm, seconds
-from engine.model import BUNDLED
-from engine.sources import open_file
-from server import wire
-from server.app import Server, ServerConfig, build
-from server.limits import Limits
+from earshot_asr.engine.audio import Pcm, seconds
+from earshot_asr.engine.model import BUNDLED
+from earshot_asr.engine.sources import open_file
+from earshot_asr.server import wire
+from earshot_asr.server.app import Server, ServerConfig, build
+from earshot_asr.server.limits import Limits
 from tests.helpers import FakeRunner, clips, noise, silence, speak
 from tests.server.loopback import connected, cut, dictate, finals, hear, send, serving, talk, text, until
 from tests.server.test_protocol import REFUSED

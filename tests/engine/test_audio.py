@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import FrameGrid, exact_div, from_ms, seconds, to_float, to_pcm
+from earshot_asr.engine.audio import FrameGrid, exact_div, from_ms, seconds, to_float, to_pcm
 
 grids = st.sampled_from([FrameGrid(320, 400), FrameGrid(320, 560)])
 

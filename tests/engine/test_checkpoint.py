@@ -25,8 +25,8 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from engine.checkpoint import FAMILIES, load_checkpoint
-from engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.checkpoint import FAMILIES, load_checkpoint
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
 from tests.engine.test_wav2vec2 import difference, speechlike
 
 ROOT = Path(__file__).parents[2]
@@ -351,7 +351,7 @@ def test_pickled_weights_from_the_cache(hub: Path) -> None:
 
 def test_a_folder_needs_neither_the_hub_nor_transformers(saved: Path) -> None:
     code = (
-        "import sys; from engine.checkpoint import load_checkpoint; load_checkpoint(sys.argv[1]);"
+        "import sys; from earshot_asr.engine.checkpoint import load_checkpoint; load_checkpoint(sys.argv[1]);"
         "print([m for m in ('huggingface_hub', 'transformers', 'requests', 'httpx') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, saved], cwd=ROOT, capture_output=True, text=True, check=True)

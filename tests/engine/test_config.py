@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.config import PRESETS, StreamConfig, Timing
-from engine.errors import ConfigError
+from earshot_asr.engine.config import PRESETS, StreamConfig, Timing
+from earshot_asr.engine.errors import ConfigError
 from tests.helpers import GRID
 
 

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import Pcm
-from engine.config import StreamConfig, Timing
-from engine.endpoint import Endpointer, EnergyGate
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.endpoint import Endpointer, EnergyGate
 from tests.helpers import GRID, noise
 
 HOP = GRID.hop

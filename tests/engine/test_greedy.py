@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import LogProbs
-from engine.greedy import GreedyDecoder
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import LogProbs
+from earshot_asr.engine.greedy import GreedyDecoder
+from earshot_asr.engine.vocabulary import Vocabulary
 from tests.helpers import VOCABULARY
 
 SYMBOLS = {char: i for i, char in enumerate(("_", "|", *VOCABULARY.symbols[2:]))}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ConfigError
-from engine.manifest import Alignment, Word, alignment_beside, read, read_alignments
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.manifest import Alignment, Word, alignment_beside, read, read_alignments
 
 
 def test_what_a_line_may_have(tmp_path: Path) -> None:

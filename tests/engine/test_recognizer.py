@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.audio import Pcm
-from engine.config import StreamConfig
-from engine.events import Event
-from engine.recognizer import Recognizer, Stream
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.events import Event
+from earshot_asr.engine.recognizer import Recognizer, Stream
 from tests.helpers import FakeRunner, configs, finals, partials, run_session, silence, speak, transcript, utterances
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.audio import Pcm
-from engine.errors import CheckpointError, DeviceError
-from engine.model import BUNDLED
-from engine.runner import TorchRunner, load_runner, resolve_device
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.errors import CheckpointError, DeviceError
+from earshot_asr.engine.model import BUNDLED
+from earshot_asr.engine.runner import TorchRunner, load_runner, resolve_device
 from tests.helpers import noise
 
 

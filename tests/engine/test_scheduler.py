@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.scheduler import MERGED_HOPS, Job, Ladder, Scheduler
-from engine.windows import Window
+from earshot_asr.engine.scheduler import MERGED_HOPS, Job, Ladder, Scheduler
+from earshot_asr.engine.windows import Window
 
 
 def hop(number: int, *, droppable: bool = True, length: int = 40) -> Window:

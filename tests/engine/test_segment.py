@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.audio import LogProbs
-from engine.config import StreamConfig, Timing
-from engine.events import Final, Partial
-from engine.model import ModelInfo
-from engine.segment import Segment
-from engine.windows import Window
+from earshot_asr.engine.audio import LogProbs
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.events import Final, Partial
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.segment import Segment
+from earshot_asr.engine.windows import Window
 from tests.helpers import GRID, VOCABULARY
 
 INFO = ModelInfo("fake", "", GRID, VOCABULARY, emission_delay=3)

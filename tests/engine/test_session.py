@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from engine.config import Commit, StreamConfig
-from engine.events import Final, Flushed, Partial
-from engine.session import Session
+from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.events import Final, Flushed, Partial
+from earshot_asr.engine.session import Session
 from tests.helpers import (
     GRID,
     INFO,

@@ -13,9 +13,9 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import SAMPLE_RATE, Pcm, to_pcm
-from engine.errors import AudioError
-from engine.sources import PIPE_BYTES, AudioSource, ContainerSource, RawFormat, open_file
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
+from earshot_asr.engine.errors import AudioError
+from earshot_asr.engine.sources import PIPE_BYTES, AudioSource, ContainerSource, RawFormat, open_file
 
 ENCODINGS = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 STREAMABLE = ["wav", "flac", "ogg", "mp3", "webm", "fragmented.m4a"]

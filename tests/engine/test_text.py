@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.text import normalize
+from earshot_asr.engine.text import normalize
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
-from engine.errors import CheckpointError, UnsupportedModel
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.vocabulary import Vocabulary
 
 PLAIN = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "E": 5, "'": 6, "S": 7, ".": 8, "n't": 9}
 BRACKETS = {"|": 0, "a": 1, "[UNK]": 2, "b": 3, "[PAD]": 4}

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import StreamConfig, Timing
-from engine.windows import Window, WindowPlanner, merge
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.windows import Window, WindowPlanner, merge
 from tests.helpers import GRID, configs
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from engine.audio import LogProbs, Pcm
-from engine.greedy import GreedyDecoder
-from engine.runner import TorchRunner, load_runner
-from engine.session import Session
-from engine.windows import Window, WindowPlanner
+from earshot_asr.engine.audio import LogProbs, Pcm
+from earshot_asr.engine.greedy import GreedyDecoder
+from earshot_asr.engine.runner import TorchRunner, load_runner
+from earshot_asr.engine.session import Session
+from earshot_asr.engine.windows import Window, WindowPlanner
 from tests.engine import test_recognizer, test_runner
 from tests.equivalence import test_invariants
 from tests.helpers import FakeRunner

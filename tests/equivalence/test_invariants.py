@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine.session
-from engine.audio import FrameGrid, LogProbs, Pcm
-from engine.config import Commit, StreamConfig, Timing
-from engine.endpoint import EnergyGate
-from engine.events import Event, Final, Flushed, Partial
-from engine.model import ModelInfo
-from engine.segment import Segment, split_frame
-from engine.session import Session
-from engine.windows import Window
+import earshot_asr.engine.session
+from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
+from earshot_asr.engine.config import Commit, StreamConfig, Timing
+from earshot_asr.engine.endpoint import EnergyGate
+from earshot_asr.engine.events import Event, Final, Flushed, Partial
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.segment import Segment, split_frame
+from earshot_asr.engine.session import Session
+from earshot_asr.engine.windows import Window
 from tests.helpers import (
     GRID,
     INFO,
@@ -107,7 +107,7 @@ def recorded_segments() -> Iterator[list[Segment]]:
             super().__init__(info, timing, start)
             segments.append(self)
 
-    with patch.object(engine.session, "Segment", Recorded):
+    with patch.object(earshot_asr.engine.session, "Segment", Recorded):
         yield segments
 
 

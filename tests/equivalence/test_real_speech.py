@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.audio import Pcm, to_pcm
-from engine.config import StreamConfig
-from engine.events import Event
-from engine.greedy import GreedyDecoder
-from engine.recognizer import Recognizer
-from engine.runner import TorchRunner, load_runner
+from earshot_asr.engine.audio import Pcm, to_pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.events import Event
+from earshot_asr.engine.greedy import GreedyDecoder
+from earshot_asr.engine.recognizer import Recognizer
+from earshot_asr.engine.runner import TorchRunner, load_runner
 from tests.helpers import clips, finals
 
 

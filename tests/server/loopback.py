@@ -10,10 +10,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from engine.audio import Pcm
-from engine.model import Runner
-from server import wire
-from server.app import Server, ServerConfig
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.model import Runner
+from earshot_asr.server import wire
+from earshot_asr.server.app import Server, ServerConfig
 from tests.helpers import FakeRunner
 
 CHUNK = 6400

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from engine.errors import CheckpointError, ConfigError
-from engine.model import Runner
-from server import wire
-from server.app import Server, ServerConfig, build, serve
+from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.model import Runner
+from earshot_asr.server import wire
+from earshot_asr.server.app import Server, ServerConfig, build, serve
 from tests.helpers import FakeRunner, silence, speak
 from tests.server.loopback import connected, cut, finals, get, hear, send, serving, text, until
 

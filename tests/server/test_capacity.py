@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from engine.config import StreamConfig, Timing
-from server.capacity import HEADROOM, Capacity, Full, Speed, frames_a_second, measure
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.server.capacity import HEADROOM, Capacity, Full, Speed, frames_a_second, measure
 from tests.helpers import GRID, FakeRunner
 
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from server import wire
-from server.app import Server, ServerConfig
+from earshot_asr.server import wire
+from earshot_asr.server.app import Server, ServerConfig
 from tests.helpers import FakeRunner
 from tests.server.loopback import get, serving, until
 

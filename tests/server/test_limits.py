@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.audio import SAMPLE_RATE, seconds
-from engine.config import RING_MS, StreamConfig
-from engine.errors import ConfigError
-from engine.recognizer import Place, Stream
-from server import wire
-from server.capacity import Full
-from server.limits import Limits
-from server.protocol import TICK_SECONDS, UNANSWERED
+from earshot_asr.engine.audio import SAMPLE_RATE, seconds
+from earshot_asr.engine.config import RING_MS, StreamConfig
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.recognizer import Place, Stream
+from earshot_asr.server import wire
+from earshot_asr.server.capacity import Full
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.protocol import TICK_SECONDS, UNANSWERED
 from tests.helpers import silence, speak
 from tests.server.test_protocol import DIALOGUE, TALK, Line, chunks
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.logs import Json, Lines, Log
+from earshot_asr.server.logs import Json, Lines, Log
 
 
 def logged(caplog: pytest.LogCaptureFixture, formatter: logging.Formatter) -> str:

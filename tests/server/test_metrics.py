@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from server import wire
-from server.app import Server
+from earshot_asr.server import wire
+from earshot_asr.server.app import Server
 from tests.server.loopback import connected, cut, dictate, get, serving, talk, until
 from tests.server.test_protocol import DIALOGUE
 

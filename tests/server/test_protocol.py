@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.audio import Pcm, seconds
-from engine.config import StreamConfig, Timing
-from engine.endpoint import EnergyGate
-from engine.model import ModelInfo
-from engine.recognizer import Place, Recognizer, Stream
-from server import wire
-from server.limits import Limits
-from server.logs import FIELDS
-from server.protocol import CLOSE_CODES, CLOSED, STALE_FROM, UNANSWERED, Protocol, fingerprint
+from earshot_asr.engine.audio import Pcm, seconds
+from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.endpoint import EnergyGate
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.recognizer import Place, Recognizer, Stream
+from earshot_asr.server import wire
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.logs import FIELDS
+from earshot_asr.server.protocol import CLOSE_CODES, CLOSED, STALE_FROM, UNANSWERED, Protocol, fingerprint
 from tests.helpers import INFO, FakeRunner, finals, noise, partials, run_session, silence, speak, utterances
 
 PAUSE = silence(0.2)

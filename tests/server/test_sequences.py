@@ -7,11 +7,11 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.audio import SAMPLE_RATE, Pcm
-from engine.config import StreamConfig
-from server import wire
-from server.limits import Limits
-from server.protocol import CLOSE_CODES, CLOSED, START, STREAMING
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.server import wire
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.protocol import CLOSE_CODES, CLOSED, START, STREAMING
 from tests.helpers import finals, run_session, silence
 from tests.server.test_protocol import NAN, Line, said
 

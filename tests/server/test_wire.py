@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from engine.errors import ProtocolError
-from server import wire
+from earshot_asr.engine.errors import ProtocolError
+from earshot_asr.server import wire
 
 START_DEFAULTS = {
     "type": "start",

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from engine.audio import Pcm
-from engine.config import StreamConfig
-from engine.events import Final
-from engine.recognizer import Stream
-from server.capacity import Capacity, Full, Speed
-from server.metrics import Metrics
-from server.worker import Worker
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.events import Final
+from earshot_asr.engine.recognizer import Stream
+from earshot_asr.server.capacity import Capacity, Full, Speed
+from earshot_asr.server.metrics import Metrics
+from earshot_asr.server.worker import Worker
 from tests.helpers import FakeRunner, silence, speak
 from tests.server.loopback import until
 

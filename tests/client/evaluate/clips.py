@@ -2,9 +2,9 @@
 
 import xml.etree.ElementTree as ET
 
-from client.evaluate.markup import Markup
-from client.evaluate.take import Clip, Heard, Spoken, Take
-from engine.events import Final, Partial, Word
+from earshot_asr.client.evaluate.markup import Markup
+from earshot_asr.client.evaluate.take import Clip, Heard, Spoken, Take
+from earshot_asr.engine.events import Final, Partial, Word
 
 SAID = (Spoken("ONE", 0.2, 0.5), Spoken("TWO", 0.6, 0.9), Spoken("THREE", 1.0, 1.4))
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from client.evaluate.take import Clip, Heard, Spoken, Take
-from engine.audio import SAMPLE_RATE, Seconds
-from engine.events import Final, Partial, Word
+from earshot_asr.client.evaluate.take import Clip, Heard, Spoken, Take
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.events import Final, Partial, Word
 
 
 def clip(reference: str, words: list[Spoken] | None = None, name: str = "a.wav", corpus: str = "book") -> Clip:

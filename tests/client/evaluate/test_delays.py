@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from client.evaluate.delays import LONG, delays
-from client.evaluate.figures import Figure
-from client.evaluate.markup import Markup
-from client.evaluate.take import Take
-from client.evaluate.words import lives
+from earshot_asr.client.evaluate.delays import LONG, delays
+from earshot_asr.client.evaluate.figures import Figure
+from earshot_asr.client.evaluate.markup import Markup
+from earshot_asr.client.evaluate.take import Take
+from earshot_asr.client.evaluate.words import lives
 from tests.client.evaluate.clips import take, titles
 
 

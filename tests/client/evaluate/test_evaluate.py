@@ -12,15 +12,15 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from client.cli import main
-from client.evaluate.evaluate import Options, evaluate, judge, phonemes_of
-from client.evaluate.figures import figures
-from client.evaluate.manifest import load
-from client.evaluate.playback import unseen
-from client.evaluate.take import Clip
-from engine.errors import ConfigError
-from engine.training.phonemes import version
-from engine.vocabulary import Vocabulary
+from earshot_asr.client.cli import main
+from earshot_asr.client.evaluate.evaluate import Options, evaluate, judge, phonemes_of
+from earshot_asr.client.evaluate.figures import figures
+from earshot_asr.client.evaluate.manifest import load
+from earshot_asr.client.evaluate.playback import unseen
+from earshot_asr.client.evaluate.take import Clip
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.phonemes import version
+from earshot_asr.engine.vocabulary import Vocabulary
 from tests.helpers import INFO, VOCABULARY, FakeRunner, silence, speak
 
 DEMO = Path(str(files("client") / "data" / "demo.flac"))

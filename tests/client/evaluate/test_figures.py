@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.evaluate.figures import COUNTS, MEANINGS, POOLED, QUANTILES, RATES, figures
-from client.evaluate.take import Peer, Spoken, Take
-from client.evaluate.tally import character_errors, errors, staleness, tally
+from earshot_asr.client.evaluate.figures import COUNTS, MEANINGS, POOLED, QUANTILES, RATES, figures
+from earshot_asr.client.evaluate.take import Peer, Spoken, Take
+from earshot_asr.client.evaluate.tally import character_errors, errors, staleness, tally
 from tests.client.evaluate.scripted import clip, final, partial, spoken, take
 
 WORDS = spoken("THE CAT SAT DOWN")  # from 1 to 3 s, half a second each

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.evaluate.intervals import Bootstrap, Ranked
+from earshot_asr.client.evaluate.intervals import Bootstrap, Ranked
 
 values = st.lists(st.lists(st.floats(-5, 5), max_size=5), min_size=1, max_size=5)
 levels = st.lists(st.floats(0.01, 1), min_size=1, max_size=3)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from client.evaluate.manifest import Choice, load
-from client.evaluate.playback import recording, recordings
-from client.evaluate.take import Spoken
-from engine.errors import ConfigError
+from earshot_asr.client.evaluate.manifest import Choice, load
+from earshot_asr.client.evaluate.playback import recording, recordings
+from earshot_asr.client.evaluate.take import Spoken
+from earshot_asr.engine.errors import ConfigError
 from tests.helpers import shared
 
 

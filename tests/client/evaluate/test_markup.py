@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.evaluate.markup import Markup, element, join
-from client.terminal import printable
+from earshot_asr.client.evaluate.markup import Markup, element, join
+from earshot_asr.client.terminal import printable
 
 
 @given(st.text(), st.text())

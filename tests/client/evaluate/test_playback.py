@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.evaluate.playback import blocks, noise_floor
-from engine.endpoint import EnergyGate
+from earshot_asr.client.evaluate.playback import blocks, noise_floor
+from earshot_asr.engine.endpoint import EnergyGate
 from tests.helpers import noise, silence, speak
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.evaluate.markup import Markup
-from client.evaluate.plots import (
+from earshot_asr.client.evaluate.markup import Markup
+from earshot_asr.client.evaluate.plots import (
     BOTTOM,
     HEIGHT,
     LEFT,

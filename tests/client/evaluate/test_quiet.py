@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from client.evaluate.playback import recording
-from client.evaluate.quiet import rounds
-from client.evaluate.take import Clip
+from earshot_asr.client.evaluate.playback import recording
+from earshot_asr.client.evaluate.quiet import rounds
+from earshot_asr.client.evaluate.take import Clip
 
 RAMP = (100 * np.arange(160)).astype(np.int16).repeat(100)  # one second
 SPOKEN = Clip("b.wav", "dev", "Hello", (Path("not-played.wav"),))

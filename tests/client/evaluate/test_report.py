@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from client.evaluate.figures import MEANINGS, About, Figure, Figures, figures
-from client.evaluate.report import page
-from client.evaluate.take import Take
+from earshot_asr.client.evaluate.figures import MEANINGS, About, Figure, Figures, figures
+from earshot_asr.client.evaluate.report import page
+from earshot_asr.client.evaluate.take import Take
 from tests.client.evaluate.clips import take
 
 ABOUT = About(

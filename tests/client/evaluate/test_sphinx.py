@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from client.evaluate.manifest import Choice, load
-from client.evaluate.playback import recording
-from client.evaluate.sphinx import pocketsphinx
-from client.evaluate.tally import errors
-from engine.text import normalize
+from earshot_asr.client.evaluate.manifest import Choice, load
+from earshot_asr.client.evaluate.playback import recording
+from earshot_asr.client.evaluate.sphinx import pocketsphinx
+from earshot_asr.client.evaluate.tally import errors
+from earshot_asr.engine.text import normalize
 from tests.helpers import noise, shared, silence
 
 pytest.importorskip("pocketsphinx")

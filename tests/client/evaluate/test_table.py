@@ -5,8 +5,8 @@ import json
 
 from rich.console import Console
 
-from client.evaluate.figures import About, Figure, Figures
-from client.evaluate.table import as_json, interval, machine, remarks, show, written
+from earshot_asr.client.evaluate.figures import About, Figure, Figures
+from earshot_asr.client.evaluate.table import as_json, interval, machine, remarks, show, written
 
 ABOUT = About(
     "tiny", "0123456789abcdef", "cpu", "low", "hop", "virtual", "abacus, 2 cores", "2026-11-22", "earshot ..."

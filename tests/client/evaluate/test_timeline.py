@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from client.evaluate.take import Heard
-from client.evaluate.timeline import FEWEST, LETTER, WIDTH, Utterance, screens, timeline
-from client.evaluate.words import lives
-from engine.events import Final
+from earshot_asr.client.evaluate.take import Heard
+from earshot_asr.client.evaluate.timeline import FEWEST, LETTER, WIDTH, Utterance, screens, timeline
+from earshot_asr.client.evaluate.words import lives
+from earshot_asr.engine.events import Final
 from tests.client.evaluate.clips import SAID, svg, take, titles
 
 

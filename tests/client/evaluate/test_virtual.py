@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.evaluate.take import Heard
-from client.evaluate.virtual import Playback, due
-from engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
-from engine.config import StreamConfig
-from engine.events import Final, Partial
+from earshot_asr.client.evaluate.take import Heard
+from earshot_asr.client.evaluate.virtual import Playback, due
+from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.events import Final, Partial
 from tests.helpers import INFO, FakeRunner, configs, finals, run_session, silence, speak, transcript, utterances
 
 BLOCK = 1600

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.evaluate.virtual import Playback
-from client.evaluate.wall import listen
-from engine.config import StreamConfig
-from engine.errors import ConfigError
+from earshot_asr.client.evaluate.virtual import Playback
+from earshot_asr.client.evaluate.wall import listen
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import ConfigError
 from tests.helpers import INFO, FakeRunner, silence, speak
 from tests.server.loopback import serving
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.evaluate.whisper import whisper
-from engine.errors import CheckpointError, ConfigError
+from earshot_asr.client.evaluate.whisper import whisper
+from earshot_asr.engine.errors import CheckpointError, ConfigError
 
 
 def test_it_wants_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.evaluate.words import Life, common, erased, lives, pairs, retractions
+from earshot_asr.client.evaluate.words import Life, common, erased, lives, pairs, retractions
 from tests.client.evaluate.scripted import clip, final, partial, spoken, take
 
 WORDS = spoken("THE CAT SAT")

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from client.evaluate.worst import WORST, diff, error_rate, worst
-from engine.text import normalize
+from earshot_asr.client.evaluate.worst import WORST, diff, error_rate, worst
+from earshot_asr.engine.text import normalize
 from tests.client.evaluate.clips import take
 
 

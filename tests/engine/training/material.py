@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from engine.manifest import UNIT, Alignment, Row, Word
-from engine.text import normalize
-from engine.training.corpus import Corpus
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.manifest import UNIT, Alignment, Row, Word
+from earshot_asr.engine.text import normalize
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.vocabulary import Vocabulary
 
 SYMBOLS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
 VOCABULARY = Vocabulary(symbols=SYMBOLS, blank=0, delimiter=4, special=frozenset({1, 2, 3}))

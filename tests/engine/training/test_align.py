@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.audio import FrameGrid, LogProbs
-from engine.errors import ConfigError
-from engine.manifest import Alignment, read, read_alignments
-from engine.model import BUNDLED
-from engine.training import align
-from engine.training.align import add_arguments, by_ctc, line, resume, run
-from engine.training.pronounce import available
-from engine.training.spelling import LATE, Alphabet
+from earshot_asr.engine.audio import FrameGrid, LogProbs
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.manifest import Alignment, read, read_alignments
+from earshot_asr.engine.model import BUNDLED
+from earshot_asr.engine.training import align
+from earshot_asr.engine.training.align import add_arguments, by_ctc, line, resume, run
+from earshot_asr.engine.training.pronounce import available
+from earshot_asr.engine.training.spelling import LATE, Alphabet
 from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, write
 from tests.helpers import clips, shared
 

@@ -12,7 +12,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from engine.training.augment import (
+from earshot_asr.engine.training.augment import (
     HISS,
     Augmentation,
     Chances,
@@ -31,7 +31,7 @@ from engine.training.augment import (
     stretches,
     telephone,
 )
-from engine.training.rooms import LEAD, LENGTH
+from earshot_asr.engine.training.rooms import LEAD, LENGTH
 from tests.engine.training.material import write
 
 CPU = torch.device("cpu")

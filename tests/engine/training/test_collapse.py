@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.training.collapse import LOOKS, PATIENCE, Watch
-from engine.training.contrastive import ContrastiveDims
+from earshot_asr.engine.training.collapse import LOOKS, PATIENCE, Watch
+from earshot_asr.engine.training.contrastive import ContrastiveDims
 
 DIMS = ContrastiveDims()
 FINE = (0.4, 300.0)

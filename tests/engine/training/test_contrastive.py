@@ -9,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.checkpoint import fuse_weight_norm
-from engine.errors import CheckpointError
-from engine.training.contrastive import Contrastive, Outcome, contrast, draw_distractors, read_contrastive_dims
-from engine.wav2vec2 import build
+from earshot_asr.engine.checkpoint import fuse_weight_norm
+from earshot_asr.engine.errors import CheckpointError
+from earshot_asr.engine.training.contrastive import (
+    Contrastive,
+    Outcome,
+    contrast,
+    draw_distractors,
+    read_contrastive_dims,
+)
+from earshot_asr.engine.wav2vec2 import build
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from engine.errors import AudioError, ConfigError
-from engine.manifest import UNIT
-from engine.training import corpus as module
-from engine.training.corpus import Filter, open_corpus, read_audio
+from earshot_asr.engine.errors import AudioError, ConfigError
+from earshot_asr.engine.manifest import UNIT
+from earshot_asr.engine.training import corpus as module
+from earshot_asr.engine.training.corpus import Filter, open_corpus, read_audio
 from tests.engine.training.material import write
 from tests.helpers import clips
 
@@ -189,7 +189,7 @@ def test_a_cache_that_can_not_be(manifest: Path) -> None:
 
 
 def test_real_recordings_are_as_the_engine_decodes_them(tmp_path: Path) -> None:
-    from engine.sources import open_file
+    from earshot_asr.engine.sources import open_file
 
     for clip in clips("train.jsonl", 3):
         with open_file(clip["audio"]) as audio:

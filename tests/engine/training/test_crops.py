@@ -12,20 +12,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.audio import SAMPLE_RATE, FrameGrid
-from engine.errors import ConfigError
-from engine.manifest import UNIT
-from engine.training import utterances as module
-from engine.training.augment import Augmentation, Chances
-from engine.training.corpus import Corpus
-from engine.training.crops import Crops
-from engine.training.drawing import Drawing, Mixed, play, shares
-from engine.training.labels import UNKNOWN, Plan
-from engine.training.rooms import LENGTH
-from engine.training.task import Batch
-from engine.training.unspoken import Unspoken
-from engine.training.utterances import Utterances, ladder, needed
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.manifest import UNIT
+from earshot_asr.engine.training import utterances as module
+from earshot_asr.engine.training.augment import Augmentation, Chances
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.crops import Crops
+from earshot_asr.engine.training.drawing import Drawing, Mixed, play, shares
+from earshot_asr.engine.training.labels import UNKNOWN, Plan
+from earshot_asr.engine.training.rooms import LENGTH
+from earshot_asr.engine.training.task import Batch
+from earshot_asr.engine.training.unspoken import Unspoken
+from earshot_asr.engine.training.utterances import Utterances, ladder, needed
+from earshot_asr.engine.vocabulary import Vocabulary
 from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, corpus, ids, spelled
 
 GRID = FrameGrid(320, 400)

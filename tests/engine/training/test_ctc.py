@@ -21,21 +21,21 @@ from transformers import (
     WhisperModel,
 )
 
-from engine.checkpoint import load_checkpoint, read_tensors
-from engine.runner import load_runner
-from engine.training import ctc as module
-from engine.training import state
-from engine.training.__main__ import main
-from engine.training.compiling import compile_encoder, works
-from engine.training.crops import Crops
-from engine.training.ctc_model import CtcModel, Losses, by_frame, cross_entropy, ctc
-from engine.training.distributed import World
-from engine.training.loop import LoopOptions, train
-from engine.training.regularization import Regularization
-from engine.training.start import from_checkpoint
-from engine.training.task import Batch
-from engine.training.units import characters
-from engine.training.unspoken import Unspoken
+from earshot_asr.engine.checkpoint import load_checkpoint, read_tensors
+from earshot_asr.engine.runner import load_runner
+from earshot_asr.engine.training import ctc as module
+from earshot_asr.engine.training import state
+from earshot_asr.engine.training.__main__ import main
+from earshot_asr.engine.training.compiling import compile_encoder, works
+from earshot_asr.engine.training.crops import Crops
+from earshot_asr.engine.training.ctc_model import CtcModel, Losses, by_frame, cross_entropy, ctc
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.loop import LoopOptions, train
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.start import from_checkpoint
+from earshot_asr.engine.training.task import Batch
+from earshot_asr.engine.training.units import characters
+from earshot_asr.engine.training.unspoken import Unspoken
 from tests.engine.test_wav2vec2 import difference
 from tests.engine.test_whisper import SMALL as SMALL_WHISPER
 from tests.engine.training import tones
@@ -434,7 +434,7 @@ def test_wrong_usage(command: Callable[..., str], capsys: pytest.CaptureFixture[
     if args == ["--nonsense"]:
         with pytest.raises(SystemExit):
             command(*SMALL, *args)
-        assert "usage: python -m engine.training ctc " in capsys.readouterr().err
+        assert "usage: python -m earshot_asr.engine.training ctc " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("vocabulary", ["characters", "phonemes", "symbols.txt"])
@@ -474,7 +474,10 @@ def test_a_damaged_state_is_said(
 
 def test_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "engine.training", "ctc", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "earshot_asr.engine.training", "ctc", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "--stop-after" in done.stdout
     assert "goes on where it was" in done.stdout

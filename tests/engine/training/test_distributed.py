@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from engine.errors import DeviceError
-from engine.training.distributed import World
+from earshot_asr.engine.errors import DeviceError
+from earshot_asr.engine.training.distributed import World
 
 
 @pytest.fixture

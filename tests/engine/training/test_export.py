@@ -17,10 +17,10 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from engine.checkpoint import FAMILIES, load_checkpoint, load_weights, read_tensors, widened
-from engine.errors import CheckpointError, ConfigError, UnsupportedModel
-from engine.layers import Encoder
-from engine.training.export import quantized, save, to_checkpoint
+from earshot_asr.engine.checkpoint import FAMILIES, load_checkpoint, load_weights, read_tensors, widened
+from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
+from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.training.export import quantized, save, to_checkpoint
 from tests.engine.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
 from tests.engine.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
 from tests.engine.test_wav2vec2_bert import PARTS as PARTS_OF_BERT

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCTC, SeamlessM4TFeatureExtractor
 
-from engine.checkpoint import load_checkpoint
-from engine.model import BUNDLED
-from engine.training import export
-from engine.training.__main__ import main
-from engine.training.grow import grow, overlaps, resampled_taps, rotary_base
-from engine.training.start import PREPROCESSORS, Start, from_checkpoint, from_nothing, shape
-from engine.training.units import characters
+from earshot_asr.engine.checkpoint import load_checkpoint
+from earshot_asr.engine.model import BUNDLED
+from earshot_asr.engine.training import export
+from earshot_asr.engine.training.__main__ import main
+from earshot_asr.engine.training.grow import grow, overlaps, resampled_taps, rotary_base
+from earshot_asr.engine.training.start import PREPROCESSORS, Start, from_checkpoint, from_nothing, shape
+from earshot_asr.engine.training.units import characters
 from tests.engine.test_wav2vec2 import difference, speechlike
 from tests.engine.training.test_export import BERT, TOKENIZER, preprocessor, random_encoder
 

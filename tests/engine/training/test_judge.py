@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jiwer import cer, wer
 
-from engine.errors import ConfigError
-from engine.training.judge import Errors, Judge, distance
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.judge import Errors, Judge, distance
+from earshot_asr.engine.vocabulary import Vocabulary
 from tests.engine.training import tones
 
 WORDS = st.lists(st.sampled_from(["A", "BC", "CAB"]), min_size=1, max_size=6).map(" ".join)

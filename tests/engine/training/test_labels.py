@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import FrameGrid
-from engine.manifest import UNIT, Alignment
-from engine.training.labels import UNKNOWN, Labels, Plan, label
-from engine.training.spelling import LATE, Alphabet
+from earshot_asr.engine.audio import FrameGrid
+from earshot_asr.engine.manifest import UNIT, Alignment
+from earshot_asr.engine.training.labels import UNKNOWN, Labels, Plan, label
+from earshot_asr.engine.training.spelling import LATE, Alphabet
 from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, corpus, ids, spelled
 
 GRID = FrameGrid(320, 560)

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import FrameGrid
-from engine.errors import ConfigError
-from engine.manifest import Row
-from engine.training.corpus import Corpus
-from engine.training.languages import UNKNOWN, Languages, Masks, Places, shares
+from earshot_asr.engine.audio import FrameGrid
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.manifest import Row
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.languages import UNKNOWN, Languages, Masks, Places, shares
 
 GRID = FrameGrid(hop=320, field=400)
 CPU = torch.device("cpu")

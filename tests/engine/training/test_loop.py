@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.errors import ConfigError, TrainingError
-from engine.training import state
-from engine.training.ctc import CtcTask
-from engine.training.distributed import World
-from engine.training.loop import BAD_STEPS, LoopOptions, Run, train
-from engine.training.task import Batch
+from earshot_asr.engine.errors import ConfigError, TrainingError
+from earshot_asr.engine.training import state
+from earshot_asr.engine.training.ctc import CtcTask
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.loop import BAD_STEPS, LoopOptions, Run, train
+from earshot_asr.engine.training.task import Batch
 from tests.engine.training import tones
 
 ROOT = Path(__file__).parents[3]
@@ -229,7 +229,7 @@ def test_many_of_them_end_the_run(tmp_path: Path) -> None:
 def test_the_average_is_exported_and_weights_come_back(tmp_path: Path) -> None:
     task = tones.task()
     train(task, OPTIONS, _made(tmp_path), World("cpu"))
-    from engine.checkpoint import load_checkpoint
+    from earshot_asr.engine.checkpoint import load_checkpoint
 
     kept = state.read(tmp_path)
     assert kept is not None

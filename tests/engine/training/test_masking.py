@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
-from engine.training.masking import mask, spans
+from earshot_asr.engine.training.masking import mask, spans
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.training.muon import Muon, orthogonal
+from earshot_asr.engine.training.muon import Muon, orthogonal
 
 SHAPES = ((24, 40), (40, 24), (24, 40), (32, 32))
 

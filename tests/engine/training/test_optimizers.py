@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.errors import ConfigError
-from engine.training.optimizers import Average, Optimizers, matrices
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.optimizers import Average, Optimizers, matrices
 from tests.engine.training import tones
 from tests.engine.training.test_export import BERT, random_encoder
 

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engine.errors import ConfigError
-from engine.training import phonemes as module
-from engine.training import units
-from engine.training.phonemes import STRESS, phonemes, targets, version, voice
-from engine.training.spelling import Alphabet
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training import phonemes as module
+from earshot_asr.engine.training import units
+from earshot_asr.engine.training.phonemes import STRESS, phonemes, targets, version, voice
+from earshot_asr.engine.training.spelling import Alphabet
 
 LANGUAGES = ("en", "de", "fr", "es", "ru", "sv-SE", "it")
 TEXTS = ("Hello, world!", "one two three", "Paris - 1.5 km", "Google", "«Taxi», (radio)…")

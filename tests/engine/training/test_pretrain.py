@@ -13,16 +13,16 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.errors import CheckpointError, ConfigError, TrainingError
-from engine.training import shapes
-from engine.training.__main__ import main
-from engine.training.collapse import LOOKS
-from engine.training.languages import Languages, Masks
-from engine.training.pretrain import only
-from engine.training.pretrained import create, load, open_pretrained
-from engine.training.pretraining import LOOK_EVERY, Pretraining, Temperature
-from engine.training.start import from_checkpoint
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.errors import CheckpointError, ConfigError, TrainingError
+from earshot_asr.engine.training import shapes
+from earshot_asr.engine.training.__main__ import main
+from earshot_asr.engine.training.collapse import LOOKS
+from earshot_asr.engine.training.languages import Languages, Masks
+from earshot_asr.engine.training.pretrain import only
+from earshot_asr.engine.training.pretrained import create, load, open_pretrained
+from earshot_asr.engine.training.pretraining import LOOK_EVERY, Pretraining, Temperature
+from earshot_asr.engine.training.start import from_checkpoint
+from earshot_asr.engine.vocabulary import Vocabulary
 from tests.engine.training.test_languages import corpus
 
 SMALL = shapes.SHAPES["tiny"] | {
@@ -178,7 +178,7 @@ def test_out_of_memory_names_the_size_of_a_batch_first(
     def full(args: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("engine.training.pretrain.run", full)
+    monkeypatch.setattr("earshot_asr.engine.training.pretrain.run", full)
     with pytest.raises(SystemExit):
         train(data, tmp_path)
     assert "out of memory; take smaller batches (--batch, then --seconds)" in capsys.readouterr().err
@@ -280,10 +280,10 @@ def test_a_collapse_is_said_or_ends_the_run(stop: bool, capsys: pytest.CaptureFi
 
 TWO = """
 import sys, torch
-from engine.errors import TrainingError
-from engine.training.distributed import World
-from engine.training.pretrained import create
-from engine.training.pretraining import Pretraining, Temperature
+from earshot_asr.engine.errors import TrainingError
+from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.pretrained import create
+from earshot_asr.engine.training.pretraining import Pretraining, Temperature
 from tests.engine.training.test_pretrain import FILES, SMALL
 
 world = World("cpu")

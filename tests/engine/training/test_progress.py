@@ -2,7 +2,7 @@
 
 from io import StringIO
 
-from engine.training.progress import Progress, duration
+from earshot_asr.engine.training.progress import Progress, duration
 
 
 class Terminal(StringIO):

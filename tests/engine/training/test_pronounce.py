@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.training.pronounce import arpabet, available, pronounce
+from earshot_asr.engine.training.pronounce import arpabet, available, pronounce
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.training.quantizer import Quantizer, perplexity
+from earshot_asr.engine.training.quantizer import Quantizer, perplexity
 
 
 def quantizer(entries: int = 8) -> Quantizer:

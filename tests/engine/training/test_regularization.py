@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForCTC, SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2Config
 
-from engine.errors import ConfigError
-from engine.training.export import to_checkpoint
-from engine.training.masking import mask
-from engine.training.regularization import Regularization
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.export import to_checkpoint
+from earshot_asr.engine.training.masking import mask
+from earshot_asr.engine.training.regularization import Regularization
 from tests.engine.test_wav2vec2 import LARGE, difference, speechlike
 from tests.engine.training.test_export import BERT, PLAIN, random_encoder
 

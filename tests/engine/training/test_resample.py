@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.errors import AudioError
-from engine.training.resample import resample
+from earshot_asr.engine.errors import AudioError
+from earshot_asr.engine.training.resample import resample
 
 RATES = [8_000, 11_025, 22_050, 24_000, 44_100, 48_000]
 

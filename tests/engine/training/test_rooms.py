@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from engine.audio import SAMPLE_RATE
-from engine.training.rooms import LEAD, LENGTH, SOUND, random_rooms, shoebox, trimmed
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.training.rooms import LEAD, LENGTH, SOUND, random_rooms, shoebox, trimmed
 
 SIZE, SOURCE, MICROPHONE = (5.0, 4.0, 3.0), (1.2, 1.1, 1.4), (3.7, 2.5, 1.2)
 BETA = 0.7

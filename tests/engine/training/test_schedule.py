@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import ConfigError
-from engine.training.schedule import LONGEST, Clock, Schedule
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.schedule import LONGEST, Clock, Schedule
 
 
 @given(st.floats(0, 0.5), st.floats(0, 0.49), st.floats(0, 1.2))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine.training import shapes
-from engine.training.filters import band_filters
-from engine.training.pretrained import create
-from engine.training.start import initialize
-from engine.wav2vec2 import build
+from earshot_asr.engine.training import shapes
+from earshot_asr.engine.training.filters import band_filters
+from earshot_asr.engine.training.pretrained import create
+from earshot_asr.engine.training.start import initialize
+from earshot_asr.engine.wav2vec2 import build
 
 
 @pytest.mark.parametrize(("name", "millions"), [("tiny", 6.4), ("base", 95.0), ("large", 317.4)])

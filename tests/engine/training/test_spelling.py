@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.manifest import read_alignments
-from engine.training import spelling
-from engine.training.spelling import FARTHEST, SHARE, SKIP, Alphabet, Said, spell, times
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.manifest import read_alignments
+from earshot_asr.engine.training import spelling
+from earshot_asr.engine.training.spelling import FARTHEST, SHARE, SKIP, Alphabet, Said, spell, times
+from earshot_asr.engine.vocabulary import Vocabulary
 from tests.engine.training.material import VOCABULARY, ids
 from tests.helpers import shared
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.errors import ConfigError, TrainingError
-from engine.training import state
+from earshot_asr.engine.errors import ConfigError, TrainingError
+from earshot_asr.engine.training import state
 
 WHOLE = {"model": {}, "average": {}, "optimizer": {}, "step": 3, "seconds": 1.0}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from engine.errors import ConfigError
-from engine.training.synthesize import HIGHER, STRETCH, VOICES, add_arguments, plan, read, run
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.training.synthesize import HIGHER, STRETCH, VOICES, add_arguments, plan, read, run
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="the program flite is not there")
 SENTENCES = [f"sentence number {n}" for n in range(300)]

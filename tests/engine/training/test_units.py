@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Wav2Vec2CTCTokenizer
 
-from engine.errors import ConfigError
-from engine.text import normalize
-from engine.training.spelling import Alphabet
-from engine.training.units import characters, check, complaint, from_file, phonemes, tokenizer
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.text import normalize
+from earshot_asr.engine.training.spelling import Alphabet
+from earshot_asr.engine.training.units import characters, check, complaint, from_file, phonemes, tokenizer
+from earshot_asr.engine.vocabulary import Vocabulary
 
 
 def written(vocabulary: Vocabulary, folder: Path) -> Path:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.audio import FrameGrid
-from engine.errors import ConfigError
-from engine.manifest import UNIT
-from engine.training.labels import Labels, label
-from engine.training.spelling import Alphabet
-from engine.training.unspoken import LONGEST, Imagined, Unspoken, durations, read_lexicon
+from earshot_asr.engine.audio import FrameGrid
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.manifest import UNIT
+from earshot_asr.engine.training.labels import Labels, label
+from earshot_asr.engine.training.spelling import Alphabet
+from earshot_asr.engine.training.unspoken import LONGEST, Imagined, Unspoken, durations, read_lexicon
 from tests.engine.training.material import SYMBOLS, VOCABULARY, aligned, corpus
 
 GRID = FrameGrid(480, 720)

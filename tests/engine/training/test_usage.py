@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.training.codes import figure, listing, order
-from engine.training.usage import Counts, count, perplexity, places, similarities, similarity
+from earshot_asr.engine.training.codes import figure, listing, order
+from earshot_asr.engine.training.usage import Counts, count, perplexity, places, similarities, similarity
 
 
 def counts(*groups: list[int]) -> Counts:

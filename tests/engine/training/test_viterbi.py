@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.audio import LogProbs
-from engine.training.viterbi import best_path
+from earshot_asr.engine.audio import LogProbs
+from earshot_asr.engine.training.viterbi import best_path
 
 
 def random_log_probs(frames: int, symbols: int, seed: int) -> LogProbs:

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.training.ctc_model import CtcModel, Losses
-from engine.training.labels import UNKNOWN
-from engine.training.regularization import Regularization
-from engine.training.start import PREPROCESSORS, from_nothing
-from engine.training.task import Batch, Text
-from engine.training.units import characters
-from engine.training.voice import Voice, imitate
-from engine.vocabulary import Vocabulary
+from earshot_asr.engine.training.ctc_model import CtcModel, Losses
+from earshot_asr.engine.training.labels import UNKNOWN
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.start import PREPROCESSORS, from_nothing
+from earshot_asr.engine.training.task import Batch, Text
+from earshot_asr.engine.training.units import characters
+from earshot_asr.engine.training.voice import Voice, imitate
+from earshot_asr.engine.vocabulary import Vocabulary
 from tests.engine.training import tones
 
 

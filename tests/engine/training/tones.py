@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.audio import Pcm
-from engine.manifest import Row
-from engine.training.corpus import Corpus
-from engine.training.ctc import CtcTask
-from engine.training.ctc_model import CtcModel, Losses
-from engine.training.judge import Judge
-from engine.training.regularization import Regularization
-from engine.training.start import PREPROCESSORS, Start, from_nothing
-from engine.training.task import Batch
-from engine.training.units import characters
+from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.manifest import Row
+from earshot_asr.engine.training.corpus import Corpus
+from earshot_asr.engine.training.ctc import CtcTask
+from earshot_asr.engine.training.ctc_model import CtcModel, Losses
+from earshot_asr.engine.training.judge import Judge
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.start import PREPROCESSORS, Start, from_nothing
+from earshot_asr.engine.training.task import Batch
+from earshot_asr.engine.training.units import characters
 
 TEXTS = ("ABBA CAB", "BAD DAB", "CAD ACB D", "DABCA")
 SECONDS = 0.12
@@ -87,7 +87,7 @@ def task(
     config: dict[str, object] = CONFIG, rank: int = 0, dtype: str = "float32", losses: Losses | None = None
 ) -> CtcTask:
     """A model that is to learn the tones, and is judged on them."""
-    from engine.training.spelling import Alphabet
+    from earshot_asr.engine.training.spelling import Alphabet
 
     vocabulary = characters(TEXTS)
     start: Start = from_nothing(config, PREPROCESSORS[str(config["model_type"])], vocabulary)
