@@ -133,7 +133,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"earshot {version('earshot')}")
+        print(f"earshot {version('earshot-asr')}")
         raise typer.Exit
 
 
