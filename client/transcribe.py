@@ -1,4 +1,4 @@
-"""Files -> transcripts: the streaming engine in this process, or one plain forward pass a file."""
+"""What `earshot transcribe` does: files to transcripts in a format, with a progress bar and a line for each failure."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -7,28 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from earshot_asr.client.captions import writer
-from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
-from earshot_asr.engine.config import Commit, StreamConfig, Timing
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.errors import ConfigError, EarshotError
-from earshot_asr.engine.events import Final
-from earshot_asr.engine.model import Runner
-from earshot_asr.engine.recognizer import Recognizer, Stream
-from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.sources import RawFormat, open_file
-from earshot_asr.engine.windows import WindowPlanner
-
-LONGEST_PASS = 30 * SAMPLE_RATE
-"""What is longer than this is not encoded in one plain pass, but in several that overlap."""
-OVERLAP_SECONDS = 6
-"""By so much. Half of it is dropped on either side."""
-
-Method = Callable[[Iterable[Pcm]], Iterator[Final]]
-"""A recording's audio -> its utterances."""
+from earshot_asr.engine.transcription import Method, plain, streamed
 
 
 def transcribe(
@@ -129,60 +116,6 @@ def _written(
         yield captions.finish(heard / SAMPLE_RATE)
         if source.damage:
             complain(f"{path}: {source.damage}")
-
-
-# ---- methods
-
-
-def streamed(runner: Runner, config: StreamConfig, audio: Iterable[Pcm]) -> Iterator[Final]:
-    """As a stream, just like a live one: in bounded memory, each utterance as it ends."""
-    recognizer = Recognizer(runner)
-    stream = recognizer.open(config)
-    for pcm in audio:
-        while len(pcm := pcm[stream.feed(pcm) :]):
-            stepped = recognizer.step()
-            assert stepped, (stream.room, len(pcm))
-        yield from _finals(recognizer, stream)
-    stream.finish()
-    yield from _finals(recognizer, stream)
-    assert stream.done, (stream.received, stream.committed)
-
-
-def _finals(recognizer: Recognizer, stream: Stream) -> Iterator[Final]:
-    while recognizer.step():
-        pass
-    return (event for event in stream.events() if isinstance(event, Final))
-
-
-def plain(runner: Runner, audio: Iterable[Pcm]) -> Iterator[Final]:
-    """As a whole, decoded greedily to one utterance: one plain forward pass, or over 30 s several that overlap."""
-    kept = [runner.run([pcm])[0][keep] for pcm, keep in passes(audio, runner.info.grid)]
-    if not kept:
-        return
-    log_probs = np.concatenate(kept)
-    timing = Timing.of(StreamConfig(), runner.info.grid)
-    segment, whole = Segment(runner.info, timing, 0), WindowPlanner(timing, 0).last(len(log_probs))
-    assert whole is not None
-    segment.close(whole.end)
-    segment.accept(whole, log_probs)
-    if (final := segment.final()) is not None:
-        yield final
-
-
-def passes(audio: Iterable[Pcm], grid: FrameGrid) -> Iterator[tuple[Pcm, slice]]:
-    """Cuts audio into overlapping stretches of at most 30 s, each with those of its frames that are to be kept."""
-    half = OVERLAP_SECONDS * SAMPLE_RATE // grid.hop // 2
-    step = grid.frames(LONGEST_PASS) - 2 * half
-    first = 0
-    waiting = np.zeros(0, np.int16)
-    for pcm in audio:
-        waiting = np.concatenate([waiting, pcm])
-        while len(waiting) > LONGEST_PASS:
-            yield waiting[:LONGEST_PASS], slice(first, half + step)
-            first = half
-            waiting = waiting[step * grid.hop :]
-    if grid.frames(len(waiting)):
-        yield waiting, slice(first, None)
 
 
 # ---- the terminal

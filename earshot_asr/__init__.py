@@ -1,4 +1,8 @@
-"""Earshot: streaming speech recognition. What other programs use of it is here, loaded when it is asked for."""
+"""Earshot: streaming speech recognition. What other programs use of it is here, loaded when it is asked for.
+
+for utterance in earshot_asr.transcribe("talk.opus"):
+    print(f"{utterance.start:7.2f} s  {utterance.text}")
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from earshot_asr.engine.recognizer import Recognizer
     from earshot_asr.engine.runner import load_runner
     from earshot_asr.engine.sources import open_file
+    from earshot_asr.engine.transcription import transcribe
 
 _HOMES = {
     "ClientStream": ("client.stream", "Stream"),
@@ -26,6 +31,7 @@ _HOMES = {
     "Word": ("engine.events", "Word"),
     "load_runner": ("engine.runner", "load_runner"),
     "open_file": ("engine.sources", "open_file"),
+    "transcribe": ("engine.transcription", "transcribe"),
 }
 """Where each public name is defined: module and name."""
 
@@ -42,6 +48,7 @@ __all__ = [
     "Word",
     "load_runner",
     "open_file",
+    "transcribe",
 ]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from earshot_asr.engine.audio import FrameGrid, from_ms
+from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.errors import ConfigError
 
 Commit = Literal["utterance", "hop"]
@@ -18,6 +19,9 @@ ATTACK_MS = 60
 SILENT_CUT_MS = 500
 
 
+GREEDY = DecodeConfig()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """How one stream is cut into windows and utterances.
@@ -29,6 +33,7 @@ class StreamConfig:
     preroll_ms, tail_ms   audio kept before the first and after the last voiced block of an utterance
     longest_ms            an utterance without a pause is cut at this length
     commit, partials      see `design`: with `commit: utterance` and no partials, hop windows are not run at all
+    decode                how words are made of log-probabilities
     """
 
     hop_ms: int = 480
@@ -41,6 +46,7 @@ class StreamConfig:
     longest_ms: int = 20_000
     commit: Commit = "utterance"
     partials: bool = True
+    decode: DecodeConfig = GREEDY
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -108,8 +114,11 @@ class Timing:
     context: int
 
     @classmethod
-    def of(cls, config: StreamConfig, grid: FrameGrid, lookback: int = 0, emission_delay: int = 0) -> Self:
-        """`lookback`: how many frame hops of audio the voice detector looks back; `emission_delay`: the model's."""
+    def of(cls, config: StreamConfig, grid: FrameGrid, lookback: int, emission_delay: int) -> Self:
+        """lookback: blocks that the voice detector looks back; emission_delay: of the model, in frames.
+
+        engine.session.timing_of knows both.
+        """
         left, margin = grid.from_ms(config.left_ms), grid.from_ms(config.margin_ms)
         return cls(
             grid=grid,

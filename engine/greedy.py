@@ -9,20 +9,8 @@ from copy import copy
 from dataclasses import dataclass
 
 from earshot_asr.engine.audio import LogProbs
+from earshot_asr.engine.decoder import DecodeConfig, DecodedWord
 from earshot_asr.engine.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedWord:
-    """A word made of the frames [start, end), counted from the decoder's first.
-
-    confidence: the geometric mean of its symbols' posteriors, over the frames that are not blank.
-    """
-
-    text: str
-    start: int
-    end: int
-    confidence: float
 
 
 @dataclass(slots=True)
@@ -38,12 +26,12 @@ class _OpenWord:
 
 
 class GreedyDecoder:
-    """feed(log_probs) what is certain, peek(log_probs) at what is not.
+    """See Decoder. A word is settled once a word delimiter has ended it.
 
-    boundary    the frame of the last word boundary: words before it are settled
+    boundary    the frame of the last delimiter
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, config: DecodeConfig) -> None:
         self.vocabulary = vocabulary
         self.boundary = 0
         self._frame = 0

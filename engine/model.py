@@ -27,6 +27,20 @@ class ModelInfo:
     emission_delay: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Lengths, in frames, to which the windows of a batch are padded: multiples of `step`, then of coarser ones."""
+
+    step: int = 16
+
+    def rung(self, frames: int) -> int:
+        """The least length of the ladder that is at least `frames`."""
+        step = self.step
+        while frames > 8 * step:
+            step *= 2
+        return -(-frames // step) * step
+
+
 class Runner(Protocol):
     """Computes windows. Pure: the same samples give the same log-probabilities, in any company, in any order."""
 
@@ -38,6 +52,16 @@ class Runner(Protocol):
     @property
     def device(self) -> str:
         """What it runs on: cpu, cuda."""
+        ...
+
+    @property
+    def ladder(self) -> Ladder:
+        """The lengths to which windows of a batch are padded."""
+        ...
+
+    @property
+    def batch_frames(self) -> int:
+        """Most frames in a batch, padding counted; a window that is longer runs alone."""
         ...
 
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:

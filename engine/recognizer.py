@@ -14,11 +14,8 @@ from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import RING_MS, StreamConfig, Timing
 from earshot_asr.engine.events import Event
 from earshot_asr.engine.model import Runner
-from earshot_asr.engine.scheduler import FINAL_SECONDS, Job, Ladder, Scheduler
+from earshot_asr.engine.scheduler import FINAL_SECONDS, Job, Scheduler
 from earshot_asr.engine.session import Session
-
-BATCH_SECONDS = {"cpu": 8, "cuda": 320}
-"""How much audio goes into one batch; more gains nothing on the device, and what is urgent waits behind it."""
 
 MESSAGE_SECONDS = 0.1
 """What a live stream sends was spoken this long before it came, at most; what brings more was sent ahead."""
@@ -158,11 +155,9 @@ class Recognizer:
     """Streams in, batches out, results in."""
 
     def __init__(self, runner: Runner, clock: Callable[[], Seconds] = time.monotonic) -> None:
-        grid = runner.info.grid
-        device = "cpu" if runner.device.startswith("cpu") else "cuda"
         self.runner = runner
         self.clock = clock
-        self.scheduler = Scheduler(BATCH_SECONDS[device] * SAMPLE_RATE // grid.hop, Ladder())
+        self.scheduler = Scheduler(runner.batch_frames, runner.ladder)
         self._streams: dict[int, Stream] = {}
         self._numbers = itertools.count(1)
 

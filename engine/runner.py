@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from earshot_asr.engine.audio import LogProbs, Pcm
+from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm
 from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
 from earshot_asr.engine.errors import DeviceError
-from earshot_asr.engine.model import BUNDLED, ModelInfo
-from earshot_asr.engine.scheduler import Ladder
+from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo
+
+BATCH_SECONDS = {"cpu": 8, "cuda": 320}
+"""Audio in a full batch; more gains nothing on the device, and urgent windows wait behind it."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -46,7 +48,7 @@ def threads() -> int:
 
 
 class TorchRunner:
-    """A checkpoint's encoder on a device, single precision on a CPU, half on a GPU."""
+    """A checkpoint's encoder on a device. See Runner."""
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.info = ModelInfo(
@@ -58,7 +60,8 @@ class TorchRunner:
         )
         self._device = device
         self._encoder = checkpoint.encoder.eval()
-        self._ladder = Ladder()
+        self.ladder = Ladder()
+        self.batch_frames = BATCH_SECONDS[device.type] * SAMPLE_RATE // self.info.grid.hop
 
     @property
     def device(self) -> str:
@@ -75,7 +78,7 @@ class TorchRunner:
         frames = [grid.frames(len(pcm)) for pcm in windows]
         lengths = [len(pcm) for pcm in windows]
         same = len(set(lengths)) == 1
-        width = lengths[0] if same else grid.span(0, self._ladder.rung(max(frames)))[1]
+        width = lengths[0] if same else grid.span(0, self.ladder.rung(max(frames)))[1]
         rows = np.zeros((len(windows), max(width, *lengths)), np.int16)
         for row, pcm in zip(rows, windows, strict=True):
             row[: len(pcm)] = pcm

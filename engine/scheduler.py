@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.model import Ladder
 from earshot_asr.engine.windows import Window, merge
 
 FINAL_SECONDS = 0.3
@@ -37,7 +38,7 @@ class Scheduler:
     batch_frames    most frames in a batch, padding counted; a longer window runs alone
     """
 
-    def __init__(self, batch_frames: int, ladder: "Ladder") -> None:
+    def __init__(self, batch_frames: int, ladder: Ladder) -> None:
         self.batch_frames = batch_frames
         self.ladder = ladder
         self._queues: dict[int, deque[Job]] = {}  # of each stream, in order
@@ -98,17 +99,3 @@ class Scheduler:
                 break
             self.superseded += 1
         return jobs[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """Lengths, in frames, to which the windows of a batch are padded: multiples of `step`, then of coarser ones."""
-
-    step: int = 16
-
-    def rung(self, frames: int) -> int:
-        """The least length of the ladder that is at least `frames`."""
-        step = self.step
-        while frames > 8 * step:
-            step *= 2
-        return -(-frames // step) * step

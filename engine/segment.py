@@ -5,17 +5,14 @@ Frames older than a window's right context are fed to the decoder, once and in o
 
 import math
 
-import numpy as np
-
-from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, seconds
+from earshot_asr.engine.audio import LogProbs, seconds
 from earshot_asr.engine.config import Timing
+from earshot_asr.engine.decoder import DecodedWord, NewDecoder
 from earshot_asr.engine.events import Final, Partial, Word
-from earshot_asr.engine.greedy import DecodedWord, GreedyDecoder
 from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.utterance import Utterance, decode_utterance, split_from
 from earshot_asr.engine.windows import Window
 
-SPLIT_SECONDS = 5
-"""An utterance without a pause is split within its last seconds, if it is twice as long."""
 CONFIRMATIONS = 2
 """A provisional word is stable once as many newer windows in a row, which hear more of what follows, agree on it."""
 EDGE_FRAMES, SHIFT_FRAMES = 5, 3
@@ -32,14 +29,15 @@ class Segment:
     complete   nothing more to come; `end` is the cut
     """
 
-    def __init__(self, info: ModelInfo, timing: Timing, start: int) -> None:
+    def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
         self.info = info
         self.timing = timing
+        self.new_decoder = new_decoder
         self.start = self.settled = start
         self.end: int | None = None
         self.split = False
         self.complete = False
-        self._decoder = GreedyDecoder(info.vocabulary)
+        self._decoder = new_decoder()
         self._waiting: dict[int, tuple[Window, LogProbs]] = {}
         self._partials: list[Partial] = []
         self._shown = ""
@@ -55,11 +53,15 @@ class Segment:
         self.split = split
         self._complete_if_settled()
 
-    def accept(self, window: Window, log_probs: LogProbs) -> None:
-        """Takes a window (T, V). One that came before, or that is out of date, changes nothing."""
+    def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
+        """Takes a window (T, V). One that came before, or that is out of date, changes nothing.
+
+        utterance: what decode_utterance makes of a final window that replaces the hops; None: it is decoded here.
+        """
         assert len(log_probs) == window.frames, (window, log_probs.shape)
         if window.final and self.timing.provisional:
-            self._replace(window, log_probs)
+            utterance = utterance or decode_utterance(window, log_probs, self.info, self.new_decoder)
+            self._finish(utterance.words, self.start + utterance.frames)
             return
         if window.emit_from >= self.settled:
             self._waiting[window.emit_from] = window, log_probs
@@ -83,7 +85,7 @@ class Segment:
         if self._stable == len(words):
             return
         first = max(0, self.start + words[self._stable].start - EDGE_FRAMES - window.start)
-        again = GreedyDecoder(self.info.vocabulary)
+        again = self.new_decoder()
         again.feed(log_probs[first:])
         shift = self.start - window.start - first  # from our frames to those of `again`
         for n, word in enumerate(words[self._stable :], self._stable):
@@ -95,15 +97,6 @@ class Segment:
                 self._confirmed[n] = self._confirmed[n] + 1 if same else 0
         while self._stable < len(words) and self._confirmed[self._stable] >= CONFIRMATIONS:
             self._stable += 1
-
-    def _replace(self, window: Window, log_probs: LogProbs) -> None:
-        """The window of the whole utterance: a fresh decoder, and what the hops said is forgotten."""
-        emitted = log_probs[window.emit_from - window.start : window.emit_to - window.start]
-        if self.split:
-            emitted = emitted[: split_frame(emitted, self.info)]
-        self._decoder = GreedyDecoder(self.info.vocabulary)
-        self._decoder.feed(emitted)
-        self._finish(self._decoder.words(), self.start + len(emitted))
 
     def _complete_if_settled(self) -> None:
         if self.complete or self.timing.provisional or self.end is None or self.settled < self.end:
@@ -177,29 +170,3 @@ class Segment:
             for frame in (word.start, word.end)
         )
         return Word(word.text, seconds(start), seconds(end), round(word.confidence, 4))
-
-
-def split_from(frames: int, grid: FrameGrid) -> int:
-    """The first of an utterance's frames at which it may be split: in its last seconds, and its second half."""
-    return max(frames // 2, frames - SPLIT_SECONDS * SAMPLE_RATE // grid.hop)
-
-
-def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
-    """Where to split an utterance (T, V) that has no pause, in its last seconds: how many frames to keep, at least 1.
-
-    In the longest run of blanks and word delimiters that holds a delimiter, behind it; else in the middle of the
-    longest run of blanks; else behind the frame with the most blank.
-    """
-    vocabulary = info.vocabulary
-    first = split_from(len(log_probs), info.grid)
-    ids = log_probs[first:].argmax(-1)
-    delimiter = ids == (-1 if vocabulary.delimiter is None else vocabulary.delimiter)
-    quiet = delimiter | (ids == vocabulary.blank)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
-    runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-    if not runs:
-        return first + int(log_probs[first:, vocabulary.blank].argmax()) + 1
-    begin, end = max(runs, key=lambda run: (bool(delimiter[run[0] : run[1]].any()), run[1] - run[0], run[0]))
-    if delimiter[begin:end].any():
-        return first + int(begin + delimiter[begin:end].argmax()) + 1
-    return first + max(1, int(begin + end) // 2)

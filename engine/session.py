@@ -15,17 +15,24 @@ session.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from earshot_asr.engine.audio import LogProbs, Pcm
 from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.decoder import NewDecoder, decoder_factory
 from earshot_asr.engine.endpoint import Endpointer, EnergyGate, VoiceDetector
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.events import Event, Flushed
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.ring import RingBuffer
 from earshot_asr.engine.segment import Segment
+from earshot_asr.engine.utterance import Utterance, decode_utterance
 from earshot_asr.engine.windows import Window, WindowPlanner
+
+Decoding = Callable[[LogProbs], Utterance]
+"""A pure function of a window's log-probabilities (T, V)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +43,33 @@ class _Mark:
     flushed: bool
 
 
+def timing_of(info: ModelInfo, config: StreamConfig) -> Timing:
+    """Windows and utterances of a stream of this model, in frames."""
+    return Timing.of(config, info.grid, EnergyGate(info.grid.hop).lookback, info.emission_delay)
+
+
 class Session:
     """One stream's ring, voice detector, endpointer, planner and segments.
 
+    `new_decoder`: makes the decoders of its utterances; None: those that `config.decode` names.
     `cut`: the sample to start at, on the frame grid; `from_sample`: the first sample that will be fed,
     `timing.context` before the cut, or 0. Both are 0 for a new stream. Raises ConfigError for any other.
     """
 
-    def __init__(self, info: ModelInfo, config: StreamConfig, *, cut: int = 0, from_sample: int = 0) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        config: StreamConfig,
+        new_decoder: NewDecoder | None = None,
+        *,
+        cut: int = 0,
+        from_sample: int = 0,
+    ) -> None:
         self.info = info
+        self._new_decoder = new_decoder or decoder_factory(config.decode, info.vocabulary)
         self._hop = info.grid.hop
         self._detector: VoiceDetector = EnergyGate(self._hop, stream_start=from_sample == 0)
-        self.timing = Timing.of(config, info.grid, self._detector.lookback, info.emission_delay)
+        self.timing = timing_of(info, config)
         if cut % self._hop or from_sample != max(0, cut - self.timing.context):
             raise ConfigError(
                 f"a stream can't start at sample {cut} with the audio from {from_sample} on: a cut is a multiple of "
@@ -88,12 +110,24 @@ class Session:
         self.flush()
         self.finished = True
 
-    def accept(self, window: Window, log_probs: LogProbs) -> None:
-        """Takes a window's log-probabilities (T, V), in any order; a second time does no harm."""
+    def decoding(self, window: Window) -> Decoding | None:
+        """What may be done with a window's log-probabilities where they were computed, off the event loop.
+
+        None if they are to be accepted as they are: only a final window that replaces the hops is decoded alone.
+        """
+        if not (window.final and self.timing.provisional):
+            return None
+        return partial(decode_utterance, window, info=self.info, new_decoder=self._new_decoder)
+
+    def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
+        """Takes a window's log-probabilities (T, V), in any order; a second time does no harm.
+
+        utterance: what `decoding` made of them, if it was asked.
+        """
         segment = self._segment_of(window)
         if segment is None:
             return
-        segment.accept(window, log_probs)
+        segment.accept(window, log_probs, utterance)
         self._after_split()
         self._advance()
         self._publish()
@@ -204,7 +238,7 @@ class Session:
         self._mark(end, flushed=True)
 
     def _open(self, start: int) -> None:
-        self._segment = Segment(self.info, self.timing, start)
+        self._segment = Segment(self.info, self.timing, self._new_decoder, start)
         self._planner = WindowPlanner(self.timing, start)
         self._line.append(self._segment)
 
@@ -212,7 +246,7 @@ class Session:
         """Ends the open utterance before frame `end`, or a little later, where hops have committed more."""
         assert self._segment and self._planner
         end = max(end, self._planner.committed)
-        if (window := self._planner.last(end)) is not None:
+        if (window := self._planner.last(end, split=split)) is not None:
             self._wanted.append(window)
         self._segment.close(end, split=split)
         if split:

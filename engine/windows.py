@@ -17,6 +17,7 @@ class Window:
     final        ends an utterance
     droppable    a newer one may take over
     segment      the first frame of the utterance it is for; behind a split, two utterances may want the same frames
+    split        ends an utterance that is too long: what the window says decides where
     """
 
     start: int
@@ -26,6 +27,7 @@ class Window:
     final: bool
     droppable: bool
     segment: int
+    split: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.start <= self.emit_from < self.emit_to <= self.end and self.segment <= self.emit_from, self
@@ -69,7 +71,7 @@ class WindowPlanner:
             self._emitted += t.hop
             yield window
 
-    def last(self, end: int) -> Window | None:
+    def last(self, end: int, *, split: bool = False) -> Window | None:
         """The final window of an utterance that ends before frame `end`; None if there is nothing left to emit.
 
         With `commit: utterance` it covers the whole utterance anew, else what no hop window has emitted.
@@ -79,4 +81,4 @@ class WindowPlanner:
         if end <= emit_from:
             return None
         first = max(0, emit_from - context)
-        return Window(first, end - first, emit_from, end, True, False, self.start)
+        return Window(first, end - first, emit_from, end, True, False, self.start, split)

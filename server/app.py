@@ -22,9 +22,10 @@ from typing import Any, Self
 from websockets.asyncio import server as websockets
 
 from earshot_asr.engine.audio import Seconds
-from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import Runner
+from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
 from earshot_asr.server.capacity import UNKNOWN, Capacity, measure
 from earshot_asr.server.connection import CLOSE_SECONDS, Connection
@@ -103,7 +104,7 @@ class Server:
         self._loop = asyncio.create_task(self.worker.run())
         self._loop.add_done_callback(self._broke)
         self._ready = True
-        room = capacity.room(Timing.of(StreamConfig.preset(self.config.latency), runner.info.grid))
+        room = capacity.room(timing_of(runner.info, StreamConfig.preset(self.config.latency)))
         log.info("listening at %s, %s on %s, room for %d streams", self.url, runner.info.name, runner.device, room)
 
     async def stop(self) -> None:

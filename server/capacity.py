@@ -15,6 +15,7 @@ from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.recognizer import Recognizer
 from earshot_asr.engine.scheduler import MERGED_HOPS
+from earshot_asr.engine.session import timing_of
 
 HEADROOM = 0.9
 """Of a second, so much is given away."""
@@ -109,7 +110,7 @@ def frames_a_second(timing: Timing) -> float:
 def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] = time.perf_counter) -> Speed:
     """Runs full batches of noise, and a stream of it with the device left out; the best of a few trials each."""
     recognizer = Recognizer(runner)
-    timing = Timing.of(config, runner.info.grid)
+    timing = timing_of(runner.info, config)
     window = timing.left + timing.hop + timing.right
     first, last = timing.grid.span(0, window)
     batch = [_noise(last - first)] * max(1, recognizer.scheduler.batch_frames // window)
@@ -159,6 +160,7 @@ class _Deaf:
 
     def __init__(self, runner: Runner) -> None:
         self.info, self.device = runner.info, runner.device
+        self.ladder, self.batch_frames = runner.ladder, runner.batch_frames
 
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         size = self.info.vocabulary.size

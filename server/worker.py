@@ -10,9 +10,10 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from earshot_asr.engine.audio import LogProbs, Pcm, Seconds
-from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.recognizer import Batch, Place, Recognizer, Stream
+from earshot_asr.engine.session import timing_of
 from earshot_asr.server.capacity import Capacity, Full
 from earshot_asr.server.metrics import Metrics
 
@@ -72,7 +73,7 @@ class Worker:
 
     def fits(self, config: StreamConfig) -> bool:
         """Whether there is room for one more stream of that kind."""
-        return self.capacity.fits(Timing.of(config, self.runner.info.grid))
+        return self.capacity.fits(timing_of(self.runner.info, config))
 
     def measured(self) -> None:
         """Sets the metrics that are states, and not events."""

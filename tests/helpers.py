@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Event, Final, Partial
-from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.model import Ladder, ModelInfo
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.vocabulary import Vocabulary
 
@@ -105,6 +105,8 @@ class FakeRunner:
 
     info: ModelInfo = INFO
     device: str = "cpu"
+    ladder: Ladder = Ladder()  # noqa: RUF009
+    batch_frames: int = 400
     windows: int = 0
     fail_on: Callable[[Pcm], bool] = field(default=lambda pcm: False)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from earshot_asr.client.transcribe import passes
 from earshot_asr.engine.audio import FrameGrid, Pcm, to_float
 from earshot_asr.engine.checkpoint import locate
 from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.transcription import passes
 from earshot_asr.engine.vocabulary import read_json
 
 

@@ -24,12 +24,12 @@ from earshot_asr.client.evaluate.virtual import Playback, due
 from earshot_asr.client.evaluate.wall import listen
 from earshot_asr.client.evaluate.whisper import whisper
 from earshot_asr.client.live import local_server
-from earshot_asr.client.transcribe import plain
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, from_ms
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import BUNDLED, Runner
 from earshot_asr.engine.training.phonemes import targets
+from earshot_asr.engine.transcription import plain
 
 PEERS = ("transformers", "pocketsphinx", "whisper")
 """The plain pass of the same weights by transformers, PocketSphinx with its own English model, and a whole Whisper."""

@@ -4,63 +4,26 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console
 
-from earshot_asr.client.transcribe import LONGEST_PASS, Method, passes, plain, streamed, transcribe, transcribe_files
-from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, to_float, to_pcm
+from earshot_asr.client.transcribe import transcribe, transcribe_files
+from earshot_asr.engine.audio import SAMPLE_RATE, to_float, to_pcm
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.model import BUNDLED, ModelInfo
+from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.sources import RawFormat, open_file
-from earshot_asr.engine.vocabulary import Vocabulary
+from earshot_asr.engine.transcription import Method, plain, streamed
+from tests.loudness import LoudnessRunner, say
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 CLIPS = SHARED / "speech" / "dev.jsonl"
-
-GRID = FrameGrid(320, 400)
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-class LoudnessRunner:
-    """Letter k of the alphabet is k + 1 thousand units loud, silence is the word delimiter."""
-
-    info = ModelInfo("loudness", "0", GRID, Vocabulary(("_", "|", *LETTERS), blank=0, delimiter=1))
-    device = "cpu"
-
-    def __init__(self) -> None:
-        self.lengths: list[int] = []
-
-    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
-        self.lengths += map(len, windows)
-        return [self._log_probs(pcm) for pcm in windows]
-
-    def _log_probs(self, pcm: Pcm) -> LogProbs:
-        frames = [pcm[first : first + GRID.field] for first in range(0, len(pcm) - GRID.field + 1, GRID.hop)]
-        loudness = [round(float(np.median(np.abs(frame))) / 1000) for frame in frames]
-        log_probs = np.full((len(frames), self.info.vocabulary.size), -9.0, np.float32)
-        log_probs[np.arange(len(frames)), [level + 1 for level in loudness]] = -0.1
-        return log_probs
-
-
-def say(text: str) -> Pcm:
-    """What LoudnessRunner understands as `text`: 80 ms a letter, 160 ms a space, a second and a half a full stop."""
-    samples = []
-    for letter in text:
-        frames = {" ": 8, ".": 75}.get(letter, 4)
-        level = 1000 * (LETTERS.find(letter) + 1)
-        samples.append(np.tile(np.array([level, -level], np.int16), frames * GRID.hop // 2))
-    return np.concatenate(samples)
 
 
 def as_file(path: Path, text: str) -> Path:
@@ -194,55 +157,6 @@ def test_progress_never_goes_to_standard_output(tmp_path: Path) -> None:
 def test_settings_are_checked_before_a_model_is_loaded(options: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         transcribe([], model="/nowhere", **options)  # type: ignore[arg-type]
-
-
-# ---- methods
-
-
-@settings(max_examples=20)
-@given(cuts=st.lists(st.integers(0, 160_000), max_size=9), commit=st.sampled_from(get_args(Commit)))
-def test_a_stream_does_not_depend_on_how_the_file_is_read(cuts: list[int], commit: Commit) -> None:
-    config = StreamConfig(commit=commit, partials=False)
-    pcm = say(".HELO WORLD.HOW IS IT. BYE")
-    whole = list(streamed(LoudnessRunner(), config, [pcm]))
-    pieces = np.split(pcm, sorted(min(cut, len(pcm)) for cut in cuts))
-    assert list(streamed(LoudnessRunner(), config, pieces)) == whole
-    assert [final.text for final in whole] == ["HELO WORLD", "HOW IS IT", "BYE"]
-
-
-def test_what_is_longer_than_the_ring_may_come_at_once() -> None:
-    finals = streamed(LoudnessRunner(), StreamConfig(partials=False), [say("HELO.BYE." * 30)])
-    assert [final.text for final in finals] == ["HELO", "BYE"] * 30
-
-
-@given(
-    samples=st.integers(0, 100 * SAMPLE_RATE)
-    | st.integers(-400, 400).map(lambda more: 30 * SAMPLE_RATE + more)
-    | st.integers(-700, 700).map(lambda more: 54 * SAMPLE_RATE + more),
-    cuts=st.lists(st.integers(0, 100 * SAMPLE_RATE), max_size=5),
-    field=st.sampled_from([400, 560]),
-)
-def test_passes_keep_every_frame_once_with_context(samples: int, cuts: list[int], field: int) -> None:
-    grid = FrameGrid(320, field)
-    audio = (np.arange(samples) // grid.hop).astype(np.int16)  # every sample tells its frame
-    kept: list[int] = []
-    for pcm, keep in passes(np.split(audio, sorted(min(cut, samples) for cut in cuts)), grid):
-        assert len(pcm) <= LONGEST_PASS
-        frames = [int(pcm[i * grid.hop]) for i in range(grid.frames(len(pcm)))]
-        assert not kept or frames[0] + 150 == frames[keep][0] == kept[-1] + 1
-        kept += frames[keep]
-    assert kept == list(range(grid.frames(samples)))
-
-
-def test_up_to_30_s_are_one_pass_and_more_are_several() -> None:
-    runner = LoudnessRunner()
-    (final,) = plain(runner, [say("HELO." * 16)])
-    assert final.text == " ".join(["HELO"] * 16)
-    assert runner.lengths == [16 * (4 * 4 + 75) * 320]
-    (final,) = plain(runner, [say("HELO.BYE." * 30)])
-    assert final.text == "HELO BYE " * 29 + "HELO BYE"
-    assert runner.lengths[1:-1] == [LONGEST_PASS] * (len(runner.lengths) - 2)
-    assert all(a.end <= b.start for a, b in pairwise(final.words))
 
 
 # ---- the real thing

@@ -34,13 +34,13 @@ def test_presets() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_ring_holds_the_longest_utterance_and_its_context(name: str) -> None:
-    timing = Timing.of(StreamConfig.preset(name), GRID, 200)
+    timing = Timing.of(StreamConfig.preset(name), GRID, 200, 0)
     assert timing.context + (timing.longest + timing.silence + timing.preroll + 150) * GRID.hop < timing.ring
 
 
 def test_lengths_in_frames() -> None:
-    timing = Timing.of(StreamConfig(), GRID, 203)
+    timing = Timing.of(StreamConfig(), GRID, 203, 0)
     assert (timing.hop, timing.left, timing.right, timing.silence, timing.longest) == (24, 160, 16, 32, 1000)
     assert timing.context == 203 * 320
-    assert not Timing.of(StreamConfig(partials=False), GRID).hops
-    assert Timing.of(StreamConfig(partials=False, commit="hop"), GRID).hops
+    assert not Timing.of(StreamConfig(partials=False), GRID, 0, 0).hops
+    assert Timing.of(StreamConfig(partials=False, commit="hop"), GRID, 0, 0).hops

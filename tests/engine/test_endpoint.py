@@ -20,7 +20,7 @@ LOOKBACK = EnergyGate(HOP).lookback
 
 
 def endpointer(cut: int = 0, **settings: int) -> Endpointer:
-    return Endpointer(Timing.of(StreamConfig(**settings), GRID), cut)  # type: ignore[arg-type]
+    return Endpointer(Timing.of(StreamConfig(**settings), GRID, 0, 0), cut)  # type: ignore[arg-type]
 
 
 ATTACK, SILENT_CUT = endpointer().timing.attack, endpointer().timing.silent_cut

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import LogProbs
+from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.vocabulary import Vocabulary
 from tests.helpers import VOCABULARY
@@ -25,7 +26,7 @@ def rows(text: str, certainty: float = 0.9) -> LogProbs:
 
 
 def decode(log_probs: LogProbs, vocabulary: Vocabulary = VOCABULARY) -> GreedyDecoder:
-    decoder = GreedyDecoder(vocabulary)
+    decoder = GreedyDecoder(vocabulary, DecodeConfig())
     decoder.feed(log_probs)
     return decoder
 
@@ -41,7 +42,7 @@ def test_equals_the_definition(text: str) -> None:
 
 @given(texts, st.lists(st.integers(0, 40), max_size=8).map(sorted))
 def test_frames_may_come_in_any_pieces(text: str, cuts: list[int]) -> None:
-    decoder, log_probs = GreedyDecoder(VOCABULARY), rows(text)
+    decoder, log_probs = GreedyDecoder(VOCABULARY, DecodeConfig()), rows(text)
     for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
         decoder.feed(log_probs[start:end])
     assert decoder.words() == decode(log_probs).words()

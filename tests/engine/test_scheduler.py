@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.engine.scheduler import MERGED_HOPS, Job, Ladder, Scheduler
+from earshot_asr.engine.model import Ladder
+from earshot_asr.engine.scheduler import MERGED_HOPS, Job, Scheduler
 from earshot_asr.engine.windows import Window
 
 

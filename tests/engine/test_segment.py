@@ -5,6 +5,7 @@ import pytest
 
 from earshot_asr.engine.audio import LogProbs
 from earshot_asr.engine.config import StreamConfig, Timing
+from earshot_asr.engine.decoder import DecodeConfig, decoder_factory
 from earshot_asr.engine.events import Final, Partial
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.segment import Segment
@@ -12,10 +13,11 @@ from earshot_asr.engine.windows import Window
 from tests.helpers import GRID, VOCABULARY
 
 INFO = ModelInfo("fake", "", GRID, VOCABULARY, emission_delay=3)
+NEW_DECODER = decoder_factory(DecodeConfig(), VOCABULARY)
 
 
 def segment(start: int = 0, **settings: str) -> Segment:
-    return Segment(INFO, Timing.of(StreamConfig(**settings), GRID), start)  # type: ignore[arg-type]
+    return Segment(INFO, Timing.of(StreamConfig(**settings), GRID, 0, 0), NEW_DECODER, start)  # type: ignore[arg-type]
 
 
 def rows(text: str) -> LogProbs:

@@ -10,7 +10,7 @@ from tests.helpers import GRID, configs
 
 
 def timing(config: StreamConfig) -> Timing:
-    return Timing.of(config, GRID)
+    return Timing.of(config, GRID, 0, 0)
 
 
 def test_hop_windows_of_an_utterance() -> None:

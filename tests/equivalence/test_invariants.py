@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 import earshot_asr.engine.session
 from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
 from earshot_asr.engine.config import Commit, StreamConfig, Timing
+from earshot_asr.engine.decoder import Decoder, NewDecoder
 from earshot_asr.engine.endpoint import EnergyGate
 from earshot_asr.engine.events import Event, Final, Flushed, Partial
+from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.model import ModelInfo
-from earshot_asr.engine.segment import Segment, split_frame
+from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.session import Session
+from earshot_asr.engine.utterance import split_frame
 from earshot_asr.engine.windows import Window
 from tests.helpers import (
     GRID,
@@ -79,7 +82,9 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
     covered = [k for segment in segments for k in range(segment.start, segment.end or 0)]
     assert covered == sorted(set(covered))
     for segment in segments:
-        fed, length = segment._decoder._frame, (segment.end or 0) - segment.start
+        decoder = segment.decoders[-1 if config.commit == "utterance" else 0]
+        assert isinstance(decoder, GreedyDecoder)
+        fed, length = decoder._frame, (segment.end or 0) - segment.start
         assert fed == length or (fed > length and segment.split and config.commit == "hop")
     assert session.cut == session.committed == GRID.frames(len(pcm)) * HOP
     voiced = EnergyGate(HOP).feed(pcm[: len(pcm) // HOP * HOP].reshape(-1, HOP))
@@ -97,17 +102,30 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
     assert ends == sorted(ends)
 
 
-@contextmanager
-def recorded_segments() -> Iterator[list[Segment]]:
-    """All segments that are begun, with words or without."""
-    segments: list[Segment] = []
+class Recorded(Segment):
+    """decoders: all that it made. The first is fed the hops; the last the whole utterance, with `commit: utterance`."""
 
-    class Recorded(Segment):
-        def __init__(self, info: ModelInfo, timing: Timing, start: int) -> None:
-            super().__init__(info, timing, start)
+    def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
+        self.decoders: list[Decoder] = []
+
+        def recorded() -> Decoder:
+            self.decoders.append(new_decoder())
+            return self.decoders[-1]
+
+        super().__init__(info, timing, recorded, start)
+
+
+@contextmanager
+def recorded_segments() -> Iterator[list[Recorded]]:
+    """All segments that are begun, with words or without."""
+    segments: list[Recorded] = []
+
+    class Listed(Recorded):
+        def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
+            super().__init__(info, timing, new_decoder, start)
             segments.append(self)
 
-    with patch.object(earshot_asr.engine.session, "Segment", Recorded):
+    with patch.object(earshot_asr.engine.session, "Segment", Listed):
         yield segments
 
 

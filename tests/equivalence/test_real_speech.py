@@ -6,6 +6,7 @@ import soundfile
 
 from earshot_asr.engine.audio import Pcm, to_pcm
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.events import Event
 from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.recognizer import Recognizer
@@ -47,7 +48,7 @@ def test_a_final_is_one_plain_pass_over_its_window(runner: TorchRunner, speech: 
             start, end = final.segment // grid.hop, final.cut // grid.hop
             margin = min(start, grid.from_ms(config.margin_ms))
             window = padded[(start - margin) * grid.hop : (end - 1) * grid.hop + grid.field]
-            decoder = GreedyDecoder(runner.info.vocabulary)
+            decoder = GreedyDecoder(runner.info.vocabulary, DecodeConfig())
             decoder.feed(runner.run([window])[0][margin:])
             assert final.text == " ".join(word.text for word in decoder.words())
             words += len(final.words)

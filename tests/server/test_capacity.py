@@ -10,7 +10,7 @@ from tests.helpers import GRID, FakeRunner
 
 
 def timing(**settings: object) -> Timing:
-    return Timing.of(StreamConfig(**settings), GRID)  # type: ignore[arg-type]
+    return Timing.of(StreamConfig(**settings), GRID, 0, 0)  # type: ignore[arg-type]
 
 
 def admitted(capacity: Capacity, of: Timing) -> int:

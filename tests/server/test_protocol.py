@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import Pcm, seconds
-from earshot_asr.engine.config import StreamConfig, Timing
-from earshot_asr.engine.endpoint import EnergyGate
+from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import Place, Recognizer, Stream
+from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
 from earshot_asr.server.limits import Limits
 from earshot_asr.server.logs import FIELDS
@@ -113,7 +113,7 @@ def test_ready() -> None:
             model="fake",
             fingerprint=fingerprint(INFO, wire.Start(), config),
             resumable=True,
-            context=Timing.of(config, INFO.grid, EnergyGate(INFO.grid.hop).lookback).context,
+            context=timing_of(INFO, config).context,
             sample_rate=16_000,
             window_ms=4000,
             hop_ms=480,

@@ -1,0 +1,113 @@
+"""A recording to its utterances, in this thread: streamed as a live one would be, or by one plain forward pass."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.decoder import decoder_factory
+from earshot_asr.engine.events import Final
+from earshot_asr.engine.model import Runner
+from earshot_asr.engine.recognizer import Recognizer, Stream
+from earshot_asr.engine.segment import Segment
+from earshot_asr.engine.session import timing_of
+from earshot_asr.engine.sources import RawFormat, open_file
+from earshot_asr.engine.windows import WindowPlanner
+
+LONGEST_PASS = 30 * SAMPLE_RATE
+"""What is longer than this is not encoded in one plain pass, but in several that overlap."""
+OVERLAP_SECONDS = 6
+"""By so much. Half of it is dropped on either side."""
+
+Method = Callable[[Iterable[Pcm]], Iterator[Final]]
+"""A recording's audio -> its utterances."""
+
+
+def transcribe(
+    path: str | Path,
+    *,
+    model: str | Path | Runner | None = None,
+    device: str = "auto",
+    latency: str = "balanced",
+    raw: RawFormat | None = None,
+) -> Iterator[Final]:
+    """The utterances of an audio or video file, each as soon as it is final, in bounded memory.
+
+    model      a folder or a hub id; None: the bundled model. For several files load it once: `load_runner(model)`
+    device     auto, cpu, cuda or cuda:N; a runner has one already
+    latency    low, balanced or accurate: how long the windows are
+    raw        how to read a file of samples without a header
+
+    Warns (UserWarning) of a file that is cut off or damaged, when what can be read of it has been transcribed. Raises
+    ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
+    """
+    config = StreamConfig.preset(latency, partials=False)
+    if model is None or isinstance(model, str | Path):
+        from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
+
+        runner: Runner = load_runner(model, device)
+    else:
+        runner = model
+    return _transcribed(runner, config, Path(path), raw)
+
+
+def _transcribed(runner: Runner, config: StreamConfig, path: Path, raw: RawFormat | None) -> Iterator[Final]:
+    with open_file(path, raw=raw) as source:
+        yield from streamed(runner, config, source)
+        if source.damage:
+            warnings.warn(f"{path}: {source.damage}", stacklevel=2)
+
+
+def streamed(runner: Runner, config: StreamConfig, audio: Iterable[Pcm]) -> Iterator[Final]:
+    """As a stream, just like a live one: in bounded memory, each utterance as it ends."""
+    recognizer = Recognizer(runner)
+    stream = recognizer.open(config)
+    for pcm in audio:
+        while len(pcm := pcm[stream.feed(pcm) :]):
+            stepped = recognizer.step()
+            assert stepped, (stream.room, len(pcm))
+        yield from _finals(recognizer, stream)
+    stream.finish()
+    yield from _finals(recognizer, stream)
+    assert stream.done, (stream.received, stream.committed)
+
+
+def _finals(recognizer: Recognizer, stream: Stream) -> Iterator[Final]:
+    while recognizer.step():
+        pass
+    return (event for event in stream.events() if isinstance(event, Final))
+
+
+def plain(runner: Runner, audio: Iterable[Pcm]) -> Iterator[Final]:
+    """As a whole, decoded greedily to one utterance: one plain forward pass, or over 30 s several that overlap."""
+    kept = [runner.run([pcm])[0][keep] for pcm, keep in passes(audio, runner.info.grid)]
+    if not kept:
+        return
+    log_probs = np.concatenate(kept)
+    config = StreamConfig()
+    timing, new_decoder = timing_of(runner.info, config), decoder_factory(config.decode, runner.info.vocabulary)
+    segment, whole = Segment(runner.info, timing, new_decoder, 0), WindowPlanner(timing, 0).last(len(log_probs))
+    assert whole is not None
+    segment.close(whole.end)
+    segment.accept(whole, log_probs)
+    if (final := segment.final()) is not None:
+        yield final
+
+
+def passes(audio: Iterable[Pcm], grid: FrameGrid) -> Iterator[tuple[Pcm, slice]]:
+    """Cuts audio into overlapping stretches of at most 30 s, each with those of its frames that are to be kept."""
+    half = OVERLAP_SECONDS * SAMPLE_RATE // grid.hop // 2
+    step = grid.frames(LONGEST_PASS) - 2 * half
+    first = 0
+    waiting = np.zeros(0, np.int16)
+    for pcm in audio:
+        waiting = np.concatenate([waiting, pcm])
+        while len(waiting) > LONGEST_PASS:
+            yield waiting[:LONGEST_PASS], slice(first, half + step)
+            first = half
+            waiting = waiting[step * grid.hop :]
+    if grid.frames(len(waiting)):
+        yield waiting, slice(first, None)
