@@ -8,14 +8,15 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import RING_MS, StreamConfig, Timing
 from earshot_asr.engine.events import Event
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.scheduler import FINAL_SECONDS, Job, Scheduler
-from earshot_asr.engine.session import Session
+from earshot_asr.engine.session import Decoding, Session
+from earshot_asr.engine.utterance import Utterance
 
 MESSAGE_SECONDS = 0.1
 """What a live stream sends was spoken this long before it came, at most; what brings more was sent ahead."""
@@ -31,16 +32,30 @@ Place: TypeAlias = tuple[int, int]
 """Where a stream is resumed: its cut, and the first sample that comes."""
 
 
+class Result(NamedTuple):
+    """What was computed of a window: log-probabilities (T, V), and of a final one the utterance that they spell."""
+
+    log_probs: LogProbs
+    utterance: Utterance | None
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows to run together, and their samples."""
+    """Windows to compute together, their samples, and what decodes those that are decoded alone."""
 
     jobs: list[Job]
     samples: list[Pcm]
+    decodings: list[Decoding | None]
+
+    def run(self, runner: Runner) -> list[Result]:
+        """Computes and decodes, in any thread: nothing of a stream is touched."""
+        outputs = zip(runner.run(self.samples), self.decodings, strict=True)
+        return [Result(log_probs, decode(log_probs) if decode else None) for log_probs, decode in outputs]
 
     def split(self) -> "list[Batch]":
         """A batch for each window."""
-        return [Batch([job], [pcm]) for job, pcm in zip(self.jobs, self.samples, strict=True)]
+        parts = zip(self.jobs, self.samples, self.decodings, strict=True)
+        return [Batch([job], [pcm], [decode]) for job, pcm, decode in parts]
 
 
 class Stream:
@@ -177,17 +192,23 @@ class Recognizer:
     def take(self) -> Batch | None:
         """The next batch, earliest deadline first; None if there is nothing to do."""
         while jobs := self.scheduler.take(self.clock()):
-            wanted = [job for job in jobs if self._streams[job.stream]._session.wants(job.window)]
-            if wanted:
-                return Batch(wanted, [self._streams[job.stream]._session.samples(job.window) for job in wanted])
+            batch = Batch([], [], [])
+            for job in jobs:
+                session = self._streams[job.stream]._session
+                if session.wants(job.window):
+                    batch.jobs.append(job)
+                    batch.samples.append(session.samples(job.window))
+                    batch.decodings.append(session.decoding(job.window))
+            if batch.jobs:
+                return batch
         return None
 
-    def accept(self, batch: Batch, outputs: list[LogProbs]) -> list[Stream]:
-        """Hands results (T, V) to their streams, and says which those are. Closed streams are passed over."""
+    def accept(self, batch: Batch, results: list[Result]) -> list[Stream]:
+        """Hands results to their streams, and says which those are. Closed streams are passed over."""
         touched: dict[int, Stream] = {}
-        for job, log_probs in zip(batch.jobs, outputs, strict=True):
+        for job, result in zip(batch.jobs, results, strict=True):
             if (stream := self._streams.get(job.stream)) is not None:
-                stream._session.accept(job.window, log_probs)
+                stream._session.accept(job.window, result.log_probs, result.utterance)
                 stream._seen = None if job.window.final else job.due
                 stream._queue()
                 touched[job.stream] = stream
@@ -197,5 +218,5 @@ class Recognizer:
         """Runs one batch in this thread; False if there was none."""
         if (batch := self.take()) is None:
             return False
-        self.accept(batch, self.runner.run(batch.samples))
+        self.accept(batch, batch.run(self.runner))
         return True

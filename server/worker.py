@@ -9,10 +9,10 @@ import time
 from concurrent.futures import Executor
 from typing import Protocol
 
-from earshot_asr.engine.audio import LogProbs, Pcm, Seconds
+from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import Runner
-from earshot_asr.engine.recognizer import Batch, Place, Recognizer, Stream
+from earshot_asr.engine.recognizer import Batch, Place, Recognizer, Result, Stream
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server.capacity import Capacity, Full
 from earshot_asr.server.metrics import Metrics
@@ -101,7 +101,7 @@ class Worker:
         """Runs a batch. If it fails its windows run one by one, so that only the streams that broke it suffer."""
         loop = asyncio.get_running_loop()
         try:
-            outputs, took = await loop.run_in_executor(self._device, self._run, batch.samples)
+            outputs, took = await loop.run_in_executor(self._device, self._run, batch)
         except Exception as e:
             if len(batch.jobs) == 1:
                 self._fail(batch, e)
@@ -114,9 +114,9 @@ class Worker:
         for single, output in zip(batch.split(), outputs, strict=True):
             self._accept(single, output)
 
-    def _run(self, samples: list[Pcm]) -> tuple[list[LogProbs], Seconds]:
+    def _run(self, batch: Batch) -> tuple[list[Result], Seconds]:
         began = time.perf_counter()
-        return self.runner.run(samples), time.perf_counter() - began
+        return batch.run(self.runner), time.perf_counter() - began
 
     def _measure(self, batch: Batch, took: Seconds) -> None:
         frames = sum(job.window.frames for job in batch.jobs)
@@ -127,7 +127,7 @@ class Worker:
         for job in batch.jobs:
             self.metrics.windows.labels("final" if job.window.final else "hop").inc()
 
-    def _accept(self, single: Batch, output: LogProbs) -> None:
+    def _accept(self, single: Batch, output: Result) -> None:
         try:
             streams = self.recognizer.accept(single, [output])
         except Exception as e:

@@ -19,7 +19,7 @@ from earshot_asr.engine.audio import LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Final, Flushed
 from earshot_asr.engine.model import ModelInfo, Runner
-from earshot_asr.engine.recognizer import Batch, Recognizer
+from earshot_asr.engine.recognizer import Batch, Recognizer, Result
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.windows import Window
 
@@ -35,7 +35,7 @@ class _Computing(NamedTuple):
 
     until: Seconds
     batch: Batch
-    outputs: list[LogProbs]
+    results: list[Result]
 
 
 class Playback:
@@ -111,8 +111,9 @@ class Playback:
 
     def _accept(self, computed: _Computing) -> None:
         self._computing = None
-        self.outputs.update(zip((job.window for job in computed.batch.jobs), computed.outputs, strict=True))
-        self._charged(partial(self._recognizer.accept, computed.batch, computed.outputs))
+        windows = (job.window for job in computed.batch.jobs)
+        self.outputs.update(zip(windows, (result.log_probs for result in computed.results), strict=True))
+        self._charged(partial(self._recognizer.accept, computed.batch, computed.results))
         self._listen()
 
     def _read(self) -> None:
@@ -135,8 +136,8 @@ class Playback:
         if self._computing is None and (batch := self._charged(self._recognizer.take)) is not None:
             time.sleep(REST)
             run = self._device.submit  # handing it over is part of the price
-            outputs, seconds = self._timed(lambda: run(self._recognizer.runner.run, batch.samples).result())
-            self._computing = _Computing(self._now + seconds, batch, outputs)
+            results, seconds = self._timed(lambda: run(batch.run, self._recognizer.runner).result())
+            self._computing = _Computing(self._now + seconds, batch, results)
 
     def _listen(self) -> None:
         self.heard += (Heard(self._now, event) for event in self._stream.events() if not isinstance(event, Flushed))

@@ -88,7 +88,7 @@ def test_a_live_stream_goes_before_one_that_was_sent_ahead() -> None:
     order = []
     while (batch := recognizer.take()) is not None:
         order += [job.stream for job in batch.jobs]
-        recognizer.accept(batch, recognizer.runner.run(batch.samples))
+        recognizer.accept(batch, batch.run(recognizer.runner))
     live_last = max(n for n, stream in enumerate(order) if stream == live.number)
     assert sum(stream == ahead.number for stream in order[:live_last]) <= len(order) / 3
     assert order[-1] == ahead.number
@@ -123,7 +123,7 @@ def test_a_closed_stream_is_passed_over() -> None:
     assert len(batch.jobs) == 2
     gone.close()
     gone.close()
-    assert recognizer.accept(batch, recognizer.runner.run(batch.samples)) == [stays]
+    assert recognizer.accept(batch, batch.run(recognizer.runner)) == [stays]
     assert transcript(stays.events()) == "ABC DEF"
     assert not recognizer.step()
 
@@ -140,7 +140,7 @@ def test_text_is_as_stale_as_the_newest_sample_it_was_made_from() -> None:
         stream.feed(pcm[at : at + 1600])
         while (batch := recognizer.take()) is not None:
             assert all(job.due == clock.now for job in batch.jobs)
-            recognizer.accept(batch, recognizer.runner.run(batch.samples))
+            recognizer.accept(batch, batch.run(recognizer.runner))
             expected = None if batch.jobs[-1].window.final else clock.now
         assert stream.staleness == (None if expected is None or stream.resting else clock.now - expected)
     assert stream.resting
