@@ -1,6 +1,6 @@
-"""Units of the whole system: samples at 16 kHz, and frames, which are what an encoder makes of them.
+"""The units of the whole system: samples at 16 kHz, and frames, the steps of an encoder's output.
 
-Inside, positions are absolute integers counted from the start of a stream; seconds exist only in events.
+Positions are absolute integers, counted from the start of a stream. Seconds exist only in events.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE = 16_000
-"""Samples a second, everywhere behind the audio source."""
+"""Samples per second of all audio after the audio source."""
 
 Pcm: TypeAlias = npt.NDArray[np.int16]
 """Mono samples at 16 kHz, shape (S,)."""
@@ -20,7 +20,7 @@ Seconds: TypeAlias = float
 
 
 def exact_div(a: int, b: int) -> int:
-    """a / b, asserting that nothing remains."""
+    """a / b; asserts that there is no remainder."""
     assert a % b == 0, (a, b)
     return a // b
 
@@ -38,7 +38,7 @@ def to_pcm(samples: npt.NDArray[np.float32]) -> Pcm:
 
 
 def seconds(samples: int) -> Seconds:
-    """Sample number -> seconds, to the nearest millisecond, half up: what events carry."""
+    """A sample number in seconds, rounded to the nearest millisecond, half up. Events carry times of this form."""
     return (samples * 1000 + SAMPLE_RATE // 2) // SAMPLE_RATE / 1000
 
 
@@ -49,7 +49,7 @@ def from_ms(ms: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class FrameGrid:
-    """Where an encoder's frames lie: frame k is made of the samples [hop k, hop k + field).
+    """Where the frames of an encoder lie: frame k is computed from the samples [hop k, hop k + field).
 
     Both are read from the checkpoint: 320 and 400 for wav2vec 2.0's convolutions, 320 and 560 for Wav2Vec2-BERT.
     """
@@ -58,11 +58,11 @@ class FrameGrid:
     field: int
 
     def frames(self, samples: int) -> int:
-        """Number of frames that are complete when `samples` samples are there."""
+        """How many frames are complete once `samples` samples have arrived."""
         return max(0, (samples - self.field) // self.hop + 1)
 
     def span(self, start: int, frames: int) -> tuple[int, int]:
-        """First sample, and the one past the last, of `frames` > 0 frames from frame `start` on."""
+        """The samples [first, end) that `frames` > 0 frames from frame `start` on are computed from."""
         assert frames > 0, frames
         first = start * self.hop
         return first, first + (frames - 1) * self.hop + self.field

@@ -8,15 +8,16 @@ from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.errors import ConfigError
 
 Commit = Literal["utterance", "hop"]
-"""What is committed: the utterance's own window at its end, or each hop as it comes."""
+"""When text becomes final: at the end of an utterance, from a window over all of it; or hop by hop."""
 Latency = Literal["low", "balanced", "accurate"]
 
 RING_MS = 30_000
-"""How much audio of a stream is kept: an utterance of the longest kind, its context, and a few seconds more."""
-
+"""How much audio of a stream is kept: the longest utterance, its context, and a few seconds more."""
 
 ATTACK_MS = 60
+"""So much speech in a row opens an utterance."""
 SILENT_CUT_MS = 500
+"""In silence, a cut follows every so often."""
 
 
 GREEDY = DecodeConfig()
@@ -27,13 +28,15 @@ class StreamConfig:
     """How one stream is cut into windows and utterances.
 
     hop_ms                how often a partial comes while somebody speaks
-    left_ms, right_ms     context of a hop window; a hop is settled once it has its right context
-    margin_ms             left context of an utterance's final window
+    left_ms, right_ms     context that a hop window has on either side of its hop
+    margin_ms             left context of the final window of an utterance
     silence_ms            silence that ends an utterance
     preroll_ms, tail_ms   audio kept before the first and after the last voiced block of an utterance
-    longest_ms            an utterance without a pause is cut at this length
-    commit, partials      see `design`: with `commit: utterance` and no partials, hop windows are not run at all
-    decode                how words are made of log-probabilities
+    longest_ms            an utterance without a pause is split at about this length
+    commit                `utterance`: at its end an utterance is encoded once more, as a whole, and that is the final;
+                          `hop`: the text of a hop is final once its right context is there
+    partials              whether partials are wanted; with `commit: utterance` and none, hop windows are not run at all
+    decode                how words are decoded from log-probabilities
     """
 
     hop_ms: int = 480
@@ -69,7 +72,7 @@ class StreamConfig:
 
     @classmethod
     def preset(cls, latency: str, *, commit: Commit = "utterance", partials: bool = True) -> Self:
-        """The settings that go by a name: low, balanced or accurate.
+        """The settings of a preset: low, balanced or accurate.
 
         Raises ConfigError for any other name.
         """
@@ -87,14 +90,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A StreamConfig on a model's frame grid: all lengths in frames, but `context`, which is in samples.
+    """A StreamConfig on a model's frame grid: lengths in frames, except `context`, which is in samples.
 
     attack         voiced blocks in a row that open an utterance
-    silent_cut     in silence a cut follows after as many blocks
+    silent_cut     blocks of silence after which there is a cut
     hops           whether hop windows are run
     partials       whether their text is shown
-    provisional    whether their frames are replaced by those of the final window (`commit: utterance`)
-    context        samples before a cut that a session needs to start there
+    provisional    whether the final window replaces what hop windows said (`commit: utterance`)
+    context        samples before a cut that a session needs in order to start there
     """
 
     grid: FrameGrid

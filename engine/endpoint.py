@@ -13,51 +13,52 @@ from earshot_asr.engine.config import Timing
 
 
 class VoiceDetector(Protocol):
-    """Says block by block whether somebody speaks.
+    """Decides for each block whether somebody is speaking.
 
-    Its answer is a function of the newest `lookback` blocks and of whether the stream began within them; hence it
-    needs no starting anew at a cut.
+    The decision depends only on the newest `lookback` blocks and on whether the stream began within them. So the
+    detector need not be restarted at a cut.
     """
 
     lookback: int
 
     def feed(self, blocks: Pcm) -> list[bool]:
-        """Takes the next blocks, samples (N, hop), and judges each."""
+        """Takes the next blocks, samples (N, hop); returns for each whether it is voiced."""
         ...
 
 
 class EnergyGate:
-    """Voiced is what rises above the noise floor: the least smoothed energy of the last four seconds.
+    """A block is voiced if its energy is well above the noise floor, the least smoothed energy of the last 4 seconds.
 
-    Energies are those of the difference signal, which leaves rumble and offset out (Rabiner and Sambur 1975 for the
-    idea; Martin 2001, "minimum statistics", for the floor). While a stream is younger than four seconds its floor is
-    taken for low: what is said at once must not be taken for noise. Whole numbers throughout: the same on any machine.
+    Energies are taken of the difference signal, which suppresses rumble and offset (Rabiner and Sambur 1975 for the
+    idea; Martin 2001, "minimum statistics", for the floor). In the first four seconds of a stream the floor is assumed
+    to be low, so that a speaker who begins at once is not mistaken for noise. All arithmetic is on integers: the
+    decisions are the same on any machine.
     """
 
-    WINDOW = 4 * SAMPLE_RATE
-    SMOOTH = 3
-    RATIO = 5
-    """7 dB."""
-    QUIET = 64
-    """Mean square of the difference signal that passes for silence in any room: 8 of 32,768, squared."""
+    FLOOR_WINDOW_SAMPLES = 4 * SAMPLE_RATE
+    SMOOTHED_BLOCKS = 3
+    VOICED_RATIO = 5
+    """Energy over the noise floor from which a block is voiced: 7 dB."""
+    QUIET_POWER = 64
+    """Mean square of the difference signal that counts as silence in any room: 8 steps of 16-bit samples, squared."""
 
     def __init__(self, hop: int, *, stream_start: bool = True) -> None:
-        self.window = self.WINDOW // hop
-        self.lookback = self.window + self.SMOOTH
-        self._quiet = self.QUIET * hop * self.SMOOTH
+        self.window = self.FLOOR_WINDOW_SAMPLES // hop
+        self.lookback = self.window + self.SMOOTHED_BLOCKS
+        self._quiet = self.QUIET_POWER * hop * self.SMOOTHED_BLOCKS
         self._block = 0
         self._stream_start = stream_start
-        self._energies: deque[int] = deque(maxlen=self.SMOOTH)
-        self._least: deque[tuple[int, int]] = deque()  # increasing energies, the classical sliding minimum
+        self._energies: deque[int] = deque(maxlen=self.SMOOTHED_BLOCKS)
+        self._least: deque[tuple[int, int]] = deque()  # (block, energy), energies increasing: the sliding minimum
 
     def feed(self, blocks: Pcm) -> list[bool]:
-        """Takes the next blocks, samples (N, hop), and judges each."""
+        """Takes the next blocks, samples (N, hop); returns for each whether it is voiced."""
         difference = np.diff(blocks.astype(np.int64))
         return [self._judge(energy) for energy in np.square(difference).sum(axis=1).tolist()]
 
     def _judge(self, energy: int) -> bool:
         self._energies.append(energy)
-        smooth = sum(self._energies) * self.SMOOTH // len(self._energies)  # of SMOOTH blocks
+        smooth = sum(self._energies) * self.SMOOTHED_BLOCKS // len(self._energies)
         while self._least and self._least[-1][1] >= smooth:
             self._least.pop()
         self._least.append((self._block, smooth))
@@ -66,15 +67,15 @@ class EnergyGate:
         young = self._stream_start and self._block < self.lookback
         floor = self._quiet if young else max(self._least[0][1], self._quiet)
         self._block += 1
-        return energy * self.SMOOTH > self.RATIO * floor
+        return energy * self.SMOOTHED_BLOCKS > self.VOICED_RATIO * floor
 
 
 class Endpointer:
-    """From one cut on: where the first utterance starts, and where it ends. All positions are frames or blocks.
+    """Finds the start and the end of the first utterance after a cut. Positions are frames.
 
     start    first frame of the utterance; None in silence
-    end      the frame past its last; None while it lasts
-    until    where the utterance would end if nobody said anything more
+    end      one past its last frame; None while it lasts
+    until    where the utterance would end if all later blocks were silent
     """
 
     def __init__(self, timing: Timing, cut: int) -> None:
@@ -84,22 +85,22 @@ class Endpointer:
         self.start: int | None = None
         self.end: int | None = None
         self._run = 0
-        self._voiced = cut  # the block past the last voiced one
+        self._voiced = cut  # one past the last voiced block
 
     @property
     def until(self) -> int:
-        """The frame past the last one that is worth encoding, as things stand."""
+        """One past the last frame that is worth encoding, as far as is known now."""
         return self._voiced + self.timing.tail
 
     @property
     def complete(self) -> int:
-        """Frames that are complete with the newest block."""
+        """How many frames are complete with the newest block."""
         return self.timing.grid.frames(self.block * self.timing.grid.hop)
 
     @property
     def silent_cut(self) -> int | None:
-        """In lasting silence: the frame at which to cut, a pre-roll behind the newest block, but no later than the last
-        complete frame."""
+        """In lasting silence, the frame at which to cut: a pre-roll before the newest block, at the latest after
+        the last complete frame."""
         cut = min(self.block - self.timing.preroll, self.complete)
         return cut if self.start is None and not self._run and cut - self.cut >= self.timing.silent_cut else None
 
@@ -116,7 +117,7 @@ class Endpointer:
             self.end = min(self.until, self.complete)
 
     def finish(self) -> None:
-        """No more blocks: what has just begun to be said is an utterance, however short."""
+        """There are no more blocks: speech that has just begun is an utterance, however short."""
         if self.start is None and self._run:
             self._open()
 

@@ -1,4 +1,4 @@
-"""What a session says. Times are seconds from the start of the stream; `segment` and `cut` are sample numbers."""
+"""The events of a stream. Times are seconds from its start; `segment` and `cut` are sample numbers."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from earshot_asr.engine.audio import Seconds
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word, when it was said, and the geometric mean of its symbols' posteriors, in [0, 1]."""
+    """A word, when it was said, and its confidence in [0, 1]: the geometric mean of its symbols' probabilities."""
 
     text: str
     start: Seconds
@@ -17,7 +17,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What is understood so far of the open utterance; the first `stable` characters are not expected to change."""
+    """The text of the current utterance so far. Its first `stable` characters are not expected to change."""
 
     segment: int
     start: Seconds
@@ -28,7 +28,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """An utterance, for good. Everything before sample `cut` is committed once this is received."""
+    """An utterance that will not change any more. All audio before sample `cut` is committed with it."""
 
     segment: int
     start: Seconds
@@ -41,7 +41,7 @@ class Final:
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """A flush was carried out: everything before sample `cut` is committed. Comes after the final it caused, if any."""
+    """A flush is done: all audio before sample `cut` is committed. Comes after the final that it caused, if any."""
 
     cut: int
 

@@ -1,7 +1,6 @@
-"""Greedy CTC decoding, frame by frame: the best symbol of each frame, repeats and blanks left out.
+"""Greedy CTC decoding: the best symbol of each frame; repeats are merged and blanks removed.
 
-Graves et al. 2006, section 3.2 ("best path decoding"). A decoder is fed frames once, in order, and can be asked at
-any time for its words, also for what they would be if some more frames followed.
+Graves et al. 2006, section 3.2 ("best path decoding").
 """
 
 import math
@@ -54,7 +53,7 @@ class GreedyDecoder:
 
     def _spell(self, symbol: int, log_prob: float) -> None:
         if symbol != self._last:
-            if self.vocabulary.delimiter is None:  # a script without words: every symbol stands alone
+            if self.vocabulary.delimiter is None:  # no word delimiter: every symbol is a word
                 self._close()
             if not self._open.frames:
                 self._open.start = self._frame

@@ -21,7 +21,7 @@ from earshot_asr.engine.errors import ConfigError
 ALIGNMENTS = ("alignments.jsonl.xz", "alignments.jsonl")
 """Names of an alignment that lies beside its manifests."""
 UNIT = 160
-"""Samples: what alignments count in, 10 ms."""
+"""The unit of alignments: 10 ms."""
 PER_SECOND = exact_div(16_000, UNIT)
 OPTIONAL = {
     "text": str,
@@ -59,7 +59,7 @@ class Row:
 
 
 class Word(NamedTuple):
-    """When a word is said. start, lengths: units of 10 ms; `parts`: its phones, or its letters, with their lengths."""
+    """When a word is said: start and lengths in units of 10 ms. `parts`: its phones or letters, with their lengths."""
 
     text: str
     start: int
@@ -68,12 +68,12 @@ class Word(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How long it takes."""
+        """Its length in units of 10 ms."""
         return sum(length for _, length in self.parts)
 
     @property
     def span(self) -> tuple[Seconds, Seconds]:
-        """From when to when."""
+        """Its start and end in seconds."""
         return self.start / PER_SECOND, (self.start + self.length) / PER_SECOND
 
 
@@ -86,7 +86,7 @@ class Alignment:
 
     @property
     def score(self) -> float:
-        """The mean of its words'."""
+        """The mean of its words' scores."""
         return sum(word.score for word in self.words) / max(1, len(self.words))
 
 

@@ -1,4 +1,4 @@
-"""What the engine needs to know of a model, and what it asks of whoever computes it."""
+"""What the engine knows of a model, and the interface of a runner, which computes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ BUNDLED = Path(__file__).parent / "models" / "base-en"
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as sessions see it.
+    """What sessions know of a model.
 
-    fingerprint       the same for the same weights and settings, and only then
+    fingerprint       equal for models with equal weights and settings, and only for those
     emission_delay    frames by which symbols come after their sound
     """
 
@@ -29,7 +29,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Lengths, in frames, to which the windows of a batch are padded: multiples of `step`, then of coarser ones."""
+    """The lengths, in frames, to which windows are padded: multiples of `step`, from 8 steps on of 2, then 4, ...."""
 
     step: int = 16
 
@@ -42,7 +42,7 @@ class Ladder:
 
 
 class Runner(Protocol):
-    """Computes windows. Pure: the same samples give the same log-probabilities, in any company, in any order."""
+    """Computes windows. Pure: log-probabilities depend on a window's samples alone, not on its batch or the order."""
 
     @property
     def info(self) -> ModelInfo:

@@ -1,7 +1,7 @@
-"""The loop that joins what decides, the scheduler, and what computes, the runner, for any number of streams.
+"""Serves any number of streams: their windows go through the scheduler to the runner, and the results back.
 
-In one thread: stream.feed(pcm), recognizer.step() while it is true, stream.events(). A server calls take() and
-accept() itself, and has the runner in a thread of its own.
+In one thread: call stream.feed(pcm), then recognizer.step() while it returns True, then stream.events(). A server calls
+take() and accept() itself, and computes the batches in other threads.
 """
 
 import itertools
@@ -19,13 +19,13 @@ from earshot_asr.engine.session import Decoding, Session
 from earshot_asr.engine.utterance import Utterance
 
 MESSAGE_SECONDS = 0.1
-"""What a live stream sends was spoken this long before it came, at most; what brings more was sent ahead."""
+"""A live client sends audio at most this long after it was spoken. A message with more audio was sent ahead."""
 OWED_SECONDS = RING_MS / 1000
-"""So much of what a resumed stream sends at once is owed: it counts as live, not as sent ahead."""
+"""A resumed stream may send so much again at once and still count as live, not as sent ahead."""
 PAUSE_SECONDS = 1.0
-"""A stream that is fed nothing for so long has paused."""
-FORGIVING = 1.25
-"""A stream may be as many times as fast as real time and still count as live: clocks differ, networks stutter."""
+"""A stream that has been fed nothing for so long has paused."""
+LIVE_SPEED = 1.25
+"""Times real time at which a stream still counts as live: clocks differ, networks stutter."""
 
 
 Place: TypeAlias = tuple[int, int]
@@ -33,7 +33,7 @@ Place: TypeAlias = tuple[int, int]
 
 
 class Result(NamedTuple):
-    """What was computed of a window: log-probabilities (T, V), and of a final one the utterance that they spell."""
+    """What was computed of a window: log-probabilities (T, V); of a final window, the utterance decoded from them."""
 
     log_probs: LogProbs
     utterance: Utterance | None
@@ -41,14 +41,14 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows to compute together, their samples, and what decodes those that are decoded alone."""
+    """Windows to compute together, their samples, and for final windows the function that decodes them."""
 
     jobs: list[Job]
     samples: list[Pcm]
     decodings: list[Decoding | None]
 
     def run(self, runner: Runner) -> list[Result]:
-        """Computes and decodes, in any thread: nothing of a stream is touched."""
+        """Computes and decodes the windows. May be called in any thread: it touches no stream."""
         outputs = zip(runner.run(self.samples), self.decodings, strict=True)
         return [Result(log_probs, decode(log_probs) if decode else None) for log_probs, decode in outputs]
 
@@ -59,19 +59,19 @@ class Batch:
 
 
 class Stream:
-    """A session that is served by a recognizer. Made by Recognizer.open()."""
+    """One stream of a recognizer. Made by Recognizer.open()."""
 
     def __init__(self, recognizer: "Recognizer", number: int, session: Session, owed: Seconds) -> None:
         self._recognizer = recognizer
         self._session = session
         self._owed = owed
-        self._lead: Seconds = 0.0  # of the audio over real time
+        self._lead: Seconds = 0.0  # by which its audio is ahead of real time
         self._fed: Seconds = recognizer.clock()
-        self._seen: Seconds | None = None  # when the newest sample came that the last hop window has seen
+        self._seen: Seconds | None = None  # when the newest sample arrived of the last hop window that was computed
         self.number = number
 
     def feed(self, pcm: Pcm) -> int:
-        """Takes samples (S,), 16 kHz, and says how many; where the ring is full, the rest is for after accept()."""
+        """Takes samples (S,) at 16 kHz, returns how many. The rest can be fed after the next accept()."""
         taken = self._session.feed(pcm)
         owed = min(self._owed, taken / SAMPLE_RATE)
         self._owed -= owed
@@ -81,51 +81,51 @@ class Stream:
         return taken
 
     def flush(self) -> None:
-        """Finalizes what was said so far. Answered by a Flushed event."""
+        """Makes all that was said so far final. Answered by a Flushed event."""
         self._session.flush()
         self._queue()
 
     def finish(self) -> None:
-        """The end of the audio: finalizes the rest."""
+        """Ends the stream, and makes the rest of it final."""
         self._session.finish()
         self._queue()
 
     def events(self) -> list[Event]:
-        """What was said since the last call."""
+        """The events since the last call."""
         return self._session.events()
 
     def close(self) -> None:
-        """Forgets the stream."""
+        """Removes the stream from the recognizer."""
         self._recognizer.forget(self)
 
     @property
     def timing(self) -> Timing:
-        """Windows and utterances of this stream, in frames."""
+        """The lengths of this stream's windows and utterances, in frames."""
         return self._session.timing
 
     @property
     def room(self) -> int:
-        """How many samples may be fed now."""
+        """How many samples feed() would take now."""
         return self._session.room
 
     @property
     def received(self) -> int:
-        """Samples of the stream so far."""
+        """How many samples have arrived."""
         return self._session.received
 
     @property
     def committed(self) -> int:
-        """Samples whose text is final, or is promised."""
+        """How many samples have text that will not change."""
         return self._session.committed
 
     @property
     def cut(self) -> int:
-        """The newest sample at which the stream could start anew."""
+        """The newest sample at which the stream could be resumed."""
         return self._session.cut
 
     @property
     def backlog(self) -> int:
-        """Samples that came since the oldest window fell due that still waits to be encoded."""
+        """How many samples have arrived since the oldest window was due that has not been computed yet."""
         if (job := self._recognizer.scheduler.oldest(self.number)) is None:
             return 0
         _, end = self.timing.grid.span(job.window.start, job.window.frames)
@@ -133,9 +133,9 @@ class Stream:
 
     @property
     def staleness(self) -> Seconds | None:
-        """Age of the newest sample that text of the open utterance was made from.
+        """Age of the newest sample that the current utterance's text was computed from.
 
-        None where there is no such text, or no audio comes that could make it stale.
+        None if there is no such text, or if the stream has paused.
         """
         now = self._recognizer.clock()
         if self._seen is None or self.resting or now - self._fed > PAUSE_SECONDS:
@@ -144,19 +144,19 @@ class Stream:
 
     @property
     def resting(self) -> bool:
-        """Nobody is speaking, and all that was spoken is final."""
+        """Whether nobody is speaking and all that was said is final."""
         return self._session.resting
 
     @property
     def done(self) -> bool:
-        """Finished, and all has been said; events may still have to be fetched."""
+        """Whether the stream has ended and its last event is there to be fetched."""
         return self._session.done
 
     def _lead_at(self, now: Seconds) -> Seconds:
-        return max(0.0, self._lead - FORGIVING * (now - self._fed))
+        return max(0.0, self._lead - LIVE_SPEED * (now - self._fed))
 
     def _queue(self) -> None:
-        """Hands the windows that fell due to the scheduler, each with a deadline."""
+        """Gives the windows that are due to the scheduler, each with a deadline."""
         now, timing = self._recognizer.clock(), self._session.timing
         while (window := self._session.next_window()) is not None:
             _, end = timing.grid.span(window.start, window.frames)
@@ -167,7 +167,7 @@ class Stream:
 
 
 class Recognizer:
-    """Streams in, batches out, results in."""
+    """Opens streams, gives out batches of their windows, and takes the results."""
 
     def __init__(self, runner: Runner, clock: Callable[[], Seconds] = time.monotonic) -> None:
         self.runner = runner
@@ -177,7 +177,7 @@ class Recognizer:
         self._numbers = itertools.count(1)
 
     def open(self, config: StreamConfig, place: Place | None = None) -> Stream:
-        """A new stream, or one that goes on at a place. Raises ConfigError for what is none, see Session."""
+        """Opens a stream, new or resumed at `place`. Raises ConfigError if a stream can't start there, see Session."""
         cut, from_sample = place or (0, 0)
         session = Session(self.runner.info, config, cut=cut, from_sample=from_sample)
         stream = Stream(self, next(self._numbers), session, owed=OWED_SECONDS if place else 0.0)
@@ -185,12 +185,12 @@ class Recognizer:
         return stream
 
     def forget(self, stream: Stream) -> None:
-        """Drops a stream and its queued windows."""
+        """Removes a stream and its queued windows."""
         self._streams.pop(stream.number, None)
         self.scheduler.drop(stream.number)
 
     def take(self) -> Batch | None:
-        """The next batch, earliest deadline first; None if there is nothing to do."""
+        """The next batch, earliest deadline first; None if no window is due."""
         while jobs := self.scheduler.take(self.clock()):
             batch = Batch([], [], [])
             for job in jobs:
@@ -204,7 +204,7 @@ class Recognizer:
         return None
 
     def accept(self, batch: Batch, results: list[Result]) -> list[Stream]:
-        """Hands results to their streams, and says which those are. Closed streams are passed over."""
+        """Gives results to their streams, and returns those. Results of closed streams are dropped."""
         touched: dict[int, Stream] = {}
         for job, result in zip(batch.jobs, results, strict=True):
             if (stream := self._streams.get(job.stream)) is not None:
@@ -215,7 +215,7 @@ class Recognizer:
         return list(touched.values())
 
     def step(self) -> bool:
-        """Runs one batch in this thread; False if there was none."""
+        """Computes one batch in this thread; returns False if there was none."""
         if (batch := self.take()) is None:
             return False
         self.accept(batch, batch.run(self.runner))

@@ -6,7 +6,7 @@ from earshot_asr.engine.audio import Pcm
 
 
 class RingBuffer:
-    """Holds the samples [start, end). What is fed is kept until it is released; nothing is ever overwritten before."""
+    """Holds the samples [start, end) of a stream. Each is kept until release() passes it; feed() overwrites none."""
 
     def __init__(self, capacity: int, start: int = 0) -> None:
         self._pcm = np.zeros(capacity, np.int16)
@@ -36,5 +36,5 @@ class RingBuffer:
         return np.concatenate([self._pcm[at : at + first], self._pcm[: end - start - first]])
 
     def release(self, before: int) -> None:
-        """Samples before this one are needed no more. Going back, or beyond the end, changes nothing."""
+        """Frees the samples before this one. Before `start` it changes nothing; past `end` it counts as `end`."""
         self.start = max(self.start, min(before, self.end))

@@ -1,4 +1,4 @@
-"""Computes windows on a device: the one file that touches it."""
+"""Computes windows on a device. No other file of the engine touches the device."""
 
 import os
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from earshot_asr.engine.errors import DeviceError
 from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo
 
 BATCH_SECONDS = {"cpu": 8, "cuda": 320}
-"""Audio in a full batch; more gains nothing on the device, and urgent windows wait behind it."""
+"""Audio in a full batch. A larger one is not more efficient, and urgent windows would wait longer."""
 
 
 def resolve_device(name: str) -> torch.device:
-    """auto, cpu, cuda or cuda:N -> a device that is there. Raises DeviceError if it is not."""
+    """The device that auto, cpu, cuda or cuda:N names. Raises DeviceError if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,10 +32,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def leave_a_core() -> None:
-    """Computes on all cores but one, unless OMP_NUM_THREADS says on how many.
+    """Has torch compute on all cores but one, unless OMP_NUM_THREADS says how many.
 
-    Threads wait for each other at every layer: with one on each core, a window waits whenever anything else runs on
-    any of them (on two cores, beside a busy program: 4 s of audio took 2.4 s with two threads, 0.05 s with one).
+    Threads wait for each other at every layer. With a thread on each core, a window is held up whenever another program
+    runs on any of them (on two cores beside a busy program, 4 s of audio took 2.4 s with two threads, 0.05 s with one).
     """
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -43,7 +43,7 @@ def leave_a_core() -> None:
 
 
 def threads() -> int:
-    """On how many threads of the CPU windows are computed."""
+    """How many CPU threads compute a window."""
     return torch.get_num_threads()
 
 
@@ -72,7 +72,7 @@ class TorchRunner:
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         """Windows of int16 samples (S,), of any lengths -> log-probabilities (T, V) each, T = grid.frames(S).
 
-        Windows of one length run as they are. Others are padded on the right to a length of the ladder, and masked.
+        Windows of equal length run as they are. Others are padded on the right to a length of the ladder, and masked.
         """
         grid = self.info.grid
         frames = [grid.frames(len(pcm)) for pcm in windows]
@@ -94,7 +94,7 @@ class TorchRunner:
 
 
 def load_runner(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> TorchRunner:
-    """Loads a checkpoint, a folder or a hub id (None: the bundled model), onto a device and warms it up.
+    """Loads a checkpoint (a folder or a hub id; None: the bundled model) onto a device, and computes a first window.
 
     Raises CheckpointError and DeviceError.
     """

@@ -1,7 +1,7 @@
-"""Which windows run next: plain data, no tensors, no clock of its own.
+"""Decides which windows are computed next. Plain data: no tensors, and no clock of its own.
 
-Earliest deadline first. A final is to be there 300 ms after it fell due, a hop window one hop after. Nothing falls
-due earlier than its audio would have come in real time, so a stream that sends ahead is served from what is left over.
+Earliest deadline first: 300 ms after it is due for a final window, one hop for a hop window. No window is due before
+its audio would have been spoken in real time. So a stream that sends faster uses only what other streams leave.
 """
 
 from collections import deque
@@ -12,17 +12,17 @@ from earshot_asr.engine.model import Ladder
 from earshot_asr.engine.windows import Window, merge
 
 FINAL_SECONDS = 0.3
-"""A final's deadline, after it fell due."""
+"""A final window should be done so long after it is due."""
 MERGED_HOPS = 4
-"""So many hop windows of a stream, at most, are run as one when they are late: the hop is doubled twice."""
+"""Under load, at most so many hop windows of a stream are merged into one: partials come at least every fourth hop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A window of a stream, made of `hops` of them.
+    """A window of a stream that is to be computed; `hops` hop windows were merged into it.
 
     deadline    when it should be done, in seconds of the caller's clock
-    due         when the sample came that completed it
+    due         when the sample arrived that completed it, on the same clock
     """
 
     stream: int
@@ -33,38 +33,41 @@ class Job:
 
 
 class Scheduler:
-    """add() jobs, take() batches of them.
+    """Queues jobs of all streams, and gives them out in batches.
 
     batch_frames    most frames in a batch, padding counted; a longer window runs alone
+    superseded      how many hop windows were dropped or merged because they were late
     """
 
     def __init__(self, batch_frames: int, ladder: Ladder) -> None:
         self.batch_frames = batch_frames
         self.ladder = ladder
-        self._queues: dict[int, deque[Job]] = {}  # of each stream, in order
-        self._deadlines: dict[int, Seconds] = {}  # of its most urgent job: those before it have to be done first
+        self._queues: dict[int, deque[Job]] = {}  # by stream, in order
+        self._deadlines: dict[
+            int, Seconds
+        ] = {}  # by stream: of its most urgent job, as the jobs before that one have to be done first
         self.superseded = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
     def add(self, job: Job) -> None:
-        """Queues a job behind those of its stream."""
+        """Queues a job after those of its stream."""
         self._queues.setdefault(job.stream, deque()).append(job)
         self._deadlines[job.stream] = min(job.deadline, self._deadlines.get(job.stream, job.deadline))
 
     def oldest(self, stream: int) -> Job | None:
-        """The job of a stream that has waited longest."""
+        """The job of a stream that has waited longest; None if it has none."""
         queue = self._queues.get(stream)
         return queue[0] if queue else None
 
     def drop(self, stream: int) -> None:
-        """Forgets a stream."""
+        """Removes a stream and its jobs."""
         self._queues.pop(stream, None)
         self._deadlines.pop(stream, None)
 
     def take(self, now: Seconds) -> list[Job]:
-        """The most urgent job, and others of about its length to go with it. Empty if there is none."""
+        """The next batch: the most urgent job and others padded to the same length. Empty if there is none."""
         batch: list[Job] = []
         rung = 0
         for stream in sorted(self._deadlines, key=self._deadlines.__getitem__):
@@ -87,10 +90,10 @@ class Scheduler:
         return batch
 
     def _head(self, jobs: deque[Job], now: Seconds) -> Job:
-        """A stream's next job. A hop window that is late is superseded by the one behind it."""
+        """A stream's next job. A hop window that is late is superseded by the window after it."""
         while len(jobs) > 1 and jobs[0].deadline < now and jobs[0].window.droppable:
             older, newer = jobs[0], jobs[1]
-            if newer.window.final:  # it says all that the older one would, and better
+            if newer.window.final:  # it replaces all that the hop window would say
                 jobs.popleft()
             elif older.window.emit_to == newer.window.emit_from and older.hops + newer.hops <= MERGED_HOPS:
                 jobs.popleft()

@@ -1,6 +1,6 @@
-"""One utterance: window frames stitched into one timeline, and what has been understood of it.
+"""One utterance: the frames of its windows stitched into one timeline, and their text.
 
-Frames older than a window's right context are fed to the decoder, once and in order; the newest are only peeked at.
+Frames before a window's right context are fed to the decoder, once and in order. The right context is only peeked at.
 """
 
 import math
@@ -14,19 +14,19 @@ from earshot_asr.engine.utterance import Utterance, decode_utterance, split_from
 from earshot_asr.engine.windows import Window
 
 CONFIRMATIONS = 2
-"""A provisional word is stable once as many newer windows in a row, which hear more of what follows, agree on it."""
+"""A provisional word is stable once so many newer windows in a row, which have more right context, contain it too."""
 EDGE_FRAMES, SHIFT_FRAMES = 5, 3
-"""A window says nothing of words that begin in its first frames; the same word may begin a little sooner or later."""
+"""Words that begin in a window's first frames are not compared; of the same word the start may differ a little."""
 
 
 class Segment:
-    """Takes windows with their log-probabilities, in any order, once or twice; gives partials, and one final or none.
+    """Takes windows with their log-probabilities, in any order, also repeatedly; gives partials, and at most one final.
 
     start      its first frame
-    end        the frame past its last, once that is known
-    split      it was cut in mid-speech: its last window says where it ends
-    settled    the frame past the last one that was fed to the decoder
-    complete   nothing more to come; `end` is the cut
+    end        one past its last frame, once that is known
+    split      it was too long: its last window decides where it ends
+    settled    one past the last frame that was fed to the decoder
+    complete   all windows have come; `end` is the cut
     """
 
     def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
@@ -42,21 +42,21 @@ class Segment:
         self._partials: list[Partial] = []
         self._shown = ""
         self._words: list[DecodedWord] = []
-        self._confirmed: list[int] = []  # by how many windows in a row, each settled word
+        self._confirmed: list[int] = []  # for each settled word, by how many windows in a row
         self._stable = 0  # words
 
     # ---- in
 
     def close(self, end: int, *, split: bool = False) -> None:
-        """Its end is known from the audio."""
+        """Sets its end, which is known from the audio."""
         self.end = end
         self.split = split
         self._complete_if_settled()
 
     def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
-        """Takes a window (T, V). One that came before, or that is out of date, changes nothing.
+        """Takes a window's log-probabilities (T, V). A window that came before, or is out of date, changes nothing.
 
-        utterance: what decode_utterance makes of a final window that replaces the hops; None: it is decoded here.
+        utterance: the result of decode_utterance for a final window that replaces the hops; None: it is decoded here.
         """
         assert len(log_probs) == window.frames, (window, log_probs.shape)
         if window.final and self.timing.provisional:
@@ -79,7 +79,7 @@ class Segment:
             self._show(self._decoder.peek(log_probs[emitted:]).words(), window.end)
 
     def _confirm(self, window: Window, log_probs: LogProbs) -> None:
-        """Looks again at the settled words that are not stable yet."""
+        """Checks which settled words that are not stable yet this window contains, too."""
         words = self._decoder.settled()
         self._confirmed += [0] * (len(words) - len(self._confirmed))
         if self._stable == len(words):
@@ -102,7 +102,9 @@ class Segment:
         if self.complete or self.timing.provisional or self.end is None or self.settled < self.end:
             return
         if self.split and self.promised >= self.start + split_from(self.settled - self.start, self.timing.grid):
-            self._finish(self._decoder.settled(), self.promised)  # nothing behind the last word boundary was promised
+            self._finish(
+                self._decoder.settled(), self.promised
+            )  # what follows the last word boundary was not committed
         else:
             self._finish(self._decoder.words(), self.settled)
 
@@ -116,16 +118,16 @@ class Segment:
 
     @property
     def promised(self) -> int:
-        """The frame of the last settled word boundary: with `commit: hop`, what is before it will not change."""
+        """The frame of the last settled word boundary: with `commit: hop`, the text before it will not change."""
         return self.start + self._decoder.boundary
 
     def partials(self) -> list[Partial]:
-        """What was shown since the last call."""
+        """The partials since the last call."""
         partials, self._partials = self._partials, []
         return partials
 
     def final(self) -> Final | None:
-        """The utterance, for good; None if nothing was said."""
+        """The final; None if no word was said."""
         assert self.complete and self.end is not None
         if not self._words:
             return None
@@ -142,12 +144,12 @@ class Segment:
         )
 
     def withdraw(self) -> None:
-        """Nothing was said after all: what was shown goes away."""
+        """No word was said after all: an empty partial takes back what was shown."""
         if self._shown:
             self._show([], self.settled)
 
     def _show(self, words: list[DecodedWord], end: int) -> None:
-        """A partial, after a window that reached to frame `end`; nothing shown need not be shown again."""
+        """Adds a partial after a window that ends before frame `end`; none if there is no text and there was none."""
         text = self._text(words)
         if not self.timing.partials or not (text or self._shown):
             return
@@ -162,7 +164,7 @@ class Segment:
         return self.info.vocabulary.joiner.join(word.text for word in words)
 
     def _timed(self, word: DecodedWord) -> Word:
-        """Frame k stands for the hop in the middle of its field, of the sound `emission_delay` frames before."""
+        """Frame k counts as the hop in the middle of its field, `emission_delay` frames earlier."""
         grid = self.timing.grid
         middle = (grid.field - grid.hop) // 2
         start, end = (

@@ -5,13 +5,12 @@
         session.accept(window, encode(session.samples(window)))
     for event in session.events(): ...
 
-No thread, no socket, no clock, no torch. What comes out is a function of the samples, of where `flush` stands among
-them, and of the configuration; not of how the samples were cut into feeds, nor of when and in which order windows are
-accepted.
+No thread, no socket, no clock, no torch. The events are a function of the samples, of the positions of flushes among
+them, and of the configuration. They do not depend on how the samples were cut into feeds, nor on when and in which
+order windows are accepted.
 
-A cut is a sample at which everything is forgotten but the audio before it. Between cuts a session is a function of
-the samples since the cut and of `timing.context` samples before it, so one that is started at a cut is the same
-session.
+A cut is a sample after which the session depends on nothing before it but the last `timing.context` samples of audio.
+So a session that is started at a cut goes on exactly as the first one would.
 """
 
 from collections import deque
@@ -37,7 +36,7 @@ Decoding = Callable[[LogProbs], Utterance]
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A cut at which no utterance ends: in silence, or by a flush. In frames."""
+    """A cut, before frame `end`, that no utterance ends: it is in silence, or made by a flush."""
 
     end: int
     flushed: bool
@@ -51,9 +50,11 @@ def timing_of(info: ModelInfo, config: StreamConfig) -> Timing:
 class Session:
     """One stream's ring, voice detector, endpointer, planner and segments.
 
-    `new_decoder`: makes the decoders of its utterances; None: those that `config.decode` names.
-    `cut`: the sample to start at, on the frame grid; `from_sample`: the first sample that will be fed,
-    `timing.context` before the cut, or 0. Both are 0 for a new stream. Raises ConfigError for any other.
+    new_decoder    makes the decoders of its utterances; None: those that `config.decode` names
+    cut            the sample to start at, on the frame grid; 0 for a new stream
+    from_sample    the first sample that will be fed: `timing.context` before the cut, at least 0
+
+    Raises ConfigError if a stream can't start there.
     """
 
     def __init__(
@@ -78,10 +79,10 @@ class Session:
         self.cut = cut
         self.finished = False
         self._ring = RingBuffer(self.timing.ring, from_sample)
-        self._heard = from_sample // self._hop  # blocks that the detector has judged
-        self._voiced: deque[tuple[int, bool]] = deque()  # those since the open cut, and its judgement
+        self._heard = from_sample // self._hop  # blocks that the detector has decided on
+        self._voiced: deque[tuple[int, bool]] = deque()  # (block, whether it is voiced), since the last cut
         self._flushes: deque[int] = deque()
-        self._line: deque[Segment | _Mark] = deque()  # oldest first: the committed part of the stream grows at its head
+        self._line: deque[Segment | _Mark] = deque()  # what is not committed yet, oldest first
         self._wanted: deque[Window] = deque()
         self._events: list[Event] = []
         self._restart(cut // self._hop)
@@ -89,40 +90,40 @@ class Session:
     # ---- in
 
     def feed(self, pcm: Pcm) -> int:
-        """Takes samples (S,) while there is room, and says how many; the rest when windows have been accepted."""
+        """Takes samples (S,) while there is room; returns how many. Feed the rest after windows have been accepted."""
         assert not self.finished
         taken = 0
         while room := min(len(pcm) - taken, self._ring.room):
             self._ring.feed(pcm[taken : taken + room])
             taken += room
             self._listen()
-            self._advance()  # may make room
+            self._advance()  # which may make room
         return taken
 
     def flush(self) -> None:
-        """Ends the open utterance, if any, with the samples fed so far. Answered by a Flushed event."""
+        """Ends the current utterance, if there is one, with the samples fed so far. Answered by a Flushed event."""
         assert not self.finished
         self._flushes.append(self._ring.end)
         self._advance()
 
     def finish(self) -> None:
-        """The end of the stream: a flush, and nothing after it."""
+        """Ends the stream: a flush with nothing after it."""
         self.flush()
         self.finished = True
 
     def decoding(self, window: Window) -> Decoding | None:
-        """What may be done with a window's log-probabilities where they were computed, off the event loop.
+        """The function that decodes a final window where it was computed, off the event loop.
 
-        None if they are to be accepted as they are: only a final window that replaces the hops is decoded alone.
+        None if the window is not decoded alone: its log-probabilities are accepted as they are.
         """
         if not (window.final and self.timing.provisional):
             return None
         return partial(decode_utterance, window, info=self.info, new_decoder=self._new_decoder)
 
     def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
-        """Takes a window's log-probabilities (T, V), in any order; a second time does no harm.
+        """Takes a window's log-probabilities (T, V). Windows may come in any order, and more than once.
 
-        utterance: what `decoding` made of them, if it was asked.
+        utterance: the result of the window's decoding(), if that was called.
         """
         segment = self._segment_of(window)
         if segment is None:
@@ -135,35 +136,35 @@ class Session:
     # ---- out
 
     def next_window(self) -> Window | None:
-        """The next window to be encoded; None if none is due."""
+        """The next window to encode; None if none is due."""
         return self._wanted.popleft() if self._wanted else None
 
     def wants(self, window: Window) -> bool:
-        """Whether a window's result would still be of use."""
+        """Whether a window's result is still of use."""
         return self._segment_of(window) is not None
 
     def samples(self, window: Window) -> Pcm:
-        """The samples that a wanted window is made of."""
+        """The samples (S,) of a window that is wanted."""
         return self._ring.view(*self.info.grid.span(window.start, window.frames))
 
     def events(self) -> list[Event]:
-        """What was said since the last call."""
+        """The events since the last call."""
         events, self._events = self._events, []
         return events
 
     @property
     def room(self) -> int:
-        """How many samples may be fed now."""
+        """How many samples feed() would take now."""
         return self._ring.room
 
     @property
     def received(self) -> int:
-        """Samples of the stream so far."""
+        """How many samples have arrived."""
         return self._ring.end
 
     @property
     def committed(self) -> int:
-        """Samples whose text is final, or is promised (`commit: hop`)."""
+        """How many samples have text that is final or, with `commit: hop`, will not change."""
         head = self._line[0] if self._line else self._segment
         if isinstance(head, Segment) and not self.timing.provisional:
             return max(self.cut, head.promised * self._hop)
@@ -171,18 +172,18 @@ class Session:
 
     @property
     def resting(self) -> bool:
-        """Nobody is speaking, and all that was spoken is final."""
-        return not self._line  # an open utterance is its last
+        """Whether nobody is speaking and all that was said is final."""
+        return not self._line  # the current utterance is its last item
 
     @property
     def done(self) -> bool:
-        """Finished, and all has been said; events may still have to be fetched."""
+        """Whether the stream has ended and its last event is there to be fetched."""
         return self.finished and not self._flushes and not self._line
 
     # ---- the sample clock
 
     def _restart(self, frame: int) -> None:
-        """At a cut: a new endpointer, which hears again what has come since. Nobody is speaking."""
+        """Starts anew at a cut: a new endpointer, which is given the blocks since the cut again, and no utterance."""
         while self._voiced and self._voiced[0][0] < frame:
             self._voiced.popleft()
         self._endpointer = Endpointer(self.timing, frame)
@@ -190,7 +191,7 @@ class Session:
         self._segment: Segment | None = None
 
     def _advance(self) -> None:
-        """Goes on block by block as far as samples and flushes go; not while a window has to say where the cut is."""
+        """Processes blocks and flushes in order, but not while a window is awaited that decides where to split."""
         while not (self._segment and self._segment.split):
             limit = self._flushes[0] if self._flushes else self._ring.end
             if (self._endpointer.block + 1) * self._hop <= limit:
@@ -201,7 +202,7 @@ class Session:
                 break
 
     def _listen(self) -> None:
-        """The detector hears every block once, however often an endpointer hears it again."""
+        """Gives each new block to the detector, once; endpointers may be given a block again after a cut."""
         end = self._ring.end // self._hop
         if end > self._heard:
             blocks = self._ring.view(self._heard * self._hop, end * self._hop).reshape(-1, self._hop)
@@ -210,7 +211,7 @@ class Session:
             self._heard = end
 
     def _block(self) -> None:
-        """One block further: an utterance may begin, end, or be too long; else hop windows may fall due."""
+        """Processes one block: an utterance may begin, end, or become too long; else hop windows may be due."""
         endpointer = self._endpointer
         first, _ = self._voiced[0]
         endpointer.feed(self._voiced[endpointer.block - first][1])
@@ -228,7 +229,7 @@ class Session:
             self._wanted.extend(self._planner.due(frames, endpointer.until))
 
     def _flush(self, sample: int) -> None:
-        """Ends what is open with the last frame that is complete at `sample`."""
+        """Ends the current utterance with the last frame that is complete at `sample`."""
         end = max(self._endpointer.cut, self.info.grid.frames(sample))
         self._endpointer.finish()
         if self._segment is None and self._endpointer.start is not None and self._endpointer.start < end:
@@ -243,7 +244,7 @@ class Session:
         self._line.append(self._segment)
 
     def _close(self, end: int, *, split: bool = False) -> None:
-        """Ends the open utterance before frame `end`, or a little later, where hops have committed more."""
+        """Ends the current utterance before frame `end`, or a little later if hop windows have committed more."""
         assert self._segment and self._planner
         end = max(end, self._planner.committed)
         if (window := self._planner.last(end, split=split)) is not None:
@@ -256,7 +257,7 @@ class Session:
         self._publish()
 
     def _after_split(self) -> None:
-        """An utterance that was too long is cut once its last window has said where."""
+        """Cuts an utterance that was too long once its last window has decided where."""
         if self._segment and self._segment.split and self._segment.complete:
             assert self._segment.end is not None
             self._restart(self._segment.end)
@@ -269,14 +270,14 @@ class Session:
     # ---- what is committed
 
     def _segment_of(self, window: Window) -> Segment | None:
-        """The utterance that a window is for, if it still wants it."""
+        """The utterance that a window belongs to; None if that needs it no more."""
         for item in self._line:
             if isinstance(item, Segment) and item.start == window.segment and not item.complete:
                 return item
         return None
 
     def _publish(self) -> None:
-        """Says what is at the head of the line, as far as it is known."""
+        """Emits the events at the head of the line, as far as they are known."""
         while self._line:
             head = self._line[0]
             if isinstance(head, Segment):

@@ -1,13 +1,13 @@
-"""The one text normalizer, used wherever texts are compared."""
+"""The text normalizer, used wherever texts are compared."""
 
 import unicodedata
 
 
 def normalize(text: str) -> str:
-    """Upper case, without punctuation, single spaces: what a CTC model could write.
+    """Upper case, no punctuation, single spaces.
 
-    Letters, their marks, and digits of any script stay; so do apostrophes inside or at the edge of a word. Everything
-    else separates words, hyphens too.
+    Keeps letters, combining marks and digits of any script, and apostrophes inside or at the edge of a word. All other
+    characters, hyphens too, separate words.
     """
     text = unicodedata.normalize("NFC", text.replace("’", "'").upper())
     kept = (char if unicodedata.category(char)[0] in "LMN" or char == "'" else " " for char in text)

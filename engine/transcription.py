@@ -17,13 +17,13 @@ from earshot_asr.engine.session import timing_of
 from earshot_asr.engine.sources import RawFormat, open_file
 from earshot_asr.engine.windows import WindowPlanner
 
-LONGEST_PASS = 30 * SAMPLE_RATE
-"""What is longer than this is not encoded in one plain pass, but in several that overlap."""
+LONGEST_PASS_SAMPLES = 30 * SAMPLE_RATE
+"""Longer audio is encoded in several plain passes that overlap."""
 OVERLAP_SECONDS = 6
-"""By so much. Half of it is dropped on either side."""
+"""How much two passes overlap. Each drops its half of it."""
 
 Method = Callable[[Iterable[Pcm]], Iterator[Final]]
-"""A recording's audio -> its utterances."""
+"""Makes the utterances of a recording from its audio."""
 
 
 def transcribe(
@@ -62,7 +62,7 @@ def _transcribed(runner: Runner, config: StreamConfig, path: Path, raw: RawForma
 
 
 def streamed(runner: Runner, config: StreamConfig, audio: Iterable[Pcm]) -> Iterator[Final]:
-    """As a stream, just like a live one: in bounded memory, each utterance as it ends."""
+    """Transcribes audio as a live stream: in bounded memory, each utterance as it ends."""
     recognizer = Recognizer(runner)
     stream = recognizer.open(config)
     for pcm in audio:
@@ -82,7 +82,7 @@ def _finals(recognizer: Recognizer, stream: Stream) -> Iterator[Final]:
 
 
 def plain(runner: Runner, audio: Iterable[Pcm]) -> Iterator[Final]:
-    """As a whole, decoded greedily to one utterance: one plain forward pass, or over 30 s several that overlap."""
+    """Transcribes audio as one utterance: one plain forward pass, or beyond 30 s several that overlap."""
     kept = [runner.run([pcm])[0][keep] for pcm, keep in passes(audio, runner.info.grid)]
     if not kept:
         return
@@ -98,15 +98,15 @@ def plain(runner: Runner, audio: Iterable[Pcm]) -> Iterator[Final]:
 
 
 def passes(audio: Iterable[Pcm], grid: FrameGrid) -> Iterator[tuple[Pcm, slice]]:
-    """Cuts audio into overlapping stretches of at most 30 s, each with those of its frames that are to be kept."""
+    """Cuts audio into overlapping stretches of at most 30 s; with each, the slice of its frames to keep."""
     half = OVERLAP_SECONDS * SAMPLE_RATE // grid.hop // 2
-    step = grid.frames(LONGEST_PASS) - 2 * half
+    step = grid.frames(LONGEST_PASS_SAMPLES) - 2 * half
     first = 0
     waiting = np.zeros(0, np.int16)
     for pcm in audio:
         waiting = np.concatenate([waiting, pcm])
-        while len(waiting) > LONGEST_PASS:
-            yield waiting[:LONGEST_PASS], slice(first, half + step)
+        while len(waiting) > LONGEST_PASS_SAMPLES:
+            yield waiting[:LONGEST_PASS_SAMPLES], slice(first, half + step)
             first = half
             waiting = waiting[step * grid.hop :]
     if grid.frames(len(waiting)):

@@ -1,4 +1,4 @@
-"""A whole utterance's text from its final window: a pure function, run where the window was computed."""
+"""Decodes a whole utterance from its final window: a pure function, called where the window was computed."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.windows import Window
 
 SPLIT_SECONDS = 5
-"""An utterance without a pause is split within its last seconds, if it is twice as long."""
+"""An utterance that is too long is split within its last so many seconds, and within its second half."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What a final window says.
+    """A decoded utterance.
 
-    words     frames counted from the utterance's first
-    frames    how many it has: where it was too long, the window says where it is split
+    words     their frames are counted from the utterance's first
+    frames    its length; shorter than the window's if it was split
     """
 
     words: list[DecodedWord]
@@ -36,15 +36,15 @@ def decode_utterance(window: Window, log_probs: LogProbs, info: ModelInfo, new_d
 
 
 def split_from(frames: int, grid: FrameGrid) -> int:
-    """The first of an utterance's frames at which it may be split: in its last seconds, and its second half."""
+    """The first frame at which an utterance may be split."""
     return max(frames // 2, frames - SPLIT_SECONDS * SAMPLE_RATE // grid.hop)
 
 
 def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
-    """Where to split an utterance (T, V) that has no pause, in its last seconds: how many frames to keep, at least 1.
+    """How many frames (at least 1) of an utterance (T, V) without a pause to keep when it is split.
 
-    In the longest run of blanks and word delimiters that holds a delimiter, behind it; else in the middle of the
-    longest run of blanks; else behind the frame with the most blank.
+    It is split after the delimiter in the longest run of blanks and word delimiters that has one; else in the middle
+    of the longest run of blanks; else after the frame with the highest probability of blank.
     """
     vocabulary = info.vocabulary
     first = split_from(len(log_probs), info.grid)

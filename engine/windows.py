@@ -1,6 +1,6 @@
-"""Which frames are encoded together, and when: whole numbers only.
+"""Which frames are encoded together, and when. All numbers are integers: frames of the stream.
 
-[ left | hop | right ]      a hop window: the hop is stitched onto the last one, the right context is peeked at
+[ left | hop | right ]      a hop window: its hop follows the last one's, its right context is only looked at
 [ margin | utterance ]      the final window of an utterance
 """
 
@@ -12,12 +12,12 @@ from earshot_asr.engine.config import Timing
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`frames` frames from frame `start` on are encoded; those in [emit_from, emit_to) count for good.
+    """Encodes `frames` frames from frame `start` on. Those in [emit_from, emit_to) are decoded for good.
 
-    final        ends an utterance
-    droppable    a newer one may take over
-    segment      the first frame of the utterance it is for; behind a split, two utterances may want the same frames
-    split        ends an utterance that is too long: what the window says decides where
+    final        the last window of an utterance
+    droppable    a newer window may take its place, under load
+    segment      first frame of the utterance; after a split, windows of two utterances may have the same frames
+    split        the utterance is too long: the window's log-probabilities decide where it ends
     """
 
     start: int
@@ -34,12 +34,12 @@ class Window:
 
     @property
     def end(self) -> int:
-        """The frame past the last."""
+        """One past the last frame."""
         return self.start + self.frames
 
 
 def merge(older: Window, newer: Window) -> Window:
-    """The newer hop window of a stream takes over: its new part reaches back to where the older one's began."""
+    """One hop window in the place of two that follow one another: it emits the frames of both."""
     assert older.droppable and newer.droppable, (older, newer)
     assert (older.segment, older.emit_to) == (newer.segment, newer.emit_from), (older, newer)
     return Window(older.start, newer.end - older.start, older.emit_from, newer.emit_to, False, True, older.segment)
@@ -55,13 +55,13 @@ class WindowPlanner:
 
     @property
     def committed(self) -> int:
-        """The frame past the last one that a hop window has committed, or will; the utterance can't end before."""
+        """One past the last frame that hop windows commit: the utterance can't end before it."""
         return self.start if self.timing.provisional else self._emitted
 
     def due(self, frames: int, until: int) -> Iterator[Window]:
-        """Hop windows that fell due by the time that `frames` frames of the stream are complete.
+        """The hop windows that are due once `frames` frames of the stream are complete.
 
-        None that begins at frame `until` or later: there is silence.
+        None whose hop begins at frame `until` or later, where there is silence.
         """
         t = self.timing
         while t.hops and self._emitted < until and self._emitted + t.hop + t.right <= frames:
@@ -72,9 +72,9 @@ class WindowPlanner:
             yield window
 
     def last(self, end: int, *, split: bool = False) -> Window | None:
-        """The final window of an utterance that ends before frame `end`; None if there is nothing left to emit.
+        """The final window of an utterance that ends before frame `end`; None if no frame is left to emit.
 
-        With `commit: utterance` it covers the whole utterance anew, else what no hop window has emitted.
+        With `commit: utterance` it covers the whole utterance, else what no hop window has emitted.
         """
         t = self.timing
         emit_from, context = (self.start, t.margin) if t.provisional else (self._emitted, t.left)

@@ -14,7 +14,7 @@ import earshot_asr
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.errors import AudioError, CheckpointError, ConfigError
-from earshot_asr.engine.transcription import LONGEST_PASS, passes, plain, streamed
+from earshot_asr.engine.transcription import LONGEST_PASS_SAMPLES, passes, plain, streamed
 from tests.loudness import LoudnessRunner, say
 
 
@@ -46,7 +46,7 @@ def test_passes_keep_every_frame_once_with_context(samples: int, cuts: list[int]
     audio = (np.arange(samples) // grid.hop).astype(np.int16)  # every sample tells its frame
     kept: list[int] = []
     for pcm, keep in passes(np.split(audio, sorted(min(cut, samples) for cut in cuts)), grid):
-        assert len(pcm) <= LONGEST_PASS
+        assert len(pcm) <= LONGEST_PASS_SAMPLES
         frames = [int(pcm[i * grid.hop]) for i in range(grid.frames(len(pcm)))]
         assert not kept or frames[0] + 150 == frames[keep][0] == kept[-1] + 1
         kept += frames[keep]
@@ -60,7 +60,7 @@ def test_up_to_30_s_are_one_pass_and_more_are_several() -> None:
     assert runner.lengths == [16 * (4 * 4 + 75) * 320]
     (final,) = plain(runner, [say("HELO.BYE." * 30)])
     assert final.text == "HELO BYE " * 29 + "HELO BYE"
-    assert runner.lengths[1:-1] == [LONGEST_PASS] * (len(runner.lengths) - 2)
+    assert runner.lengths[1:-1] == [LONGEST_PASS_SAMPLES] * (len(runner.lengths) - 2)
     assert all(a.end <= b.start for a, b in pairwise(final.words))
 
 
