@@ -134,8 +134,8 @@ def test_company_makes_no_difference(pair: Callable[..., Pair], data: st.DataObj
         alone = ours(speechlike(length, row)[None])
         frames = ours.grid.frames(length)
         assert alone.shape[1] == frames
-        if frames:  # 7e-5 for two frames, 2e-6 for three: rounding, for in double precision it is 1e-13 for either
-            assert difference(together[row : row + 1, :frames], alone) < (1e-5 if frames > 2 else 1e-4)
+        if frames:
+            assert difference(together[row : row + 1, :frames], alone) < 1e-5
 
 
 def test_grid_is_what_a_frame_sees() -> None:

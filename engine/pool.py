@@ -1,0 +1,66 @@
+"""Runners of one model, each in a thread of its own: several batches can be computed at a time."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.model import Runner
+from earshot_asr.engine.recognizer import Batch, Result
+
+
+class Computed(NamedTuple):
+    """The results of a batch, and how long the device took."""
+
+    results: list[Result]
+    seconds: Seconds
+
+
+class RunnerPool:
+    """Computes batches on whichever runner is free.
+
+    loads        one function a runner, which loads it; called in the thread that will compute with it
+    runners      once load() has returned
+    """
+
+    def __init__(self, loads: Sequence[Callable[[], Runner]]) -> None:
+        self.runners: list[Runner] = []
+        self._loads = loads
+        self._threads = [ThreadPoolExecutor(1, f"device-{n}") for n in range(len(loads))]
+        self._idle: SimpleQueue[int] = SimpleQueue()
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches are computed at a time; one more must not be submitted."""
+        return len(self.runners)
+
+    def load(self) -> None:
+        """Loads all runners, and waits for that. Raises what loading raises; ConfigError if their models differ."""
+        loading = [thread.submit(load) for thread, load in zip(self._threads, self._loads, strict=True)]
+        runners = [each.result() for each in loading]
+        if len(names := sorted({f"{runner.info.name} ({runner.info.fingerprint})" for runner in runners})) > 1:
+            raise ConfigError(f"all devices must run the same model, not {', '.join(names)}")
+        self.runners = runners
+        for number in range(len(runners)):
+            self._idle.put(number)
+
+    def submit(self, batch: Batch) -> "Future[Computed]":
+        """Computes a batch in the thread of a runner that is free. The future raises what the runner raises."""
+        number = self._idle.get_nowait()
+        return self._threads[number].submit(self._compute, number, batch)
+
+    def _compute(self, number: int, batch: Batch) -> Computed:
+        try:
+            began = time.perf_counter()
+            results = batch.run(self.runners[number])
+            return Computed(results, time.perf_counter() - began)
+        finally:
+            self._idle.put(number)
+
+    def close(self) -> None:
+        """Ends the threads when what they compute now is done."""
+        for thread in self._threads:
+            thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,90 @@
+"""A pool computes as many batches at a time as it has runners, and gives the same results as one runner."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from queue import Empty
+
+import numpy as np
+import pytest
+
+from earshot_asr.engine.audio import LogProbs, Pcm
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.pool import RunnerPool
+from earshot_asr.engine.recognizer import Batch, Recognizer
+from tests.helpers import INFO, FakeRunner, silence, speak
+
+
+def batch_of(words: str) -> Batch:
+    recognizer = Recognizer(FakeRunner())
+    recognizer.open(StreamConfig(partials=False)).feed(np.concatenate([silence(1), speak(words), silence(2)]))
+    batch = recognizer.take()
+    assert batch
+    return batch
+
+
+class Meeting(FakeRunner):
+    """Computes only while another runner computes as well."""
+
+    barrier = threading.Barrier(2)
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        self.barrier.wait(timeout=60)
+        return super().run(windows)
+
+
+def test_all_runners_compute_at_the_same_time_each_in_its_own_thread() -> None:
+    loaded_in: list[str] = []
+
+    def load() -> Meeting:
+        loaded_in.append(threading.current_thread().name)
+        return Meeting()
+
+    pool = RunnerPool([load, load])
+    pool.load()
+    assert len(set(loaded_in)) == pool.in_flight == 2
+    batches = [batch_of("ONE"), batch_of("TWO")]
+    computed = [future.result() for future in [pool.submit(batch) for batch in batches]]
+    for batch, (results, seconds) in zip(batches, computed, strict=True):
+        (expected,), (result,) = batch.run(FakeRunner()), results
+        assert np.array_equal(result.log_probs, expected.log_probs) and result.utterance == expected.utterance
+        assert seconds > 0
+    pool.close()
+
+
+class Held(FakeRunner):
+    """Computes nothing before it may, and then fails once."""
+
+    def __init__(self) -> None:
+        super().__init__(fail_on=lambda pcm: self.windows == 0)
+        self.may = threading.Event()
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        self.may.wait(timeout=60)
+        try:
+            return super().run(windows)
+        finally:
+            self.windows += 1
+
+
+def test_a_runner_is_busy_until_it_is_done_and_free_after_a_failure() -> None:
+    runner = Held()
+    pool = RunnerPool([lambda: runner])
+    pool.load()
+    future = pool.submit(batch_of("ONE"))
+    with pytest.raises(Empty):
+        pool.submit(batch_of("TWO"))
+    runner.may.set()
+    with pytest.raises(RuntimeError, match="on fire"):
+        future.result()
+    assert pool.submit(batch_of("TWO")).result().results
+    pool.close()
+
+
+def test_runners_of_different_models_are_refused() -> None:
+    other = FakeRunner(info=replace(INFO, name="other", fingerprint="0"))
+    pool = RunnerPool([FakeRunner, lambda: other])
+    with pytest.raises(ConfigError, match=r"the same model, not fake \(fa4e\), other \(0\)"):
+        pool.load()
+    pool.close()
