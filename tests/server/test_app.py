@@ -113,14 +113,14 @@ async def test_cancelling_is_not_a_signal() -> None:
 
 async def test_an_engine_that_breaks_ends_all_streams_and_is_not_ready() -> None:
     async with serving() as server:
-        assert server.worker
+        assert server.engine_loop
 
         def explode() -> None:
             raise RuntimeError("a bug")
 
         async with connected(server, wire.Start()) as websocket:
             await websocket.recv()
-            server.worker.recognizer.take = explode  # type: ignore[method-assign]
+            server.engine_loop.recognizer.take = explode  # type: ignore[method-assign]
             await websocket.send(wire.encode(wire.Keepalive()))
             (error,) = await hear(websocket)
             assert isinstance(error, wire.Error)
@@ -197,7 +197,7 @@ async def test_a_second_signal_closes_at_once(
         await until(lambda: received(server) == len(MID_SENTENCE))
         os.kill(os.getpid(), signal.SIGTERM)
         await until(lambda: not server.ready)
-        assert server.sessions
+        assert server.connections
         os.kill(os.getpid(), second)
         heard = await hear(speaking)
         assert not finals(heard)
@@ -210,11 +210,11 @@ async def test_draining_has_an_end() -> None:
         await send(speaking, *cut(MID_SENTENCE.tobytes()))
         await until(lambda: received(server) == len(MID_SENTENCE))
         await server.drain()
-        assert server.sessions
+        assert server.connections
         await server.stop()
         assert not finals(await hear(speaking))
 
 
 def received(server: Server) -> int:
     """Samples that all streams together have received."""
-    return sum(session.protocol.stream.received for session in server.sessions if session.protocol.stream)
+    return sum(session.conversation.stream.received for session in server.connections if session.conversation.stream)

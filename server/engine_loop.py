@@ -1,6 +1,6 @@
-"""The loop around the recognizer, with the device in a thread of its own.
+"""The loop that runs the recognizer's batches, with the device in a thread of its own.
 
-Everything but the runner is called on the event loop, so nothing here needs a lock.
+All calls but those of the runner are made on the event loop, so nothing here needs a lock.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from earshot_asr.server.metrics import Metrics
 log = logging.getLogger(__name__)
 
 
-class Listener(Protocol):
-    """Whoever owns a stream."""
+class StreamOwner(Protocol):
+    """Who is told what becomes of a stream."""
 
     def advanced(self) -> None:
-        """The stream has got a result."""
+        """The stream got a result."""
         ...
 
     def failed(self, error: BaseException) -> None:
@@ -31,11 +31,11 @@ class Listener(Protocol):
         ...
 
 
-class Worker:
+class EngineLoop:
     """Runs the windows of all streams, batch after batch.
 
-    device      an executor of one thread, the one that owns the device
-    capacity    says how many streams there may be
+    device      an executor with one thread, which owns the device
+    capacity    decides how many streams are admitted
     """
 
     def __init__(self, runner: Runner, device: Executor, capacity: Capacity, metrics: Metrics) -> None:
@@ -45,43 +45,46 @@ class Worker:
         self.metrics = metrics
         self._device = device
         self._wake = asyncio.Event()
-        self._superseded = 0  # as far as the metrics know
-        self._listeners: dict[int, Listener] = {}  # by the stream's number
+        self._superseded_counted = 0  # superseded windows that the metrics have already
+        self._owners: dict[int, StreamOwner] = {}  # by the stream's number
 
     @property
     def streams(self) -> int:
         """How many streams are open."""
-        return len(self._listeners)
+        return len(self._owners)
 
-    def open(self, config: StreamConfig, listener: Listener, place: Place | None = None) -> Stream:
-        """A stream, new or resumed, whose owner hears when it has got on. Raises Full; ConfigError as Session does."""
+    def open(self, config: StreamConfig, owner: StreamOwner, place: Place | None = None) -> Stream:
+        """A stream, new or resumed at a place.
+
+        Raises Full if it does not fit, and ConfigError as Session does.
+        """
         stream = self.recognizer.open(config, place)
         try:
             self.capacity.add(stream.number, stream.timing)
         except Full:
             stream.close()
             raise
-        self._listeners[stream.number] = listener
+        self._owners[stream.number] = owner
         return stream
 
     def close(self, stream: Stream) -> None:
         """Forgets a stream."""
-        self._listeners.pop(stream.number, None)
+        self._owners.pop(stream.number, None)
         self.capacity.remove(stream.number)
         stream.close()
 
     def fits(self, config: StreamConfig) -> bool:
-        """Whether there is room for one more stream of that kind."""
+        """Whether one more stream with these settings would be admitted."""
         return self.capacity.fits(Timing.of(config, self.runner.info.grid))
 
-    def measured(self) -> None:
-        """Sets the metrics that are states, and not events."""
+    def update_metrics(self) -> None:
+        """Brings the metrics that describe a state, not an event, up to date."""
         m, scheduler = self.metrics, self.recognizer.scheduler
         m.streams.set(self.streams)
         m.capacity.set(self.capacity.used)
         m.queue.set(len(scheduler))
-        m.superseded.inc(scheduler.superseded - self._superseded)
-        self._superseded = scheduler.superseded
+        m.superseded.inc(scheduler.superseded - self._superseded_counted)
+        self._superseded_counted = scheduler.superseded
 
     def wake(self) -> None:
         """To be called when a stream has been given something."""
@@ -97,7 +100,7 @@ class Worker:
                 await self._compute(batch)
 
     async def _compute(self, batch: Batch) -> None:
-        """Runs a batch. If it fails its windows run one by one, so that only the streams that broke it suffer."""
+        """Runs a batch. If it fails, its windows run one by one, so that only the streams at fault end."""
         loop = asyncio.get_running_loop()
         try:
             outputs, took = await loop.run_in_executor(self._device, self._run, batch.samples)
@@ -119,7 +122,7 @@ class Worker:
 
     def _measure(self, batch: Batch, took: Seconds) -> None:
         frames = sum(job.window.frames for job in batch.jobs)
-        if 2 * frames >= self.recognizer.scheduler.batch_frames:  # a small batch is dearer than it has to be
+        if 2 * frames >= self.recognizer.scheduler.batch_frames:  # a frame of a small batch costs more than it need
             self.capacity.measured(frames, took)
         self.metrics.batch.observe(len(batch.jobs))
         self.metrics.encoder.observe(took)
@@ -136,10 +139,10 @@ class Worker:
             if job.window.final:
                 self.metrics.final_lag.observe(self.recognizer.clock() - job.due)
             for stream in streams:
-                if listener := self._listeners.get(stream.number):
-                    listener.advanced()
+                if owner := self._owners.get(stream.number):
+                    owner.advanced()
 
     def _fail(self, single: Batch, error: Exception) -> None:
         (job,) = single.jobs
-        if listener := self._listeners.get(job.stream):
-            listener.failed(error)
+        if owner := self._owners.get(job.stream):
+            owner.failed(error)
