@@ -136,7 +136,7 @@ def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] =
 
     frame = timed(lambda: runner.run(batch)) / (len(batch) * window)
     speech = _noise(TRIAL_SECONDS * SAMPLE_RATE)
-    hearing = timed(lambda: _hear(_Deaf(runner), config, speech)) / TRIAL_SECONDS
+    hearing = timed(lambda: _hear(_NoDevice(runner), config, speech)) / TRIAL_SECONDS
     return Speed(frame, hearing)
 
 
@@ -157,7 +157,7 @@ def _hear(runner: Runner, config: StreamConfig, pcm: Pcm) -> None:
     stream.finish()
 
 
-class _Deaf:
+class _NoDevice:
     """A runner that computes nothing."""
 
     def __init__(self, runner: Runner) -> None:

@@ -19,9 +19,9 @@ class Dialect(ABC):
         if dialect.close: ...                   # when all that is sent
 
     A subclass writes on_handshake, on_text, on_binary and say. In the first three it may call the conversation's open,
-    feed, flush and finish, put a Reply into its outbox, and raise: Refused (code and sentence reach the client),
-    another ProtocolError or a ConfigError (invalid_message), AudioError (invalid_audio). Anything else that it raises
-    is a fault of the server.
+    feed, flush and finish, and reply(); and it may raise Refused (its code and sentence are said), another
+    ProtocolError or ConfigError (said as invalid_message), AudioError (invalid_audio). Whatever else it raises is a
+    fault of the server.
     """
 
     close_codes: ClassVar[Mapping[str, int]] = CLOSE_CODES
@@ -60,6 +60,15 @@ class Dialect(ABC):
         if not self.conversation.ended:
             return None
         return self.close_frame(self.conversation.error)
+
+    # ---- used by the dialect
+
+    def reply(self, message: str | bytes) -> None:
+        """Sends a message that no notice stands for, such as the answer to a ping, after all notices so far.
+
+        Raises Refused if the client does not read.
+        """
+        self.conversation.outbox.put(Reply(message))
 
     # ---- written by each dialect
 

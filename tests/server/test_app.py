@@ -80,7 +80,7 @@ async def test_no_model_no_server() -> None:
 
 
 def test_the_server_loads_without_torch() -> None:
-    code = "import sys, server.app; sys.exit('torch' in sys.modules)"
+    code = "import sys, earshot_asr.server.app; sys.exit('torch' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
 
 
