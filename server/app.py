@@ -1,4 +1,4 @@
-"""The server as a whole: model, device thread, sockets; from start to shutdown.
+"""The server as a whole: model, device thread and sockets, from start to shutdown.
 
 async with build(ServerConfig(port=0)) as server:
     print(server.url)
@@ -11,10 +11,10 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,19 +25,24 @@ from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import Runner
+from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
+from earshot_asr.engine.speed import Speed, measure, together
 from earshot_asr.server import wire
-from earshot_asr.server.capacity import UNKNOWN, Capacity, measure
+from earshot_asr.server.capacity import UNKNOWN, Capacity
 from earshot_asr.server.connection import CLOSE_SECONDS, Connection
-from earshot_asr.server.http import answers
+from earshot_asr.server.dialects.dialect import Dialect
+from earshot_asr.server.dialects.registry import DIALECTS
+from earshot_asr.server.engine_loop import EngineLoop
+from earshot_asr.server.handshake import Handshake
+from earshot_asr.server.http import Hook, pages, router
 from earshot_asr.server.limits import Limits
 from earshot_asr.server.metrics import Metrics
-from earshot_asr.server.worker import Worker
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5.0
-"""How long clients may take to say goodbye when the server goes down."""
+"""How long clients may take to say goodbye when the server goes down; then they are disconnected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +54,9 @@ class ServerConfig:
     device     auto, cpu or cuda
     port       0: any free one
     latency    preset of the windows: low, balanced or accurate
-    limits     what clients may have
-    drain      when it goes down, open streams may run on to their next endpoint for so long, in seconds
-    log_text   what is said is logged
+    limits     what a client may have
+    drain      seconds that open streams have to reach their next endpoint when the server goes down
+    log_text   whether finals are logged
     """
 
     model: str | Path | None = None
@@ -75,71 +80,87 @@ class ServerConfig:
 
 
 class Server:
-    """Listens first, then loads the model: a health check has an answer meanwhile, a stream is told to come again."""
+    """Listens first, then loads the model: until it is loaded, health checks are answered and streams refused with 503.
 
-    def __init__(self, config: ServerConfig, load: Callable[[], Runner]) -> None:
+    load        loads the model; called in the device's thread
+    dialects    path of the websocket handshake -> the protocol spoken there
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        loads: Sequence[Callable[[], Runner]],
+        dialects: Mapping[str, type[Dialect]] = DIALECTS,
+    ) -> None:
         self.config = config
-        self._load = load
+        self._speeds: list[Speed] = []
+        self._pool = RunnerPool([partial(self._measured, load) for load in loads])
+        self._dialects = dialects
         self.port = config.port
-        """The port it listens at; once started, also where the config said 0."""
+        """The port it listens at; after start() the actual one, if the config says 0."""
         self._ready = False
-        self._device = ThreadPoolExecutor(1, "device")
-        self.sessions: set[Connection] = set()
+        self.connections: set[Connection] = set()
         """The connections that are open."""
-        self._left = asyncio.Event()  # a connection has gone
+        self._connection_closed = asyncio.Event()
         self._listener: websockets.Server | None = None
-        self.worker: Worker | None = None
+        self.engine_loop: EngineLoop | None = None
+        """What computes, once the model is loaded."""
         self.metrics = Metrics()
-        self._loop: asyncio.Task[None] | None = None
+        self._engine_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Raises ConfigError if the address can't be had, and what loading the model raises."""
+        """Listens, then loads the model.
+
+        Raises ConfigError if it can't listen at the address, and what loading the model raises.
+        """
         try:
             await self._listen()
-            runner, capacity = await asyncio.get_running_loop().run_in_executor(self._device, self._prepare)
+            await asyncio.to_thread(self._pool.load)
         except BaseException:
             await self.stop()
             raise
-        self.worker = Worker(runner, self._device, capacity, self.metrics)
-        self._loop = asyncio.create_task(self.worker.run())
-        self._loop.add_done_callback(self._broke)
+        capacity = self._capacity()
+        self.engine_loop = EngineLoop(self._pool, capacity, self.metrics)
+        self._engine_task = asyncio.create_task(self.engine_loop.run())
+        self._engine_task.add_done_callback(self._engine_ended)
         self._ready = True
-        room = capacity.room(timing_of(runner.info, StreamConfig.preset(self.config.latency)))
-        log.info("listening at %s, %s on %s, room for %d streams", self.url, runner.info.name, runner.device, room)
+        info, devices = self._pool.runners[0].info, ", ".join(runner.device for runner in self._pool.runners)
+        room = capacity.room(timing_of(info, StreamConfig.preset(self.config.latency)))
+        log.info("listening at %s, %s on %s, room for %d streams", self.url, info.name, devices, room)
 
     async def stop(self) -> None:
-        """Closes every connection with 1012, nothing flushed, and waits until they have gone."""
+        """Closes every connection with 1012, nothing flushed, and waits until all are closed."""
         self._ready = False
-        for connection in list(self.sessions):
+        for connection in list(self.connections):
             connection.shut_down()
         if self._listener:
-            impatience = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
+            abort_timer = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
             self._listener.close(close_connections=False)
-            with suppress(TimeoutError):  # of those that are still in their handshake nothing is known
+            with suppress(TimeoutError):  # connections that are still in their handshake can't be aborted
                 async with asyncio.timeout(SHUTDOWN_SECONDS + 1):
                     await self._listener.wait_closed()
-            impatience.cancel()
-        if self._loop:
-            self._loop.cancel()
-            await asyncio.wait([self._loop])
-        self._device.shutdown(wait=False, cancel_futures=True)
+            abort_timer.cancel()
+        if self._engine_task:
+            self._engine_task.cancel()
+            await asyncio.wait([self._engine_task])
+        self._pool.close()
 
     async def drain(self) -> None:
-        """Admits nothing more; waits until open streams have come to an endpoint, at most `config.drain` seconds."""
+        """Admits no more streams; waits until the open ones reach an endpoint, at most `config.drain` seconds."""
         self._ready = False
-        log.info("draining, %d connections", len(self.sessions))
-        for connection in list(self.sessions):
+        log.info("draining, %d connections", len(self.connections))
+        for connection in list(self.connections):
             connection.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain):
-                while self.sessions:
-                    self._left.clear()
-                    await self._left.wait()
+                while self.connections:
+                    self._connection_closed.clear()
+                    await self._connection_closed.wait()
 
     async def broken(self) -> None:
-        """Waits for as long as the server works. Raises what has broken it."""
-        assert self._loop
-        await asyncio.shield(self._loop)
+        """Waits until the engine loop breaks, which should never happen, and raises what broke it."""
+        assert self._engine_task
+        await asyncio.shield(self._engine_task)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -157,25 +178,30 @@ class Server:
 
     @property
     def listening(self) -> bool:
-        """Whether there is a port, and somebody at it."""
+        """Whether the port is open."""
         return self._listener is not None and self._listener.is_serving()
 
     @property
     def url(self) -> str:
-        """Where a client connects to."""
+        """Where a client of the native protocol connects to."""
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"ws://{host}:{self.port}{wire.PATH}"
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for one more stream of the usual kind."""
-        return self.worker is not None and not self.worker.fits(StreamConfig.preset(self.config.latency))
+        """Whether one more stream with the default settings would be refused."""
+        return self.engine_loop is not None and not self.engine_loop.fits(StreamConfig.preset(self.config.latency))
 
-    def _prepare(self) -> tuple[Runner, Capacity]:
-        runner, streams = self._load(), self.config.limits.streams
-        if streams is not None:
-            return runner, Capacity(UNKNOWN, streams)
-        return runner, Capacity(measure(runner, StreamConfig.preset(self.config.latency)))
+    def _measured(self, load: Callable[[], Runner]) -> Runner:
+        """Loads a runner and measures it, in the thread that will compute with it."""
+        runner = load()
+        if self.config.limits.streams is None:
+            self._speeds.append(measure(runner, StreamConfig.preset(self.config.latency)))
+        return runner
+
+    def _capacity(self) -> Capacity:
+        streams = self.config.limits.streams
+        return Capacity(together(self._speeds)) if streams is None else Capacity(UNKNOWN, streams)
 
     async def _listen(self) -> None:
         config, limits = self.config, self.config.limits
@@ -184,59 +210,74 @@ class Server:
                 self._handle,
                 config.host,
                 config.port,
-                process_request=answers(lambda: self._ready, lambda: self.full, self._measured),
+                process_request=self._router(),
                 server_header=None,
                 compression=None,  # audio doesn't get smaller
-                max_size=2 * limits.message_bytes,  # of what is over the limit, but not by much, the protocol says so
+                max_size=2
+                * limits.message_bytes,  # the conversation itself refuses what is up to twice too big, with a reason
                 max_queue=4,
                 open_timeout=limits.handshake_seconds,
-                ping_timeout=None,  # a pong waits behind audio that isn't read while the engine is behind
+                ping_timeout=None,  # pongs come after audio, which is not read while the engine is behind
                 close_timeout=CLOSE_SECONDS,
             )
-        except (OSError, UnicodeError) as e:  # UnicodeError: no host can have such a name
-            raise ConfigError(_refusal(e, config.host, config.port)) from None
+        except (OSError, UnicodeError) as e:  # UnicodeError: not a possible host name
+            raise ConfigError(_why_not_listening(e, config.host, config.port)) from None
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _handle(self, websocket: websockets.ServerConnection) -> None:
         if not self._ready:  # it went down during the handshake
             return await websocket.close(1012, "shutting_down")
-        assert self.worker
-        config = self.config
-        connection = Connection(websocket, self.worker, config.latency, config.limits, log_text=config.log_text)
+        assert self.engine_loop and websocket.request
+        config, request = self.config, websocket.request
+        handshake = Handshake.of(request.path, request.headers.raw_items())
+        connection = Connection(
+            websocket,
+            self.engine_loop,
+            self._dialects[handshake.path],
+            handshake,
+            config.latency,
+            config.limits,
+            log_text=config.log_text,
+        )
         most = config.limits.per_address
-        if most is not None and sum(each.address == connection.address for each in self.sessions) >= most:
+        if most is not None and sum(each.address == connection.address for each in self.connections) >= most:
             connection.refuse(
                 "too_many_connections", f"{connection.address} has {most} connections, the most there may be"
             )
-        self.sessions.add(connection)
+        self.connections.add(connection)
         try:
             await connection.run()
         finally:
-            self.sessions.discard(connection)
-            self._left.set()
+            self.connections.discard(connection)
+            self._connection_closed.set()
 
-    def _measured(self) -> str:
-        """The metrics of now."""
-        self.metrics.connections.set(len(self.sessions))
-        if self.worker:
-            self.worker.measured()
+    def _router(self) -> Hook:
+        """The routes of the port."""
+        routes = pages(lambda: self._ready, lambda: self.full, self._metrics_text, streams=", ".join(self._dialects))
+        return router(routes, self._dialects, lambda: self._ready)
+
+    def _metrics_text(self) -> str:
+        """The metrics, brought up to date."""
+        self.metrics.connections.set(len(self.connections))
+        if self.engine_loop:
+            self.engine_loop.update_metrics()
         return self.metrics.text()
 
-    def _broke(self, loop: asyncio.Task[None]) -> None:
-        """The worker's loop has ended; by itself it never does."""
-        if loop.cancelled() or (error := loop.exception()) is None:
+    def _engine_ended(self, task: asyncio.Task[None]) -> None:
+        """The engine loop has ended; unless it was cancelled, that is a fault."""
+        if task.cancelled() or (error := task.exception()) is None:
             return
         log.critical("the engine broke, no stream can go on", exc_info=error)
         self._ready = False
-        for connection in list(self.sessions):
+        for connection in list(self.connections):
             connection.failed(error)
 
     def _abort(self) -> None:
-        for connection in self.sessions:
+        for connection in self.connections:
             connection.abort()
 
 
-def _refusal(error: OSError | UnicodeError, host: str, port: int) -> str:
+def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
     if isinstance(error, UnicodeError):
         return (
             f"can't listen at port {port} of {host!r}: it is no name of a host; host must be an address of this machine"
@@ -253,17 +294,17 @@ def build(config: ServerConfig) -> Server:
     """A server that is not started yet."""
 
     def load() -> Runner:
-        from earshot_asr.engine.runner import load_runner  # takes torch along, seconds: in the device's thread
+        from earshot_asr.engine.runner import load_runner  # loads torch, which takes seconds: in the device's thread
 
         return load_runner(config.model, config.device, config.revision)
 
-    return Server(config, load)
+    return Server(config, [load])
 
 
 async def serve(server: Server, started: Callable[[Server], None] = lambda server: None) -> None:
-    """Runs a server until SIGINT, or SIGTERM, which drains it; then a second one of either ends that.
+    """Runs a server until SIGINT, or until SIGTERM, which drains it first; a second signal of either kind ends that.
 
-    Calls `started` when it is ready. Raises what Server.start() raises, and what breaks the loop.
+    Calls `started` when the server is ready. Raises what Server.start() raises, and what breaks the engine loop.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task
@@ -278,7 +319,7 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
     def terminate() -> None:
         if server.ready:
             draining.set()
-        else:  # it loads, or drains already
+        else:  # it is still loading, or draining already
             stop()
 
     loop.add_signal_handler(signal.SIGINT, stop)
@@ -298,7 +339,7 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
 
 
 async def _first(*works: Coroutine[Any, Any, object]) -> None:
-    """Waits until one of them is done, and cancels the others. Raises what that one raises."""
+    """Waits until the first is done, and cancels the others. Raises what the first raises."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

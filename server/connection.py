@@ -1,4 +1,4 @@
-"""One websocket: carries messages between socket and protocol, and holds the socket back when the engine is behind."""
+"""One websocket: carries messages between socket and dialect, and stops reading while the engine is behind."""
 
 import asyncio
 import secrets
@@ -14,191 +14,209 @@ from websockets.protocol import State
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.recognizer import Place, Stream
-from earshot_asr.server import wire
+from earshot_asr.server.conversation import TICK_SECONDS, Conversation
+from earshot_asr.server.dialects.dialect import Dialect, size_bytes
+from earshot_asr.server.engine_loop import EngineLoop
+from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.limits import Limits
-from earshot_asr.server.logs import Log
-from earshot_asr.server.protocol import CLOSE_CODES, TICK_SECONDS, Protocol
-from earshot_asr.server.worker import Worker
+from earshot_asr.server.logs import FieldLogger
 
-CODES = {1000, 1001, 1002, 1006, 1007, *CLOSE_CODES.values()}
+WEBSOCKET_CLOSE_CODES = {1000, 1001, 1002, 1006, 1007}
+"""Those that don't come from a dialect: the client's goodbye, mistakes in the framing, a lost connection."""
 CLOSE_SECONDS = 60.0
-"""How long a client may take to read what is left and to say goodbye."""
+"""How long a client may take to read what is left and to say goodbye; then it is disconnected."""
 KERNEL_BYTES = 64 * 1024
-"""Send buffer of the socket. What lies in there is out of our hands: a slow reader would get minutes of old text."""
+"""Size of the socket's send buffer in the kernel. It is small, as outdated text in there can't be replaced by newer."""
 READ_BYTES = 16 * 1024
-"""Read of a client at once. A flood of tiny frames holds up the others for as long as these take."""
+"""How much is read of one client at a time. The others wait while the frames in it, maybe tiny ones, are handled."""
 UNREAD_BYTES = 1024 * 1024
-"""Messages wait for their reader, but not the pongs of the websocket layer: who lets so many lie is cut off."""
+"""Messages wait until the client reads, but pongs of the websocket layer don't: a client that leaves this many bytes
+unread is disconnected."""
 
 
 class Connection:
-    """The listener of one stream; run() is its life."""
+    """Owns one websocket with its conversation and its dialect; run() is its life.
+
+    speaks       the dialect
+    latency      preset of the windows, see StreamConfig.preset
+    log_text     whether finals are logged
+    """
 
     def __init__(
-        self, websocket: ServerConnection, worker: Worker, latency: str, limits: Limits, *, log_text: bool = False
+        self,
+        websocket: ServerConnection,
+        engine_loop: EngineLoop,
+        speaks: type[Dialect],
+        handshake: Handshake,
+        latency: str,
+        limits: Limits,
+        *,
+        log_text: bool = False,
     ) -> None:
         self.session = secrets.token_hex(8)
-        self.protocol = Protocol(self.session, worker.runner.info, latency, limits, self._open, log_text=log_text)
+        info = engine_loop.recognizer.runner.info
+        self.conversation = Conversation(self.session, info, latency, limits, self._open, log_text=log_text)
+        self.dialect = speaks(self.conversation, handshake)
         self.address = str((websocket.remote_address or ("",))[0])
         """Where the client is."""
         self.stuck = False
-        """Whether what is sent waits for the client to read."""
-        self._log = Log(__name__, session=self.session)
+        """Whether a message waits for the client to read."""
+        self._log = FieldLogger(__name__, session=self.session)
         self._websocket = websocket
-        self._worker = worker
-        self._metrics = worker.metrics
+        self._engine_loop = engine_loop
+        self._metrics = engine_loop.metrics
         self._stream: Stream | None = None
-        self._began_at = 0
-        self._something = asyncio.Event()  # to be sent
-        self._room = asyncio.Event()  # to receive
-        self._doom: asyncio.TimerHandle | None = None
+        self._first_sample = 0  # of the stream; not 0 where it was resumed
+        self._to_send = asyncio.Event()  # there may be something to send, or the end
+        self._may_receive = asyncio.Event()  # the conversation may no longer be blocked
+        self._abort_timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Serves the connection until either side has closed it. Raises nothing."""
         began = time.monotonic()
         self._log.info("opened", address=self.address)
         _limit_buffers(self._websocket)
-        parts = [asyncio.create_task(part) for part in (self._read(), self._write(), self._tick())]
+        self.dialect.begin()
+        self._changed()
+        tasks = [asyncio.create_task(task) for task in (self._read(), self._write(), self._tick())]
         try:
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.protocol.abandon()
+            self.conversation.abandon()
             if self._stream:
-                self._worker.close(self._stream)
-            for part in parts:
-                part.cancel()
-            results = await asyncio.gather(*parts, return_exceptions=True)
-            if self._doom:
-                self._doom.cancel()
-        broken = [e for e in results if isinstance(e, Exception) and not isinstance(e, ConnectionClosed)]
-        for error in broken:
+                self._engine_loop.close(self._stream)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            if self._abort_timer:
+                self._abort_timer.cancel()
+        faults = [e for e in results if isinstance(e, Exception) and not isinstance(e, ConnectionClosed)]
+        for error in faults:
             self._log.error("internal error", error)
-        with suppress(ConnectionClosed), _lost_is_closed(self._websocket):
-            await self._websocket.close(1011 if broken else 1000)
+        with suppress(ConnectionClosed), _raising_connection_closed(self._websocket):
+            await self._websocket.close(1011 if faults else 1000)
         self._account(time.monotonic() - began)
 
-    # ---- told by the worker and the server
+    # ---- called by the engine loop and the server
 
     def advanced(self) -> None:
-        """The stream has got a result."""
-        self.protocol.update()
-        self._moved()
+        """The stream got a result."""
+        self.conversation.update()
+        self._changed()
 
     def failed(self, error: BaseException) -> None:
         """The stream can't go on."""
         self._log.error("a window failed", error)
-        self.protocol.fail()
-        self._moved()
+        self.conversation.fail()
+        self._changed()
 
     def shut_down(self) -> None:
-        """The server is going down."""
-        self.protocol.shut_down()
-        self._moved()
+        """The server goes down now."""
+        self.conversation.shut_down()
+        self._changed()
 
     def drain(self) -> None:
-        """The server is about to go down."""
-        self.protocol.drain()
-        self._moved()
+        """The server will go down."""
+        self.conversation.drain()
+        self._changed()
 
-    def refuse(self, code: str, message: str) -> None:
-        """The client may not have this connection."""
-        self.protocol.refuse(code, message)
-        self._moved()
+    def refuse(self, code: str, sentence: str) -> None:
+        """The client may not have this connection; see refusals.py for the code."""
+        self.conversation.refuse(code, sentence)
+        self._changed()
 
     def abort(self) -> None:
-        """Cuts the line."""
+        """Disconnects the client, whatever is still to be sent."""
         self._websocket.transport.abort()
 
-    # ---- the three things that go on at once
+    # ---- three tasks, which run until one of them ends
 
     async def _read(self) -> None:
-        """Socket -> protocol. Goes on behind the end, as the client's goodbye stands behind what it had sent before."""
+        """Socket -> dialect. Reads on after the end: the client's goodbye comes after all that it had sent before."""
         while True:
             message = await self._websocket.recv()
-            while self.protocol.blocked:  # only now: while nothing came, the engine may have had much to say
-                self._room.clear()
-                await self._room.wait()
-            self._metrics.received.inc(wire.size(message))
-            if isinstance(message, str):
-                self.protocol.receive_text(message)
-            else:
-                self.protocol.receive_binary(message)
-            self._moved()
-            self._worker.wake()
-            if self.protocol.unsent:
+            while self.conversation.blocked:  # asked only now: the engine may have fallen behind since the last message
+                self._may_receive.clear()
+                await self._may_receive.wait()
+            self._metrics.received.inc(size_bytes(message))
+            self.dialect.receive(message)
+            self._changed()
+            self._engine_loop.wake()
+            if self.conversation.outbox:
                 await asyncio.sleep(0)  # many messages may have come at once: each is answered before the next is read
 
     async def _write(self) -> None:
-        """Protocol -> socket, at the pace of the reader."""
+        """Dialect -> socket, as fast as the client reads."""
         while True:
-            await self._something.wait()
-            self._something.clear()
-            for message in self.protocol.messages():
+            await self._to_send.wait()
+            self._to_send.clear()
+            for message in self.dialect.messages():
                 self.stuck = True
-                with _lost_is_closed(self._websocket):
+                with _raising_connection_closed(self._websocket):
                     await self._websocket.send(message)
                 self.stuck = False
-                self._metrics.sent.inc(wire.size(message))
-            if not self.protocol.blocked:
-                self._room.set()
-            if self.protocol.close and not self._something.is_set():
-                with _lost_is_closed(self._websocket):
-                    await self._websocket.close(*self.protocol.close)
+                self._metrics.sent.inc(size_bytes(message))
+            if not self.conversation.blocked:
+                self._may_receive.set()
+            if (close := self.dialect.close) and not self._to_send.is_set():
+                with _raising_connection_closed(self._websocket):
+                    await self._websocket.close(*close)
                 return
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.protocol.tick()
-            self._moved()
-            if (stream := self._stream) is not None and not self.protocol.close:
+            self.conversation.tick()
+            self._changed()
+            if (stream := self._stream) is not None and not self.conversation.ended:
                 self._metrics.observe(stream)
-            if self._websocket.state is not State.OPEN and not self.protocol.close:
+            if self._websocket.state is not State.OPEN and not self.conversation.ended:
                 return  # the websocket layer has closed it, however long the client takes to see that
             if self._websocket.transport.get_write_buffer_size() > UNREAD_BYTES:
-                self.protocol.refuse("slow_reader", "pongs were not read")
+                self.conversation.refuse("slow_reader", "pongs were not read")
                 self.abort()
 
-    # ---- joints
+    # ---- between conversation, engine and metrics
 
     def _open(self, config: StreamConfig, place: Place | None) -> Stream:
-        self._stream = self._worker.open(config, self, place)
-        self._began_at = self._stream.received
+        self._stream = self._engine_loop.open(config, self, place)
+        self._first_sample = self._stream.received
         self._metrics.started.labels("yes" if place else "no").inc()
         return self._stream
 
     def _account(self, seconds: Seconds) -> None:
-        """What became of it, for log and metrics."""
-        protocol, code = self.protocol, self._websocket.close_code
-        audio = (self._stream.received - self._began_at) / SAMPLE_RATE if self._stream else 0.0
-        self._metrics.closed.labels(str(code) if code in CODES else "other").inc()  # clients may close with any
+        """Writes the connection's totals into the log and the metrics."""
+        conversation, code = self.conversation, self._websocket.close_code
+        ours = WEBSOCKET_CLOSE_CODES | set(self.dialect.close_codes.values())
+        audio = (self._stream.received - self._first_sample) / SAMPLE_RATE if self._stream else 0.0
+        self._metrics.closed.labels(str(code) if code in ours else "other").inc()  # a client may choose any number
         self._metrics.audio.inc(audio)
-        self._metrics.finals.inc(protocol.finals)
-        if protocol.error:
-            self._metrics.errors.labels(protocol.error).inc()
+        self._metrics.finals.inc(conversation.finals)
+        if conversation.error:
+            self._metrics.errors.labels(conversation.error).inc()
         self._log.info(
             "closed",
             code=code,
-            error=protocol.error,
+            error=conversation.error,
             seconds=round(seconds, 3),
             audio=round(audio, 3),
-            finals=protocol.finals,
+            finals=conversation.finals,
         )
 
-    def _moved(self) -> None:
-        """The protocol's state may have changed: whoever waits for it has a look."""
-        self._something.set()
-        if not self.protocol.blocked:
-            self._room.set()
-        if self.protocol.close and not self._doom:
-            if self._stream:  # its room is another's, however long the goodbye takes
-                self._worker.close(self._stream)
-            self._doom = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
+    def _changed(self) -> None:
+        """The conversation's state may have changed: wakes the tasks that wait for it."""
+        self._to_send.set()
+        if not self.conversation.blocked:
+            self._may_receive.set()
+        if self.conversation.ended and not self._abort_timer:
+            if self._stream:  # another stream may have its place, however long the goodbye takes
+                self._engine_loop.close(self._stream)
+            self._abort_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
 
 
 @contextmanager
-def _lost_is_closed(websocket: ServerConnection) -> Iterator[None]:
-    """Raises ConnectionClosed where asyncio trips over aborting a transport that was closed while it still wrote."""
+def _raising_connection_closed(websocket: ServerConnection) -> Iterator[None]:
+    """Raises ConnectionClosed where asyncio raises AttributeError: at the abort of a transport closed in a write."""
     try:
         yield
     except AttributeError:

@@ -1,47 +1,76 @@
-"""What the server says to plain HTTP: health checks, metrics, and where the stream is."""
+"""Routes of the server's port: plain HTTP pages by path, and the paths at which a websocket may be opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from earshot_asr.server.handshake import split_target
 from earshot_asr.server.metrics import CONTENT_TYPE
-from earshot_asr.server.wire import PATH
 
 Hook = Callable[[ServerConnection, Request], Response | None]
+"""What websockets calls with each request, as `process_request`; None lets the handshake go on."""
 
 
-def answers(is_ready: Callable[[], bool], is_full: Callable[[], bool], metrics: Callable[[], str]) -> Hook:
-    """A hook for websockets' `process_request`; None lets the websocket handshake go on.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The answer to a plain request."""
+
+    text: str
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Routes = Mapping[str, Callable[[], Page]]
+"""Path -> what makes the page there."""
+
+
+def pages(
+    is_ready: Callable[[], bool], is_full: Callable[[], bool], metrics: Callable[[], str], streams: str
+) -> Routes:
+    """The pages of a server. `streams`: the paths of its websockets, as a person would list them.
 
     /healthz    200 as long as the process lives
-    /readyz     200 when streams are admitted; 503 while the model loads, when the server is full or goes down
+    /readyz     200 while streams are admitted; 503 while the model loads, when the server is full or goes down
     /metrics    in Prometheus' text format
     """
 
-    def answer(connection: ServerConnection, request: Request) -> Response | None:
-        match request.path.partition("?")[0]:
-            case "/healthz":
-                return connection.respond(HTTPStatus.OK, "ok\n")
-            case "/readyz" if not is_ready():
-                return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
-            case "/readyz" if is_full():
-                return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "full\n")
-            case "/readyz":
-                return connection.respond(HTTPStatus.OK, "ok\n")
-            case "/metrics":
-                response = connection.respond(HTTPStatus.OK, metrics())
-                del response.headers["Content-Type"]
-                response.headers["Content-Type"] = CONTENT_TYPE
-                return response
-            case "/":
-                return connection.respond(HTTPStatus.OK, f"Earshot is here. Streams: a websocket at {PATH}\n")
-            case path if path != PATH:
-                return connection.respond(HTTPStatus.NOT_FOUND, f"there is nothing here; streams are at {PATH}\n")
-            case _ if not is_ready():
-                return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "not ready, try again in a while\n")
-            case _:
-                return None
+    def readiness() -> Page:
+        if not is_ready():
+            return Page("not ready\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        if is_full():
+            return Page("full\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return Page("ok\n")
 
-    return answer
+    return {
+        "/": lambda: Page(f"Earshot is here. Streams: a websocket at {streams}\n"),
+        "/healthz": lambda: Page("ok\n"),
+        "/readyz": readiness,
+        "/metrics": lambda: Page(metrics(), content_type=CONTENT_TYPE),
+    }
+
+
+def router(routes: Routes, websocket_paths: Collection[str], is_ready: Callable[[], bool]) -> Hook:
+    """Answers what asks for a page, and lets a handshake go on where a websocket may be opened.
+
+    A path may have both a page and a websocket: the request's Upgrade header decides.
+    """
+    missing = Page(f"there is nothing here; streams are at {', '.join(websocket_paths)}\n", HTTPStatus.NOT_FOUND)
+    not_ready = Page("not ready, try again in a while\n", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def route(connection: ServerConnection, request: Request) -> Response | None:
+        path, _ = split_target(request.path)
+        if path in websocket_paths and (path not in routes or "Upgrade" in request.headers):
+            return None if is_ready() else _response(connection, not_ready)
+        return _response(connection, routes[path]() if path in routes else missing)
+
+    return route
+
+
+def _response(connection: ServerConnection, page: Page) -> Response:
+    response = connection.respond(page.status, page.text)
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = page.content_type
+    return response

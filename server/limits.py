@@ -1,4 +1,4 @@
-"""What a server lets its clients have. Each limit has a flag of `earshot serve`, and a line in PROTOCOL.md."""
+"""What a client may have of a server. Each limit has a flag of `earshot serve`, and a line in PROTOCOL.md."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from earshot_asr.server import wire
 class Limits:
     """Raises ConfigError for a value that is out of its range. None is no limit.
 
-    streams            that are open at once; None: as many as the device was measured to hold
-    per_address        connections from one address
-    message_bytes      of a message of the client, text or binary
-    backlog_seconds    audio that waits to be encoded; past that the socket is not read
-    handshake_seconds  for the HTTP headers, and then for `start`
-    idle_seconds       without a message; does not count while the socket is not read
-    longest_seconds    of a stream's audio
-    unsent_messages    that wait for a slow reader, when partials have been left out
+    streams            how many may be open at once; None: as many as the device was measured to hold
+    per_address        how many connections one address may have
+    message_bytes      size of a client's message, text or binary
+    backlog_seconds    audio that may wait to be encoded; the socket is not read while there is more
+    handshake_seconds  time for the HTTP headers, and then for the start of the stream
+    idle_seconds       time without a message; does not count while the socket is not read
+    longest_seconds    audio of one stream
+    unsent_messages    how many messages may wait for a slow reader, outdated partials left out
     """
 
     streams: int | None = None

@@ -1,4 +1,4 @@
-"""What the server logs, as lines for people or as JSON for machines. Of audio and text there is nothing in it."""
+"""The server's log, as text for people or as JSON for machines. It holds neither audio nor what was said."""
 
 import json
 import logging
@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 FIELDS = "fields"
+"""The attribute of a log record that holds its named values."""
 
 
-class Lines(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """`2026-11-22 18:00:00,000 INFO earshot_asr.server.connection: closed session=4f.. code=1000`"""
 
     def __init__(self) -> None:
@@ -21,12 +22,12 @@ class Lines(logging.Formatter):
         return super().formatMessage(record) + "".join(f" {name}={value}" for name, value in fields.items())
 
 
-class Json(logging.Formatter):
-    """An object a line: time, level, logger, message, exception if any, and the record's own fields."""
+class JsonFormatter(logging.Formatter):
+    """One object a line: time, level, logger, message, the record's own fields, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
-        line: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -34,14 +35,14 @@ class Json(logging.Formatter):
             **getattr(record, FIELDS, {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
 
 
-class Log:
-    """A logger that puts the same fields into every record, and more into some.
+class FieldLogger:
+    """A logger that puts the same named values into every record; a call may add more.
 
-    Log(__name__, session="4f").info("closed", code=1000)
+    FieldLogger(__name__, session="4f").info("closed", code=1000)
     """
 
     def __init__(self, name: str, **fields: object) -> None:
@@ -49,18 +50,18 @@ class Log:
         self._fields = fields
 
     def info(self, message: str, **fields: object) -> None:
-        """What happens in the life of a stream."""
+        """Logs an event in the life of a stream."""
         self._logger.info(message, extra={FIELDS: {**self._fields, **fields}})
 
     def error(self, message: str, error: BaseException, **fields: object) -> None:
-        """What should never happen, with its traceback."""
+        """Logs a fault of the server, with its traceback."""
         self._logger.error(message, exc_info=error, extra={FIELDS: {**self._fields, **fields}})
 
 
 def configure(*, as_json: bool) -> None:
-    """Sends what is logged to standard error."""
+    """Sends the log to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Json() if as_json else Lines())
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("websockets").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # warns of every pong to a client that has gone
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every pong to a client that has gone

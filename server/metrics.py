@@ -1,4 +1,4 @@
-"""What a server tells of itself to Prometheus, at /metrics."""
+"""The metrics that a server offers to Prometheus, at /metrics."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,43 +13,47 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.recognizer import Stream
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second time series for each, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more time series for each, of no use here
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-LAGS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-AGES = (0.2, *LAGS[5:])
+LAG_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+BATCH_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+AGE_SECONDS = (0.2, *LAG_SECONDS[5:])
 
 
 class Metrics:
-    """The instruments of one server; names and meanings are what each is made with."""
+    """The metrics of one server; each is made with its name and meaning."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
         self.connections = Gauge("earshot_connections", "Websockets that are open.", registry=r)
         self.streams = Gauge("earshot_streams", "Streams that are open.", registry=r)
-        self.capacity = Gauge("earshot_capacity_used", "Share of what fits that the open streams may want.", registry=r)
+        self.capacity = Gauge(
+            "earshot_capacity_used", "Share of the capacity that the open streams may need.", registry=r
+        )
         self.queue = Gauge("earshot_queue_windows", "Windows that wait to be encoded.", registry=r)
         self.backlog = Histogram(
             "earshot_backlog_seconds",
-            "Audio that waits to be encoded, of each stream each second.",
-            buckets=LAGS,
+            "Audio that waits to be encoded, of each stream, each second.",
+            buckets=LAG_SECONDS,
             registry=r,
         )
         self.staleness = Histogram(
             "earshot_staleness_seconds",
-            "Age of the newest audio that the last partial has seen, of each speaking stream each second.",
-            buckets=AGES,
+            "Age of the newest audio that the last partial has seen, of each speaking stream, each second.",
+            buckets=AGE_SECONDS,
             registry=r,
         )
         self.final_lag = Histogram(
             "earshot_final_lag_seconds",
             "From the sample that made a final's window due to its result.",
-            buckets=LAGS,
+            buckets=LAG_SECONDS,
             registry=r,
         )
-        self.batch = Histogram("earshot_batch_windows", "Windows in a batch.", buckets=SIZES, registry=r)
-        self.encoder = Histogram("earshot_encoder_seconds", "Time of the device for a batch.", buckets=LAGS, registry=r)
+        self.batch = Histogram("earshot_batch_windows", "Windows in a batch.", buckets=BATCH_WINDOWS, registry=r)
+        self.encoder = Histogram(
+            "earshot_encoder_seconds", "Time of the device for a batch.", buckets=LAG_SECONDS, registry=r
+        )
         self.windows = Counter("earshot_windows", "Windows encoded.", ["kind"], registry=r)
         self.superseded = Counter("earshot_windows_superseded", "Hop windows that a newer one took over.", registry=r)
         self.audio = Counter("earshot_audio_seconds", "Audio of streams that have ended.", registry=r)
@@ -61,7 +65,7 @@ class Metrics:
         self.closed = Counter("earshot_closed", "Connections closed.", ["code"], registry=r)
 
     def observe(self, stream: Stream) -> None:
-        """Looks at a stream; to be called once a second."""
+        """Records a stream's backlog and staleness; to be called once a second."""
         self.backlog.observe(stream.backlog / SAMPLE_RATE)
         if (age := stream.staleness) is not None:
             self.staleness.observe(age)

@@ -17,7 +17,7 @@ MESSAGE_BYTES = 64 * 1024
 """Longest message that every server takes, text or binary."""
 
 HALF = 16
-"""So many characters of a stream's fingerprint are the model's, as many are the options'."""
+"""The first half of a stream's fingerprint, this many characters, is the model's; the second is the options'."""
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Commit: TypeAlias = Literal["utterance", "hop"]
@@ -61,7 +61,7 @@ class Flush(Struct, tag_field="type", tag="flush", frozen=True, forbid_unknown_f
 
 
 class Keepalive(Struct, tag_field="type", tag="keepalive", frozen=True, forbid_unknown_fields=True):
-    """Nothing to say, still here."""
+    """The client sends no audio now, but still wants the stream."""
 
 
 class Stop(Struct, tag_field="type", tag="stop", frozen=True, forbid_unknown_fields=True):
@@ -147,13 +147,8 @@ _from_server = msgspec.json.Decoder(ServerMessage)
 
 
 def mark(part: object) -> str:
-    """Half of a fingerprint: that of the model's own, or that of a stream's options."""
+    """Half of a stream's fingerprint: a hash of the model's own fingerprint, or of the stream's options."""
     return hashlib.sha256(msgspec.json.encode(part, order="sorted")).hexdigest()[:HALF]
-
-
-def size(message: str | bytes) -> int:
-    """Bytes of a message."""
-    return len(message) if isinstance(message, bytes) else len(message.encode(errors="surrogatepass"))
 
 
 def encode(message: ClientMessage | ServerMessage) -> str:
@@ -174,7 +169,7 @@ class NotJson(ProtocolError):
 
 
 def _complaint(text: str, from_client: bool) -> str:
-    """msgspec's words, with the field in front and, where the choice is short, what would be right behind."""
+    """msgspec's message, with the field before it and, where only a few values are allowed, those after it."""
     complaint, _, path = text.rpartition(" - at `$.")
     if not complaint:
         return text[:_LONGEST_COMPLAINT]

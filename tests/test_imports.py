@@ -104,6 +104,14 @@ def test_layers(name: str) -> None:
         assert outside(ever[name]) <= (shared if package == "client" else set())
 
 
+@pytest.mark.parametrize("name", ["conversation", "intake", "outbox", "notices", "refusals"])
+def test_the_conversation_knows_no_protocol(name: str) -> None:
+    """Neither its messages nor how they are written; a dialect translates."""
+    assert not {target for target in graph()[1][f"server.{name}"] if "wire" in target or "dialects" in target}
+    tree = ast.parse(modules()[f"server.{name}"].read_text(encoding="utf-8"))
+    assert not {"json", "msgspec"} & {target for node in ast.walk(tree) for target in imported(node)}
+
+
 def loaded(*names: str) -> tuple[set[str], str]:
     """What a fresh interpreter has loaded after importing `names`, and what it printed meanwhile."""
     code = f"import sys, {', '.join(OURS + name for name in names)}; sys.stderr.write(' '.join(sys.modules))"

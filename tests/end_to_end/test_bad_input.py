@@ -16,11 +16,11 @@ from websockets.frames import Opcode
 from earshot_asr.server import logs, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.connection import READ_BYTES
+from earshot_asr.server.dialects.native import CLOSE_CODES
 from earshot_asr.server.limits import Limits
-from earshot_asr.server.protocol import CLOSE_CODES
 from tests.helpers import silence, speak
+from tests.server.dialects.test_native import NAN, REFUSED, START
 from tests.server.loopback import connected, cut, dictate, finals, get, hear, send, serving, talk, text, until
-from tests.server.test_protocol import NAN, REFUSED, START
 
 SPEECH = np.concatenate([silence(0.2), speak("WELL I NEVER"), silence(0.8), speak("DID YOU"), silence(0.2)])
 TEXTS = ["WELL I NEVER", "DID YOU"]
@@ -50,7 +50,7 @@ async def beside_others(limits: Limits = ROOM) -> AsyncIterator[Server]:
         assert [final.text for final in alone] == TEXTS
         over = asyncio.Event()
         others = [asyncio.create_task(hesitating(server, over, size)) for size in (3001, 9999)]
-        await until(lambda: len(server.sessions) == len(others))
+        await until(lambda: len(server.connections) == len(others))
         try:
             yield server
         finally:
@@ -175,7 +175,7 @@ async def test_all_of_them_at_once_and_what_else_the_protocol_refuses() -> None:
     cases = MESSAGES + [(name, list(sent), code) for name, sent, code, _ in REFUSED]
     async with beside_others(Limits(streams=1000, per_address=None)) as server:
         ends = await asyncio.gather(*(talk(server, *messages) for _, messages, _ in cases))
-        await until(lambda: len(server.sessions) == 2)
+        await until(lambda: len(server.connections) == 2)
     for (name, _, code), (heard, closed) in zip(cases, ends, strict=True):
         error = heard[-1]
         assert isinstance(error, wire.Error), name
@@ -233,14 +233,14 @@ async def test_frames(data: bytes, code: int) -> None:
         websocket.transport.write(data)
         assert not await hear(websocket)
         assert websocket.close_code == code
-        await until(lambda: len(server.sessions) == 2)
+        await until(lambda: len(server.connections) == 2)
 
 
 async def test_a_client_that_leaves_within_a_frame() -> None:
     async with beside_others() as server, connected(server, wire.Start()) as websocket:
         websocket.transport.write(frame(Opcode.BINARY, bytes(10), length=1000))
         websocket.transport.write_eof()
-        await until(lambda: len(server.sessions) == 2)
+        await until(lambda: len(server.connections) == 2)
 
 
 # ---- what is odd, but right
@@ -313,7 +313,7 @@ async def test_a_flood_is_read_in_small_portions(monkeypatch: pytest.MonkeyPatch
     portions: list[int] = []
     async with beside_others() as server, connected(server, wire.Start()) as websocket:
         await websocket.recv()
-        (connection,) = [c for c in server.sessions if c.protocol.stream and not c.protocol.stream.received]
+        (connection,) = [c for c in server.connections if c.conversation.stream and not c.conversation.stream.received]
         receive = connection._websocket.data_received
 
         def received(data: bytes) -> None:
@@ -337,7 +337,7 @@ async def test_pings_of_one_who_has_gone_leave_no_lines_in_the_log(caplog: pytes
                 await websocket.recv()
                 websocket.transport.write(frame(Opcode.PING) * 3000)
                 websocket.transport.abort()
-            await until(lambda: not server.sessions)
+            await until(lambda: not server.connections)
     assert len(caplog.records) < 50
 
 
@@ -459,4 +459,4 @@ async def test_noise_behind_a_handshake() -> None:
                 websocket.transport.write_eof()
                 heard = await hear(websocket)
                 assert text(heard) == ""
-        await until(lambda: len(server.sessions) == 2)
+        await until(lambda: len(server.connections) == 2)

@@ -16,8 +16,9 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
 from earshot_asr.server import connection, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.connection import Connection
+from earshot_asr.server.conversation import Conversation
 from earshot_asr.server.limits import Limits
-from earshot_asr.server.protocol import STALE_FROM, Protocol
+from earshot_asr.server.outbox import SLOW_READER_NOTICES
 from tests.end_to_end.proxy import Cut, Proxy
 from tests.end_to_end.test_bad_input import ROOM, SPEECH, TEXTS, beside_others, clean_log, frame, handshake
 from tests.helpers import silence, speak
@@ -48,20 +49,20 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ticks(monkeypatch: pytest.MonkeyPatch, hasty: None) -> list[Protocol]:
+def ticks(monkeypatch: pytest.MonkeyPatch, hasty: None) -> list[Conversation]:
     """Grows by one with each of them."""
-    passed: list[Protocol] = []
-    tick = Protocol.tick
+    passed: list[Conversation] = []
+    tick = Conversation.tick
 
-    def ticked(protocol: Protocol) -> None:
-        passed.append(protocol)
-        tick(protocol)
+    def ticked(conversation: Conversation) -> None:
+        passed.append(conversation)
+        tick(conversation)
 
-    monkeypatch.setattr(Protocol, "tick", ticked)
+    monkeypatch.setattr(Conversation, "tick", ticked)
     return passed
 
 
-async def pass_seconds(ticks: list[Protocol], count: float) -> None:
+async def pass_seconds(ticks: list[Conversation], count: float) -> None:
     """Waits for so many of the server's."""
     passed = len(ticks)
     await until(lambda: len(ticks) >= passed + count)
@@ -76,13 +77,13 @@ def error(heard: list[wire.ServerMessage]) -> str:
 
 def only(server: Server) -> Connection:
     """The one connection that there is."""
-    (session,) = server.sessions
+    (session,) = server.connections
     return session
 
 
 def newest(server: Server) -> Connection:
     """The one that has sent no audio yet."""
-    (session,) = [s for s in server.sessions if s.protocol.stream and not s.protocol.stream.received]
+    (session,) = [s for s in server.connections if s.conversation.stream and not s.conversation.stream.received]
     return session
 
 
@@ -117,7 +118,7 @@ async def unread(websocket: ClientConnection, session: Connection, pcm: Pcm) -> 
     messages = written = 0
     for message in cut(pcm.tobytes(), 32_000):
         await send(websocket, message)
-        messages = max(messages, session.protocol.unsent)
+        messages = max(messages, len(session.conversation.outbox))
         written = max(written, session._websocket.transport.get_write_buffer_size())
     await send(websocket, wire.Stop())
     return messages, written
@@ -130,9 +131,9 @@ async def test_audio_is_heard_also_when_nothing_is_read_and_no_final_is_lost(sma
             await websocket.recv()
             session = only(server)
             messages, written = await unread(websocket, session, STORY)
-            await until(lambda: session.protocol.close is not None)
+            await until(lambda: session.conversation.ended)
             assert session.stuck
-            assert messages < STALE_FROM + 2 * len(alone) + 2
+            assert messages < SLOW_READER_NOTICES + 2 * len(alone) + 2
             assert written < WRITTEN_BYTES
             heard = await hear(websocket)
     assert finals(heard) == alone
@@ -148,7 +149,7 @@ async def test_who_reads_nothing_for_too_long_is_closed_and_nobody_else_notices(
             await websocket.recv()
             session = newest(server)
             messages, written = await unread(websocket, session, CHATTER)
-            await until(lambda: session.protocol.close is not None)
+            await until(lambda: session.conversation.ended)
             assert messages <= limits.unsent_messages + 1  # and the error
             assert written < WRITTEN_BYTES
             heard = await hear(websocket)
@@ -168,12 +169,12 @@ async def test_pongs_that_are_not_read_do_not_pile_up(monkeypatch: pytest.Monkey
             websocket.transport.pause_reading()
             pings = frame(Opcode.PING, bytes(125)) * 500
             written = 0
-            while session in server.sessions:
+            while session in server.connections:
                 if websocket.transport.get_write_buffer_size() < len(pings):
                     websocket.transport.write(pings)
                 await asyncio.sleep(0)
                 written = max(written, session._websocket.transport.get_write_buffer_size())
-            assert session.protocol.error == "slow_reader"
+            assert session.conversation.error == "slow_reader"
             websocket.transport.abort()
         assert 200_000 < written < 20_000_000
 
@@ -228,10 +229,10 @@ async def test_bytes_that_make_no_message_keep_nothing_alive(
             await asyncio.sleep(TICK_SECONDS)
         assert error(await hearing) == code
         assert websocket.close_code == closed
-        await until(lambda: not server.sessions)
+        await until(lambda: not server.connections)
 
 
-async def test_a_trickle_of_whole_messages_is_a_stream(ticks: list[Protocol]) -> None:
+async def test_a_trickle_of_whole_messages_is_a_stream(ticks: list[Conversation]) -> None:
     limits = Limits(streams=8, idle_seconds=10)
     async with serving(limits=limits) as server, connected(server, wire.Start()) as websocket:
         hearing = asyncio.create_task(hear(websocket))
@@ -254,13 +255,13 @@ async def test_a_client_that_vanishes_is_forgotten_when_it_was_quiet_for_too_lon
         async with Proxy([server.port], [Cut("silence", after=30_000)]) as proxy:
             async with line(proxy) as websocket:
                 await send(websocket, wire.Start(), *cut(SPEECH.tobytes()))
-                await until(lambda: len(server.sessions) == 1)
+                await until(lambda: len(server.connections) == 1)
                 session = only(server)
-                await until(lambda: session.protocol.error == "idle")
-                await until(lambda: not server.sessions)
+                await until(lambda: session.conversation.error == "idle")
+                await until(lambda: not server.connections)
             assert [made.how for made in proxy.made] == ["silence"]
-        assert server.worker is not None
-        assert server.worker.streams == 0
+        assert server.engine_loop is not None
+        assert server.engine_loop.streams == 0
 
 
 async def test_the_room_of_a_stream_that_has_ended_is_free_at_once(hasty: None) -> None:
@@ -271,12 +272,12 @@ async def test_the_room_of_a_stream_that_has_ended_is_free_at_once(hasty: None) 
         line(proxy) as websocket,
     ):
         await send(websocket, wire.Start(), *cut(SPEECH.tobytes()))
-        await until(lambda: len(server.sessions) == 1)
+        await until(lambda: len(server.connections) == 1)
         vanished = only(server)
-        await until(lambda: vanished.protocol.error == "idle")
+        await until(lambda: vanished.conversation.error == "idle")
         assert not server.full
         assert [final.text for final in await dictate(server, SPEECH)] == TEXTS
-        assert vanished in server.sessions
+        assert vanished in server.connections
         vanished.abort()
 
 
@@ -285,7 +286,7 @@ async def test_the_room_of_a_stream_that_has_ended_is_free_at_once(hasty: None) 
 
 async def paused(server: Server) -> Connection:
     """The one connection, once it is not read any more."""
-    await until(lambda: any(session.protocol.blocked for session in server.sessions))
+    await until(lambda: any(session.conversation.blocked for session in server.connections))
     return only(server)
 
 
@@ -294,7 +295,7 @@ LONG = np.tile(STORY[:100_000], 3)
 
 
 async def test_neither_pings_nor_idle_time_end_a_stream_whose_reading_is_paused(
-    monkeypatch: pytest.MonkeyPatch, ticks: list[Protocol]
+    monkeypatch: pytest.MonkeyPatch, ticks: list[Conversation]
 ) -> None:
     """The pongs wait behind the audio. What was sent is heard in the end."""
     serve = websockets.serve
@@ -307,10 +308,10 @@ async def test_neither_pings_nor_idle_time_end_a_stream_whose_reading_is_paused(
     async with serving(runner, limits=BACKLOG) as server:
         talking = asyncio.create_task(talk(server, wire.Start(), *cut(LONG.tobytes()), wire.Stop()))
         session = await paused(server)
-        assert session.protocol.stream
-        held = session.protocol.stream.received
+        assert session.conversation.stream
+        held = session.conversation.stream.received
         await pass_seconds(ticks, 2 * 10)
-        assert session.protocol.stream.received == held < len(LONG)
+        assert session.conversation.stream.received == held < len(LONG)
         assert len(session._websocket.pending_pings) > 2
         runner.go.set()
         heard, code = await talking
@@ -318,7 +319,7 @@ async def test_neither_pings_nor_idle_time_end_a_stream_whose_reading_is_paused(
         assert text(heard) == text([*await dictate(server, LONG)])
 
 
-async def test_our_client_waits_for_a_server_that_is_behind(ticks: list[Protocol]) -> None:
+async def test_our_client_waits_for_a_server_that_is_behind(ticks: list[Conversation]) -> None:
     """It goes by the acks: they come also while nothing is read."""
     silence_seconds = 0.5
     runner = HeldRunner()
@@ -353,12 +354,12 @@ async def test_one_stream_too_many() -> None:
 async def test_one_connection_too_many_from_an_address() -> None:
     async with beside_others(Limits(streams=8, per_address=3)) as server:
         async with connected(server) as third:
-            await until(lambda: len(server.sessions) == 3)
+            await until(lambda: len(server.connections) == 3)
             heard, code = await talk(server, wire.Start())
             assert (error(heard), code) == ("too_many_connections", 1013)
             await send(third, wire.Start(), *cut(SPEECH.tobytes()), wire.Stop())
             assert [final.text for final in finals(await hear(third))] == TEXTS
-        await until(lambda: len(server.sessions) == 2)
+        await until(lambda: len(server.connections) == 2)
         assert [final.text for final in await dictate(server, SPEECH)] == TEXTS
 
 

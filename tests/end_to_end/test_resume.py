@@ -201,7 +201,7 @@ async def test_a_server_that_goes_down_hands_its_streams_on(commit: Commit) -> N
     async with serving() as a, serving() as b:
         whole = finals(await talk.told(a.url))
         telling = asyncio.create_task(talk.told([a.url, b.url]))
-        await until(lambda: bool(a.sessions))
+        await until(lambda: bool(a.connections))
         await asyncio.sleep(0.2)  # a third of the time that the talk takes
         await a.stop()
         messages = await telling
@@ -237,7 +237,7 @@ SERVER = """
 import asyncio
 from earshot_asr.server.app import Server, ServerConfig, serve
 from tests.helpers import FakeRunner
-asyncio.run(serve(Server(ServerConfig(port={port}), FakeRunner), lambda server: print("ready", flush=True)))
+asyncio.run(serve(Server(ServerConfig(port={port}), [FakeRunner]), lambda server: print("ready", flush=True)))
 """
 
 

@@ -13,8 +13,8 @@ from earshot_asr.server import wire
 from earshot_asr.server.app import Server, ServerConfig, build
 from earshot_asr.server.limits import Limits
 from tests.helpers import FakeRunner, clips, noise, silence, speak
+from tests.server.dialects.test_native import REFUSED
 from tests.server.loopback import connected, cut, dictate, finals, hear, send, serving, talk, text, until
-from tests.server.test_protocol import REFUSED
 
 
 def said(*texts: str) -> Pcm:
@@ -123,9 +123,9 @@ async def test_clients_that_vanish_are_forgotten() -> None:
                 if abrupt:
                     websocket.transport.abort()
         assert [final.text for final in await other] == TEXTS
-        await until(lambda: not server.sessions)
-        assert server.worker is not None
-        assert server.worker.streams == 0
+        await until(lambda: not server.connections)
+        assert server.engine_loop is not None
+        assert server.engine_loop.streams == 0
 
 
 async def test_a_window_that_fails_ends_its_stream_alone() -> None:

@@ -25,7 +25,7 @@ GIVE_UP_SECONDS = 20
 @asynccontextmanager
 async def serving(runner: Runner | None = None, **settings: Any) -> AsyncIterator[Server]:
     """A server that is ready. `settings`: those of ServerConfig."""
-    async with Server(ServerConfig(port=0, **settings), lambda: runner or FakeRunner()) as server:
+    async with Server(ServerConfig(port=0, **settings), [lambda: runner or FakeRunner()]) as server:
         yield server
 
 

@@ -26,7 +26,7 @@ async def test_port_zero_is_a_free_one() -> None:
 
 async def test_port_in_use() -> None:
     async with serving() as one:
-        two = Server(ServerConfig(port=one.port), FakeRunner)
+        two = Server(ServerConfig(port=one.port), [FakeRunner])
         with pytest.raises(ConfigError) as e:
             await two.start()
     assert str(e.value) == f"port {one.port} of 127.0.0.1 is in use; choose another one, or 0 for any that is free"
@@ -35,14 +35,14 @@ async def test_port_in_use() -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
 async def test_an_address_that_is_not_ours(host: str) -> None:
     with pytest.raises(ConfigError, match=r"can't listen at port 0 of .*; host must be an address of this machine"):
-        await Server(ServerConfig(host=host, port=0), FakeRunner).start()
+        await Server(ServerConfig(host=host, port=0), [FakeRunner]).start()
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
 async def test_ipv6() -> None:
     try:
         async with (
-            Server(ServerConfig(host="::1", port=0), FakeRunner) as server,
+            Server(ServerConfig(host="::1", port=0), [FakeRunner]) as server,
             connected(server, wire.Start()) as ws,
         ):
             assert isinstance(wire.decode_server(await ws.recv()), wire.Ready)
@@ -68,7 +68,7 @@ async def test_a_model_that_cannot_be_loaded_gives_the_port_back() -> None:
     def load() -> Runner:
         raise CheckpointError("there is nothing in it")
 
-    server = Server(ServerConfig(port=0), load)
+    server = Server(ServerConfig(port=0), [load])
     with pytest.raises(CheckpointError, match="nothing in it"):
         await server.start()
     assert not server.listening
@@ -80,13 +80,13 @@ async def test_no_model_no_server() -> None:
 
 
 def test_the_server_loads_without_torch() -> None:
-    code = "import sys, server.app; sys.exit('torch' in sys.modules)"
+    code = "import sys, earshot_asr.server.app; sys.exit('torch' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_closes_gracefully(number: signal.Signals) -> None:
-    server = Server(ServerConfig(port=0), FakeRunner)
+    server = Server(ServerConfig(port=0), [FakeRunner])
     started = asyncio.Event()
     serving = asyncio.create_task(serve(server, lambda _: started.set()))
     await started.wait()
@@ -101,7 +101,7 @@ async def test_a_signal_closes_gracefully(number: signal.Signals) -> None:
 
 
 async def test_cancelling_is_not_a_signal() -> None:
-    server = Server(ServerConfig(port=0), FakeRunner)
+    server = Server(ServerConfig(port=0), [FakeRunner])
     started = asyncio.Event()
     serving = asyncio.create_task(serve(server, lambda _: started.set()))
     await started.wait()
@@ -113,14 +113,14 @@ async def test_cancelling_is_not_a_signal() -> None:
 
 async def test_an_engine_that_breaks_ends_all_streams_and_is_not_ready() -> None:
     async with serving() as server:
-        assert server.worker
+        assert server.engine_loop
 
         def explode() -> None:
             raise RuntimeError("a bug")
 
         async with connected(server, wire.Start()) as websocket:
             await websocket.recv()
-            server.worker.recognizer.take = explode  # type: ignore[method-assign]
+            server.engine_loop.recognizer.take = explode  # type: ignore[method-assign]
             await websocket.send(wire.encode(wire.Keepalive()))
             (error,) = await hear(websocket)
             assert isinstance(error, wire.Error)
@@ -141,7 +141,7 @@ async def test_a_stopped_server_can_be_stopped_again() -> None:
 @pytest.fixture
 async def served() -> AsyncIterator[tuple[Server, asyncio.Task[None]]]:
     """A server under `serve`, as the command runs it."""
-    server = Server(ServerConfig(port=0), FakeRunner)
+    server = Server(ServerConfig(port=0), [FakeRunner])
     started = asyncio.Event()
     running = asyncio.create_task(serve(server, lambda _: started.set()))
     await started.wait()
@@ -197,7 +197,7 @@ async def test_a_second_signal_closes_at_once(
         await until(lambda: received(server) == len(MID_SENTENCE))
         os.kill(os.getpid(), signal.SIGTERM)
         await until(lambda: not server.ready)
-        assert server.sessions
+        assert server.connections
         os.kill(os.getpid(), second)
         heard = await hear(speaking)
         assert not finals(heard)
@@ -210,11 +210,11 @@ async def test_draining_has_an_end() -> None:
         await send(speaking, *cut(MID_SENTENCE.tobytes()))
         await until(lambda: received(server) == len(MID_SENTENCE))
         await server.drain()
-        assert server.sessions
+        assert server.connections
         await server.stop()
         assert not finals(await hear(speaking))
 
 
 def received(server: Server) -> int:
     """Samples that all streams together have received."""
-    return sum(session.protocol.stream.received for session in server.sessions if session.protocol.stream)
+    return sum(session.conversation.stream.received for session in server.connections if session.conversation.stream)

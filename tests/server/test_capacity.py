@@ -5,8 +5,9 @@ import itertools
 import pytest
 
 from earshot_asr.engine.config import StreamConfig, Timing
-from earshot_asr.server.capacity import HEADROOM, Capacity, Full, Speed, frames_a_second, measure
-from tests.helpers import GRID, FakeRunner
+from earshot_asr.engine.speed import Speed
+from earshot_asr.server.capacity import USABLE_SHARE, Capacity, Full, frames_a_second
+from tests.helpers import GRID
 
 
 def timing(**settings: object) -> Timing:
@@ -32,7 +33,7 @@ def test_a_stream_is_charged_for_what_it_may_want() -> None:
 
 def test_the_device_is_given_away_and_no_more() -> None:
     wanted = frames_a_second(timing())
-    capacity = Capacity(Speed(frame=HEADROOM / wanted / 10.5, hearing=0.0))
+    capacity = Capacity(Speed(frame=USABLE_SHARE / wanted / 10.5, hearing=0.0))
     assert admitted(capacity, timing()) == capacity.room(timing()) == 10
     assert capacity.used == pytest.approx(10 / 10.5)
     capacity.remove(3)
@@ -41,7 +42,7 @@ def test_the_device_is_given_away_and_no_more() -> None:
 
 
 def test_so_is_the_process() -> None:
-    assert admitted(Capacity(Speed(frame=1e-9, hearing=HEADROOM / 7.5)), timing()) == 7
+    assert admitted(Capacity(Speed(frame=1e-9, hearing=USABLE_SHARE / 7.5)), timing()) == 7
 
 
 def test_a_limit_that_was_set_is_the_limit() -> None:
@@ -55,43 +56,13 @@ def test_however_slow_one_stream_is_served() -> None:
 
 def test_a_device_that_slows_down_takes_no_more_and_keeps_what_it_has() -> None:
     wanted = frames_a_second(timing())
-    capacity = Capacity(Speed(frame=HEADROOM / wanted / 10.5, hearing=0.0))
+    capacity = Capacity(Speed(frame=USABLE_SHARE / wanted / 10.5, hearing=0.0))
     for number in range(5):
         capacity.add(number, timing())
     for _ in range(200):
-        capacity.measured(400, 400 * 4 * HEADROOM / wanted / 10.5)
+        capacity.measured(400, 400 * 4 * USABLE_SHARE / wanted / 10.5)
     assert not capacity.fits(timing())
     assert capacity.used == pytest.approx(4 * 5 / 10.5, rel=0.01)
     for _ in range(200):
-        capacity.measured(400, 400 * HEADROOM / wanted / 10.5)
+        capacity.measured(400, 400 * USABLE_SHARE / wanted / 10.5)
     assert capacity.fits(timing())
-
-
-def test_measured_is_the_best_of_full_batches() -> None:
-    """By a clock on which each look takes a second: the runner gets as many windows as go into a batch."""
-
-    class Counting(FakeRunner):
-        batches: list[int]
-
-        def run(self, windows):  # type: ignore[no-untyped-def]
-            self.batches.append(len(windows))
-            return super().run(windows)
-
-    runner = Counting()
-    runner.batches = []
-    ticks = itertools.count()
-    speed = measure(runner, StreamConfig(), clock=lambda: float(next(ticks)))
-    assert set(runner.batches) == {2}  # of 4 s: 8 s are a batch
-    assert speed == Speed(frame=1 / (2 * 200), hearing=1 / 4)
-
-
-def test_a_batch_that_is_too_big_for_the_device_is_halved() -> None:
-    class Small(FakeRunner):
-        def run(self, windows):  # type: ignore[no-untyped-def]
-            if len(windows) > 1:
-                raise MemoryError
-            return super().run(windows)
-
-    assert measure(Small(), StreamConfig()).frame > 0
-    with pytest.raises(RuntimeError, match="fire"):
-        measure(FakeRunner(fail_on=lambda pcm: True), StreamConfig())

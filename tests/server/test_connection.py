@@ -35,9 +35,9 @@ async def test_audio_waits_in_the_socket_while_the_engine_is_behind() -> None:
     runner = HeldRunner()
     async with serving(runner, limits=Limits(streams=1)) as server:  # else it would be measured
         talking = asyncio.create_task(talk(server, wire.Start(), *cut(pcm.tobytes(), 60_000), wire.Stop()))
-        await until(lambda: any(session.protocol.blocked for session in server.sessions))
-        (session,) = server.sessions
-        stream = session.protocol.stream
+        await until(lambda: any(session.conversation.blocked for session in server.connections))
+        (session,) = server.connections
+        stream = session.conversation.stream
         assert stream
         held = stream.received
         await asyncio.sleep(0.1)
@@ -53,10 +53,10 @@ async def test_audio_waits_in_the_socket_while_the_engine_is_behind() -> None:
 async def test_a_reader_that_does_not_read_is_given_up_and_disturbs_nobody() -> None:
     async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000, wire.Stop()))
-        await until(lambda: any(session.stuck for session in server.sessions))
+        await until(lambda: any(session.stuck for session in server.connections))
         hi = np.concatenate([silence(0.2), speak("HI"), silence(0.2)])
         assert [final.text for final in await dictate(server, hi)] == ["HI"]
-        await until(lambda: any(session.protocol.error == "slow_reader" for session in server.sessions))
+        await until(lambda: any(session.conversation.error == "slow_reader" for session in server.connections))
         heard = await hear(websocket)
         await sending
         assert websocket.close_code == 1013
@@ -70,9 +70,9 @@ async def test_a_reader_that_does_not_read_cannot_keep_the_server_from_going_dow
     monkeypatch.setattr(app, "SHUTDOWN_SECONDS", 0.1)
     async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
-        await until(lambda: any(session.stuck for session in server.sessions))
+        await until(lambda: any(session.stuck for session in server.connections))
         await server.stop()
-        assert not server.sessions
+        assert not server.connections
         await hear(websocket)
         await sending
 
@@ -81,10 +81,10 @@ async def test_a_reader_that_does_not_read_its_end_is_given_up(monkeypatch: pyte
     monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.1)
     async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
-        await until(lambda: any(session.stuck for session in server.sessions))
-        (session,) = server.sessions
+        await until(lambda: any(session.stuck for session in server.connections))
+        (session,) = server.connections
         session.failed(RuntimeError("a bug"))
-        await until(lambda: not server.sessions)
+        await until(lambda: not server.connections)
         await hear(websocket)
         await sending
 
@@ -95,11 +95,11 @@ async def test_a_reader_that_has_said_its_last_and_reads_on_is_no_mistake_of_our
     """It closes its half, and so lets asyncio close the transport out of a write."""
     async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
-        await until(lambda: any(session.stuck for session in server.sessions))
+        await until(lambda: any(session.stuck for session in server.connections))
         websocket.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
         with caplog.at_level(logging.ERROR):
             await hear(websocket)
-            await until(lambda: not server.sessions)
+            await until(lambda: not server.connections)
         await sending
     assert not caplog.records
 

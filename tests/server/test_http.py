@@ -38,7 +38,7 @@ async def test_healthy_but_not_ready_while_the_model_loads() -> None:
         loaded.wait()
         return FakeRunner()
 
-    server = Server(ServerConfig(port=0), load)
+    server = Server(ServerConfig(port=0), [load])
     starting = asyncio.create_task(server.start())
     await until(lambda: server.listening)
     assert [(await get(server.port, path))[0] for path in ("/healthz", "/readyz", wire.PATH)] == [200, 503, 503]

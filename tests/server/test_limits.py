@@ -13,10 +13,11 @@ from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.recognizer import Place, Stream
 from earshot_asr.server import wire
 from earshot_asr.server.capacity import Full
+from earshot_asr.server.conversation import TICK_SECONDS
+from earshot_asr.server.intake import UNANSWERED_FLUSHES
 from earshot_asr.server.limits import Limits
-from earshot_asr.server.protocol import TICK_SECONDS, UNANSWERED
 from tests.helpers import silence, speak
-from tests.server.test_protocol import DIALOGUE, TALK, Line, chunks
+from tests.server.dialects.test_native import DIALOGUE, TALK, Line, chunks
 
 ENDLESS = np.tile(speak("AB " * 20, blocks=4), 20)
 
@@ -31,7 +32,7 @@ ENDLESS = np.tile(speak("AB " * 20, blocks=4), 20)
         ("handshake_seconds", 0),
         ("idle_seconds", -1),
         ("longest_seconds", 0.5),
-        ("unsent_messages", 2 * UNANSWERED - 1),
+        ("unsent_messages", 2 * UNANSWERED_FLUSHES - 1),
         ("idle_seconds", float("nan")),
     ],
 )
@@ -53,15 +54,15 @@ def test_the_page_names_each_limit_with_its_default() -> None:
 
 def tick(line: Line, seconds: float) -> None:
     for _ in range(round(seconds / TICK_SECONDS)):
-        line.protocol.tick()
+        line.conversation.tick()
     line.listen()
 
 
 def error(line: Line) -> tuple[str, int]:
     last = line.heard[-1]
     assert isinstance(last, wire.Error)
-    assert line.protocol.close is not None
-    code, reason = line.protocol.close
+    assert line.dialect.close is not None
+    code, reason = line.dialect.close
     assert reason == last.code
     return last.code, code
 
@@ -72,7 +73,7 @@ def test_idle() -> None:
     tick(line, 4)
     line.send(wire.Keepalive())
     tick(line, 4)
-    assert line.protocol.close is None
+    assert line.dialect.close is None
     tick(line, 1)
     assert error(line) == ("idle", 1013)
 
@@ -80,11 +81,11 @@ def test_idle() -> None:
 def test_idle_does_not_count_while_the_socket_is_not_read() -> None:
     line = Line(limits=Limits(idle_seconds=5, backlog_seconds=1))
     line.send(wire.Start(), ENDLESS[:30_000].tobytes(), compute=False)
-    assert line.protocol.blocked
+    assert line.conversation.blocked
     tick(line, 20)
-    assert line.protocol.close is None
+    assert line.dialect.close is None
     line.compute()
-    assert not line.protocol.blocked
+    assert not line.conversation.blocked
     tick(line, 5)
     assert error(line) == ("idle", 1013)
 
@@ -92,7 +93,7 @@ def test_idle_does_not_count_while_the_socket_is_not_read() -> None:
 def test_while_the_socket_is_not_read_there_is_an_ack_each_second() -> None:
     line = Line(limits=Limits(backlog_seconds=1))
     line.send(wire.Start(), ENDLESS[:30_000].tobytes(), compute=False)
-    assert line.protocol.blocked
+    assert line.conversation.blocked
     line.listen()
     before = len(line.acks)
     for n in range(1, 4):
@@ -114,7 +115,7 @@ def test_a_stream_that_was_stopped_is_not_idle_and_hears_that_its_server_lives()
 def test_start_has_to_come() -> None:
     line = Line(limits=Limits(handshake_seconds=3))
     tick(line, 2)
-    assert line.protocol.close is None
+    assert line.dialect.close is None
     tick(line, 1)
     assert error(line) == ("start_timeout", 1008)
 
@@ -153,18 +154,18 @@ def test_a_stream_of_just_the_longest_length_ends_well() -> None:
 def test_a_backlog_is_not_added_to() -> None:
     line = Line(limits=Limits(backlog_seconds=2))
     line.send(wire.Start(), compute=False)
-    stream = line.protocol.stream
+    stream = line.conversation.stream
     assert stream
     sent = 0
     for chunk in chunks(ENDLESS):
-        if line.protocol.blocked:
+        if line.conversation.blocked:
             break
         line.send(chunk, compute=False)
         sent += len(chunk) // 2
     assert 2 * SAMPLE_RATE < stream.backlog <= 2 * SAMPLE_RATE + 1600
     line.compute()
     assert stream.backlog == 0
-    assert not line.protocol.blocked
+    assert not line.conversation.blocked
 
 
 def test_full() -> None:
@@ -180,4 +181,4 @@ def test_full() -> None:
 def test_silence_is_no_backlog() -> None:
     line = Line(limits=Limits(backlog_seconds=1))
     line.send(wire.Start(), *chunks(silence(20), 30_000), compute=False)
-    assert not line.protocol.blocked
+    assert not line.conversation.blocked

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from earshot_asr.server.logs import Json, Lines, Log
+from earshot_asr.server.logs import FieldLogger, JsonFormatter, TextFormatter
 
 
 def logged(caplog: pytest.LogCaptureFixture, formatter: logging.Formatter) -> str:
@@ -16,14 +16,14 @@ def logged(caplog: pytest.LogCaptureFixture, formatter: logging.Formatter) -> st
 
 def test_a_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    Log("server.x", session="4f").info("closed", code=1000, error=None)
-    assert logged(caplog, Lines()).endswith(" INFO server.x: closed session=4f code=1000 error=None")
+    FieldLogger("server.x", session="4f").info("closed", code=1000, error=None)
+    assert logged(caplog, TextFormatter()).endswith(" INFO server.x: closed session=4f code=1000 error=None")
 
 
 def test_an_object(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    Log("server.x", session="4f").info("closed", code=1000, error=None)
-    line: dict[str, Any] = json.loads(logged(caplog, Json()))
+    FieldLogger("server.x", session="4f").info("closed", code=1000, error=None)
+    line: dict[str, Any] = json.loads(logged(caplog, JsonFormatter()))
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "level": "info",
@@ -36,12 +36,12 @@ def test_an_object(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_error_is_one_object_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    Log("server.x", session="4f").error("internal error", RuntimeError("a\nb"))
-    line = logged(caplog, Json())
+    FieldLogger("server.x", session="4f").error("internal error", RuntimeError("a\nb"))
+    line = logged(caplog, JsonFormatter())
     assert "\n" not in line
     assert "RuntimeError: a\nb" in json.loads(line)["exception"]
 
 
 def test_what_others_log_is_an_object_too(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("elsewhere").warning("%d of %d", 1, 2)
-    assert json.loads(logged(caplog, Json()))["message"] == "1 of 2"
+    assert json.loads(logged(caplog, JsonFormatter()))["message"] == "1 of 2"

@@ -2,10 +2,11 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from earshot_asr.engine.recognizer import Stream
 from earshot_asr.server import wire
 from earshot_asr.server.app import Server
+from tests.server.dialects.test_native import DIALOGUE
 from tests.server.loopback import connected, cut, dictate, get, serving, talk, until
-from tests.server.test_protocol import DIALOGUE
 
 
 async def scrape(server: Server) -> dict[str, float]:
@@ -19,11 +20,15 @@ async def scrape(server: Server) -> dict[str, float]:
     }
 
 
+def streams(server: Server) -> list[Stream]:
+    return [stream for each in server.connections if (stream := each.conversation.stream)]
+
+
 async def test_what_happened_is_counted() -> None:
     async with serving() as server:
         finals = await dictate(server, DIALOGUE)
         await talk(server, "oops")
-        await until(lambda: not server.sessions)
+        await until(lambda: not server.connections)
         seen = await scrape(server)
     assert seen["earshot_finals_total"] == len(finals) == 2
     assert seen["earshot_final_lag_seconds_count"] == seen["earshot_windows_total{final}"] == 2
@@ -46,10 +51,9 @@ async def test_what_is_open_is_seen() -> None:
         await one.recv()
         for chunk in cut(DIALOGUE[:20_000].tobytes()):
             await one.send(chunk)
-        await until(lambda: any(s.protocol.stream is not None and s.protocol.stream.staleness for s in server.sessions))
-        for session in server.sessions:
-            if session.protocol.stream:
-                server.metrics.observe(session.protocol.stream)
+        await until(lambda: any(stream.staleness for stream in streams(server)))
+        for stream in streams(server):
+            server.metrics.observe(stream)
         seen = await scrape(server)
     assert seen["earshot_connections"] == 2
     assert seen["earshot_streams"] == 1

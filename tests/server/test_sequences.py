@@ -1,4 +1,4 @@
-"""Any sequence of right and wrong messages, at any pace of the engine: what the protocol says stays in order."""
+"""Any sequence of right and wrong messages, at any pace of the engine: what the server says stays in order."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.server import wire
+from earshot_asr.server.conversation import CLOSED, STREAMING, WAITING
+from earshot_asr.server.dialects.native import CLOSE_CODES
 from earshot_asr.server.limits import Limits
-from earshot_asr.server.protocol import CLOSE_CODES, CLOSED, START, STREAMING
 from tests.helpers import finals, run_session, silence
-from tests.server.test_protocol import NAN, Line, said
+from tests.server.dialects.test_native import NAN, Line, said
 
 TALK = np.concatenate(
     [said("A MAN"), silence(0.7), said("A PLAN A CANAL"), silence(1.3), said("I SEE"), silence(0.6)] * 9
@@ -36,7 +37,7 @@ Step: TypeAlias = int | str | bytes | wire.ClientMessage
 """So many bytes of TALK, or a message, or what happens besides it.
 
 (step)      one batch is computed, and nobody told
-(tell)      the protocol is
+(tell)      the conversation is
 (compute)   all batches are computed, and it hears of each
 (listen)    what is to be sent is taken
 (tick)      a second passes
@@ -66,33 +67,33 @@ class Client:
         self.flushes: list[int] = []
 
     def play(self, step: Step) -> None:
-        protocol = self.line.protocol
+        conversation = self.line.conversation
         match step:
             case "(step)":
                 self.line.recognizer.step()
             case "(tell)":
-                protocol.update()
+                conversation.update()
             case "(compute)":
                 self.line.compute()
             case "(listen)":
                 self.line.listen()
             case "(tick)":
-                protocol.tick()
+                conversation.tick()
             case "(drain)":
-                protocol.drain()
+                conversation.drain()
             case "(shut down)":
-                protocol.shut_down()
+                conversation.shut_down()
             case int():
                 self.say(TALK.tobytes()[len(self.audio) :][:step])
             case _:
                 self.say(step)
 
     def say(self, message: str | bytes | wire.ClientMessage) -> None:
-        protocol = self.line.protocol
-        while protocol.blocked:
+        conversation = self.line.conversation
+        while conversation.blocked:
             assert self.line.recognizer.step(), "blocked, with nothing to wait for"
-            protocol.update()
-        if protocol.state is STREAMING:
+            conversation.update()
+        if conversation.state is STREAMING:
             if isinstance(message, bytes):
                 self.audio += message
             if isinstance(message, wire.Flush):
@@ -100,10 +101,10 @@ class Client:
         self.line.send(message, compute=False)
 
     def finish(self) -> None:
-        if self.line.protocol.state is STREAMING:
+        if self.line.conversation.state is STREAMING:
             self.say(bytes(len(self.audio) % 2))
             self.say(wire.Stop())
-        self.line.protocol.update()  # of what the last step computed, too
+        self.line.conversation.update()  # of what the last step computed, too
         self.line.compute()
 
     @property
@@ -136,8 +137,8 @@ def test_whatever_is_said_is_in_order(
     line = client.line
     in_order(line.heard)
     ended_once(line)
-    if line.protocol.error is None:
-        assert len(line.acks) >= len(client.flushes) + (line.protocol.state is CLOSED)  # each is answered, stop too
+    if line.conversation.error is None:
+        assert len(line.acks) >= len(client.flushes) + (line.conversation.state is CLOSED)  # each is answered, stop too
     if start and start.encoding == "pcm_s16le":
         no_other_finals(client, start)
 
@@ -163,21 +164,21 @@ def in_order(heard: list[wire.ServerMessage]) -> None:
 
 def ended_once(line: Line) -> None:
     """By `done`, or else by an error; it is the last message, and the close code is its own."""
-    protocol = line.protocol
+    conversation, close = line.conversation, line.dialect.close
     ends = [message for message in line.heard if isinstance(message, wire.Done | wire.Error)]
-    if protocol.state is START:
+    if conversation.state is WAITING:
         assert not line.heard
         return
-    assert protocol.state is CLOSED
+    assert conversation.state is CLOSED
     assert ends == line.heard[-1:]
     (end,) = ends
     if isinstance(end, wire.Error):
         assert end.code != "internal_error"
-        assert protocol.close == (CLOSE_CODES[end.code], end.code)
+        assert close == (CLOSE_CODES[end.code], end.code)
     else:
-        assert protocol.close == (1000, "")
+        assert close == (1000, "")
     assert len(line.recognizer.scheduler) == 0
-    assert not protocol.messages()
+    assert not line.dialect.messages()
 
 
 def no_other_finals(client: Client, start: wire.Start) -> None:
@@ -187,5 +188,5 @@ def no_other_finals(client: Client, start: wire.Start) -> None:
     whole = [(f.segment, f.text, f.cut) for f in finals(run_session(client.pcm, config, flushes=flushes))]
     spoken = [(f.segment, f.text, f.cut) for f in client.line.finals]
     assert spoken == whole[: len(spoken)]
-    if client.line.protocol.error in (None, "stream_too_long") and client.line.heard:
+    if client.line.conversation.error in (None, "stream_too_long") and client.line.heard:
         assert spoken == whole

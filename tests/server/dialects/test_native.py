@@ -1,4 +1,4 @@
-"""The protocol without sockets: what is said, in which order, and how each mistake ends."""
+"""The native protocol without sockets: what is said, in which order, and how each mistake ends."""
 
 import itertools
 import json
@@ -20,9 +20,14 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import Place, Recognizer, Stream
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
+from earshot_asr.server.admission import fingerprint as fingerprint_of
+from earshot_asr.server.conversation import CLOSED, Conversation
+from earshot_asr.server.dialects.native import CLOSE_CODES, Native, stream_request
+from earshot_asr.server.handshake import Handshake
+from earshot_asr.server.intake import UNANSWERED_FLUSHES
 from earshot_asr.server.limits import Limits
 from earshot_asr.server.logs import FIELDS
-from earshot_asr.server.protocol import CLOSE_CODES, CLOSED, STALE_FROM, UNANSWERED, Protocol, fingerprint
+from earshot_asr.server.outbox import SLOW_READER_NOTICES
 from tests.helpers import INFO, FakeRunner, finals, noise, partials, run_session, silence, speak, utterances
 
 PAUSE = silence(0.2)
@@ -40,22 +45,24 @@ ODD = b"\x01"
 NAN = np.array([0.0, np.nan], "<f4").tobytes()
 
 
+def fingerprint(start: wire.Start, latency: str = "balanced", info: ModelInfo = INFO) -> str:
+    """Of a stream that is started so."""
+    return fingerprint_of(info, stream_request(start, latency))
+
+
 class Line:
-    """A client, a protocol and a recognizer in one thread."""
+    """A client, a conversation in the native dialect, and a recognizer, in one thread."""
 
     def __init__(self, runner: FakeRunner | None = None, limits: Limits = LIMITS, **settings: Any) -> None:
         self.recognizer = Recognizer(runner or FakeRunner(), clock=lambda: 0.0)
-        self.protocol = Protocol("s1", INFO, "balanced", limits, self.open, **settings)
+        self.conversation = Conversation("s1", INFO, "balanced", limits, self.open, **settings)
+        self.dialect = Native(self.conversation, Handshake(wire.PATH))
+        self.dialect.begin()
         self.heard: list[wire.ServerMessage] = []
 
     def send(self, *messages: str | bytes | wire.ClientMessage, compute: bool = True) -> None:
         for message in messages:
-            if isinstance(message, bytes):
-                self.protocol.receive_binary(message)
-            elif isinstance(message, str):
-                self.protocol.receive_text(message)
-            else:
-                self.protocol.receive_text(wire.encode(message))
+            self.dialect.receive(message if isinstance(message, str | bytes) else wire.encode(message))
             if compute:
                 self.compute()
 
@@ -64,12 +71,12 @@ class Line:
 
     def compute(self) -> None:
         while self.recognizer.step():
-            self.protocol.update()
+            self.conversation.update()
             self.listen()
         self.listen()
 
     def listen(self) -> None:
-        self.heard += [wire.decode_server(text) for text in self.protocol.messages()]
+        self.heard += [wire.decode_server(text) for text in self.dialect.messages()]
 
     @property
     def ready(self) -> wire.Ready:
@@ -111,7 +118,7 @@ def test_ready() -> None:
         wire.Ready(
             session="s1",
             model="fake",
-            fingerprint=fingerprint(INFO, wire.Start(), config),
+            fingerprint=fingerprint(wire.Start()),
             resumable=True,
             context=timing_of(INFO, config).context,
             sample_rate=16_000,
@@ -154,7 +161,7 @@ def test_stop_is_answered_by_the_rest_then_done_then_close() -> None:
     assert isinstance(ack, wire.Ack)
     assert (ack.received, ack.committed, ack.cut) == (total, final.cut, final.cut)
     assert done == wire.Done(total, seconds(total))
-    assert line.protocol.close == (1000, "")
+    assert line.dialect.close == (1000, "")
 
 
 def test_stop_without_audio() -> None:
@@ -214,8 +221,8 @@ def test_keepalive_is_answered_by_a_tick() -> None:
     line = Line()
     line.send(wire.Start(), wire.Keepalive(), wire.Keepalive(), b"")
     assert len(line.heard) == 1
-    line.protocol.tick()
-    line.protocol.tick()
+    line.conversation.tick()
+    line.conversation.tick()
     line.listen()
     assert line.heard[1:] == [wire.Ack(0, 0, 0)]
 
@@ -235,8 +242,8 @@ def test_tick_acknowledges_a_trickle() -> None:
     line = Line()
     line.send(wire.Start(), bytes(20))
     assert not line.acks
-    line.protocol.tick()
-    line.protocol.tick()
+    line.conversation.tick()
+    line.conversation.tick()
     line.listen()
     assert line.acks == [wire.Ack(10, 0, 0)]
 
@@ -292,7 +299,7 @@ def test_the_answer_to_a_flush_does_not_run_ahead_either() -> None:
     line.send(*chunks(said("TWO")), *chunks(silence(1.5)), compute=False)
     while line.recognizer.step():
         pass
-    line.protocol.update()
+    line.conversation.update()
     line.listen()
     one, two = line.finals
     answers = [m for m in line.heard[line.heard.index(one) : line.heard.index(two)] if isinstance(m, wire.Ack)]
@@ -305,7 +312,7 @@ def test_a_tick_does_not_run_ahead_either() -> None:
     line.send(wire.Start(partials=False), *chunks(DIALOGUE[:41_600]), compute=False)
     while line.recognizer.step():
         pass
-    line.protocol.tick()
+    line.conversation.tick()
     line.listen()
     (final,) = line.finals
     assert all(ack.cut <= final.segment for ack in line.acks if line.heard.index(ack) < line.heard.index(final))
@@ -323,7 +330,7 @@ def resuming(cut: int, from_sample: int, fingerprint: str) -> str:
     return json.dumps({"type": "start", "resume": resume}, separators=(",", ":"))
 
 
-OURS = fingerprint(INFO, wire.Start(), StreamConfig.preset("balanced"))
+OURS = fingerprint(wire.Start())
 REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
     ("audio first", [bytes(2)], "start_expected", "audio came before"),
     ("flush first", ['{"type":"flush"}'], "start_expected", "first message"),
@@ -374,14 +381,14 @@ def test_refused(messages: Sequence[str | bytes], code: str, words: str) -> None
     assert isinstance(error, wire.Error)
     assert error.code == code
     assert words in error.message
-    assert line.protocol.close == (CLOSE_CODES[code], code)
-    assert line.protocol.state is CLOSED
+    assert line.dialect.close == (CLOSE_CODES[code], code)
+    assert line.conversation.state is CLOSED
     assert len(line.recognizer.scheduler) == 0
 
 
-def test_bytes_that_are_no_text() -> None:
+def test_text_that_is_no_unicode() -> None:
     line = Line()
-    line.protocol.receive_text(b'{"type":"\xff"}')
+    line.send('{"type":"\udcff"}')
     line.listen()
     assert isinstance(line.heard[0], wire.Error)
     assert line.heard[0].code == "invalid_json"
@@ -399,28 +406,28 @@ def test_after_the_end_nothing_is_said() -> None:
     line.send(wire.Start(), "oops")
     line.heard.clear()
     line.send(wire.Start(), speak("HELLO").tobytes(), wire.Flush(), wire.Stop(), "oops", b"x" * 100_000)
-    line.protocol.update()
-    line.protocol.tick()
-    line.protocol.fail()
-    line.protocol.shut_down()
+    line.conversation.update()
+    line.conversation.tick()
+    line.conversation.fail()
+    line.conversation.shut_down()
     line.listen()
     assert line.heard == []
-    assert line.protocol.close == (1008, "invalid_json")
+    assert line.dialect.close == (1008, "invalid_json")
 
 
 def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     def break_down(config: StreamConfig, place: Place | None) -> Stream:
         raise RuntimeError("the secret of the house")
 
-    protocol = Protocol("s7", INFO, "balanced", Limits(), break_down)
+    native = Native(Conversation("s7", INFO, "balanced", Limits(), break_down), Handshake(wire.PATH))
     with caplog.at_level(logging.ERROR):
-        protocol.receive_text(START)
-    (text,) = protocol.messages()
+        native.receive(START)
+    (text,) = native.messages()
     error = wire.decode_server(text)
     assert isinstance(error, wire.Error)
     assert error.code == "internal_error"
-    assert "secret" not in text
-    assert protocol.close == (1011, "internal_error")
+    assert "secret" not in str(text)
+    assert native.close == (1011, "internal_error")
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert getattr(record, FIELDS) == {"session": "s7"}
     assert "the secret of the house" in caplog.text
@@ -431,7 +438,7 @@ def test_what_the_last_batch_said_is_told_by_a_tick_too_and_nothing_behind_done(
     line.send(wire.Start(partials=False), TALK, wire.Stop(), compute=False)
     while line.recognizer.step():
         pass
-    line.protocol.tick()
+    line.conversation.tick()
     line.listen()
     assert [final.text for final in line.finals] == ["HELLO"]
     assert isinstance(line.heard[-1], wire.Done)
@@ -441,22 +448,22 @@ def test_what_the_last_batch_said_is_told_by_a_tick_too_and_nothing_behind_done(
 def test_drained_where_nobody_speaks(begin: Sequence[wire.Start]) -> None:
     line = Line()
     line.send(*begin)
-    line.protocol.drain()
-    assert line.protocol.close == (1012, "shutting_down")
+    line.conversation.drain()
+    assert line.dialect.close == (1012, "shutting_down")
 
 
 def test_failed_and_shut_down_flush_nothing() -> None:
     for end, close in (
-        (Protocol.fail, (1011, "internal_error")),
-        (Protocol.shut_down, (1012, "shutting_down")),
+        (Conversation.fail, (1011, "internal_error")),
+        (Conversation.shut_down, (1012, "shutting_down")),
     ):
         line = Line()
         line.send(wire.Start(partials=False), speak("HELLO").tobytes())
-        end(line.protocol)
+        end(line.conversation)
         line.compute()
         assert not line.finals
         assert isinstance(line.heard[-1], wire.Error)
-        assert line.protocol.close == close
+        assert line.dialect.close == close
 
 
 def test_neither_text_nor_audio_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -488,10 +495,10 @@ def test_a_full_ring_blocks_and_loses_nothing() -> None:
     while at < len(data):
         line.send(data[at : at + 40_000], compute=False)
         at += 40_000
-        while line.protocol.blocked:
+        while line.conversation.blocked:
             blocked += 1
             assert line.recognizer.step()
-            line.protocol.update()
+            line.conversation.update()
     assert blocked > 0
     line.send(wire.Stop(), compute=False)
     line.compute()
@@ -505,7 +512,7 @@ def test_the_end_waits_until_the_ring_has_room_for_what_the_resampler_held_back(
     bursts = np.concatenate([noise(9600, rng, 5000.0), np.zeros(4800, np.int16)] * 200).tobytes()
     line = Line(limits=Limits(backlog_seconds=30))
     line.send(wire.Start(sample_rate=48_000), compute=False)
-    stream = line.protocol.stream
+    stream = line.conversation.stream
     assert stream
     sent = 0
     held = 0
@@ -514,12 +521,12 @@ def test_the_end_waits_until_the_ring_has_room_for_what_the_resampler_held_back(
         held += stream.room < 490
         line.send(bursts[sent : sent + size], compute=False)
         sent += size
-    assert not line.protocol.blocked
+    assert not line.conversation.blocked
     line.send(wire.Stop(), compute=False)
-    assert line.protocol.blocked
+    assert line.conversation.blocked
     line.compute()
     assert line.heard[-1] == wire.Done(sent // 6, seconds(sent // 6))
-    assert line.protocol.close == (1000, "")
+    assert line.dialect.close == (1000, "")
 
 
 def test_a_slow_reader_misses_old_partials_and_nothing_else() -> None:
@@ -530,14 +537,14 @@ def test_a_slow_reader_misses_old_partials_and_nothing_else() -> None:
     for chunk in chunks(pcm):
         slow.send(chunk, compute=False)
         while slow.recognizer.step():
-            slow.protocol.update()
+            slow.conversation.update()
     slow.send(wire.Stop(), compute=False)
-    slow.protocol.update()
+    slow.conversation.update()
     slow.listen()
-    assert len(quick.heard) > 2 * STALE_FROM
+    assert len(quick.heard) > 2 * SLOW_READER_NOTICES
     assert slow.finals == quick.finals
     assert slow.heard[-1] == quick.heard[-1]
-    late = slow.heard[STALE_FROM:]
+    late = slow.heard[SLOW_READER_NOTICES:]
     last = {partial.segment: partial for partial in quick.partials}
     assert {partial.segment: partial for partial in slow.partials} == last
     for segment in {m.segment for m in late if isinstance(m, wire.Partial)}:
@@ -550,9 +557,9 @@ def test_without_a_backlog_every_partial_is_said() -> None:
     line = Line()
     line.send(wire.Start(), *chunks(DIALOGUE, 16_000), compute=False)
     while line.recognizer.step():
-        line.protocol.update()
+        line.conversation.update()
     line.send(wire.Stop())
-    assert len(line.heard) < STALE_FROM
+    assert len(line.heard) < SLOW_READER_NOTICES
     assert line.partials == talk(DIALOGUE).partials
 
 
@@ -560,9 +567,9 @@ def test_a_reader_that_does_not_read_is_given_up() -> None:
     line = Line(limits=Limits(unsent_messages=100))
     line.send(wire.Start(), compute=False)  # answered by `ready`
     line.send(*[wire.Flush()] * 98, compute=False)
-    assert line.protocol.close is None
+    assert line.dialect.close is None
     line.send(wire.Flush(), compute=False)
-    assert line.protocol.close == (1013, "slow_reader")
+    assert line.dialect.close == (1013, "slow_reader")
     line.listen()
     assert len(line.acks) == 99
     assert line.heard[-1] == wire.Error("slow_reader", "100 messages were not read; resume, and read faster")
@@ -570,14 +577,14 @@ def test_a_reader_that_does_not_read_is_given_up() -> None:
 
 def test_flushes_that_wait_for_the_engine_do_not_pile_up() -> None:
     line = Line()
-    line.send(wire.Start(), TALK, *[wire.Flush()] * (UNANSWERED - 1), compute=False)
+    line.send(wire.Start(), TALK, *[wire.Flush()] * (UNANSWERED_FLUSHES - 1), compute=False)
     line.listen()
-    assert not line.protocol.blocked
+    assert not line.conversation.blocked
     line.send(wire.Flush(), compute=False)
     line.listen()
-    assert line.protocol.blocked
+    assert line.conversation.blocked
     line.compute()
-    assert not line.protocol.blocked
+    assert not line.conversation.blocked
     line.send(wire.Stop())
     assert [final.text for final in line.finals] == ["HELLO"]
     assert isinstance(line.heard[-1], wire.Done)
@@ -587,29 +594,28 @@ def test_a_client_that_leaves_is_forgotten() -> None:
     line = Line()
     line.send(wire.Start(), *chunks(DIALOGUE[:50_000]), compute=False)
     assert len(line.recognizer.scheduler) > 0
-    line.protocol.abandon()
+    line.conversation.abandon()
     assert len(line.recognizer.scheduler) == 0
     line.compute()
     assert not line.finals
-    assert line.protocol.close is None
+    assert line.dialect.close is None
 
 
 # ---- the page
 
 
 def test_fingerprint_knows_model_and_options() -> None:
-    config = StreamConfig()
-    same = fingerprint(INFO, wire.Start(), config)
-    assert fingerprint(INFO, wire.Start(resume=wire.Resume(0, 0, same)), StreamConfig()) == same
-    other = ModelInfo("fake", "0ther", INFO.grid, INFO.vocabulary)
+    same = fingerprint(wire.Start())
+    assert fingerprint(wire.Start(resume=wire.Resume(0, 0, same))) == same
     different = {
         same,
-        fingerprint(other, wire.Start(), config),
-        fingerprint(INFO, wire.Start(hotwords=["Ada"]), config),
-        fingerprint(INFO, wire.Start(), StreamConfig(commit="hop")),
-        fingerprint(INFO, wire.Start(), StreamConfig.preset("low")),
+        fingerprint(wire.Start(), info=ModelInfo("fake", "0ther", INFO.grid, INFO.vocabulary)),
+        fingerprint(wire.Start(hotwords=["Ada"])),
+        fingerprint(wire.Start(words=False)),
+        fingerprint(wire.Start(commit="hop")),
+        fingerprint(wire.Start(), "low"),
     }
-    assert len(different) == 5
+    assert len(different) == 6
 
 
 PAGE = (Path(wire.__file__).parent / "PROTOCOL.md").read_text()

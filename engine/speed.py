@@ -1,0 +1,94 @@
+"""How fast this machine is: the device for the frames of windows, and this process for all the rest."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.model import Runner
+from earshot_asr.engine.recognizer import Recognizer
+from earshot_asr.engine.session import timing_of
+
+TRIALS = 3
+TRIAL_SECONDS = 4
+"""Audio of one trial of the process; and no new trial is begun once they took this long together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Measured costs.
+
+    frame     seconds of the device for one frame of a window, in a full batch
+    hearing   seconds of this process for one second of a stream's audio, the device left out
+    """
+
+    frame: Seconds
+    hearing: Seconds
+
+
+def together(speeds: Sequence[Speed]) -> Speed:
+    """The speed of several runners that compute at the same time, served by one process."""
+    return Speed(1 / sum(1 / speed.frame for speed in speeds), max(speed.hearing for speed in speeds))
+
+
+def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] = time.perf_counter) -> Speed:
+    """Times full batches of noise, and a stream of noise without the device; takes the best of a few trials each."""
+    recognizer = Recognizer(runner)
+    timing = timing_of(runner.info, config)
+    window = timing.left + timing.hop + timing.right
+    first, last = timing.grid.span(0, window)
+    batch = [_noise(last - first)] * max(1, recognizer.scheduler.batch_frames // window)
+
+    while True:
+        try:
+            runner.run(batch)
+            break
+        except Exception:  # the batch may be too big for the device; it would then be computed window by window
+            if len(batch) == 1:
+                raise
+            batch = batch[: len(batch) // 2]
+
+    def timed(work: Callable[[], object]) -> Seconds:
+        took: list[Seconds] = []
+        while len(took) < TRIALS and sum(took) < TRIAL_SECONDS:
+            began = clock()
+            work()
+            took.append(clock() - began)
+        return min(took)
+
+    frame = timed(lambda: runner.run(batch)) / (len(batch) * window)
+    speech = _noise(TRIAL_SECONDS * SAMPLE_RATE)
+    hearing = timed(lambda: _hear(_NoDevice(runner), config, speech)) / TRIAL_SECONDS
+    return Speed(frame, hearing)
+
+
+def _noise(samples: int) -> Pcm:
+    """Bursts of noise, which voice detection takes for speech."""
+    loud = 1000 * (np.arange(samples) % SAMPLE_RATE < SAMPLE_RATE // 2) + 10
+    return np.random.default_rng(0).normal(0, loud).astype(np.int16)
+
+
+def _hear(runner: Runner, config: StreamConfig, pcm: Pcm) -> None:
+    recognizer = Recognizer(runner)
+    stream = recognizer.open(config)
+    for at in range(0, len(pcm), SAMPLE_RATE // 10):
+        stream.feed(pcm[at : at + SAMPLE_RATE // 10])
+        while recognizer.step():
+            pass
+        stream.events()
+    stream.finish()
+
+
+class _NoDevice:
+    """A runner that computes nothing."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.info, self.device = runner.info, runner.device
+        self.ladder, self.batch_frames = runner.ladder, runner.batch_frames
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        size = self.info.vocabulary.size
+        return [np.full((self.info.grid.frames(len(pcm)), size), -np.log(size), np.float32) for pcm in windows]

@@ -1,0 +1,75 @@
+"""What a client asks for when it starts a stream, and whether it may resume one there."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.recognizer import Place
+from earshot_asr.engine.sources import RawFormat
+from earshot_asr.server.refusals import Refused
+from earshot_asr.server.wire import HALF, mark
+
+RESUMABLE_AUDIO = RawFormat("pcm_s16le", SAMPLE_RATE, 1)
+"""The only format in which a sample that is sent is a sample of the stream, so that it can be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where a broken stream goes on: its cut, the first sample that is sent again, and the stream's fingerprint."""
+
+    cut: int
+    from_sample: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRequest:
+    """A stream that a client wants.
+
+    config     how it is cut into windows and utterances
+    audio      format of the bytes
+    options    all other choices of the client, as JSON could hold them; only part of the fingerprint
+    resume     where to go on, if it is not a new one
+    """
+
+    config: StreamConfig
+    audio: RawFormat = RESUMABLE_AUDIO
+    options: Mapping[str, object] = field(default_factory=dict)
+    resume: ResumePoint | None = None
+
+    @property
+    def resumable(self) -> bool:
+        """Whether this stream can be resumed after a lost connection."""
+        return self.audio == RESUMABLE_AUDIO
+
+
+def fingerprint(info: ModelInfo, request: StreamRequest) -> str:
+    """Equal for streams of the same model and the same options, on whatever device; `resume` is no option."""
+    return mark(info.fingerprint) + mark({**request.options, **asdict(request.config)})
+
+
+def resume_place(info: ModelInfo, latency: str, request: StreamRequest) -> Place | None:
+    """Where the engine has to begin; None for a new stream.
+
+    Raises Refused if the stream can't be resumed, or began on another model or with other options.
+    """
+    if (resume := request.resume) is None:
+        return None
+    if not request.resumable:
+        raise Refused("resume_unsupported", "only streams of pcm_s16le, 16000 samples a second, 1 channel resume")
+    theirs, ours = resume.fingerprint, fingerprint(info, request)
+    if theirs[:HALF] != ours[:HALF]:
+        raise Refused(
+            "fingerprint_mismatch",
+            f"the stream began on another model than {info.name}: "
+            f"its fingerprint begins with {theirs[:HALF]}, this one's with {ours[:HALF]}",
+        )
+    if theirs != ours:
+        raise Refused(
+            "fingerprint_mismatch",
+            f"the stream began with other options, or on a server with other settings than {latency}; "
+            "with these its text would be another",
+        )
+    return resume.cut, resume.from_sample

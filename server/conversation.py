@@ -1,0 +1,288 @@
+"""What passes between one client and the engine, in no protocol's words; a dialect translates.
+
+    conversation.receive(size, interpret)           # unless conversation.blocked; interpret() calls open, feed, ...
+    conversation.update()                           # the engine has made progress
+    for notice in conversation.outbox.take(): ...   # to be told to the client, in order
+    if conversation.ended: ...                      # when all that is told
+
+No socket and no clock. What goes wrong becomes a Refusal, the last notice; only open, feed, flush and finish raise, and
+they are to be called within receive() or attempt(), which turn what is raised into that notice.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
+from earshot_asr.engine.events import Final, Flushed, Partial
+from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.recognizer import Place, Stream
+from earshot_asr.server.admission import StreamRequest, fingerprint, resume_place
+from earshot_asr.server.capacity import Full
+from earshot_asr.server.intake import Intake
+from earshot_asr.server.limits import Limits
+from earshot_asr.server.logs import FieldLogger
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Progress, Refusal
+from earshot_asr.server.outbox import Outbox
+from earshot_asr.server.refusals import Refused
+
+PROGRESS_SAMPLES = SAMPLE_RATE // 2
+"""Progress is told at least this often: with messages of half a second or less, once a second."""
+TICK_SECONDS = 1
+"""How often tick() is to be called."""
+
+
+class State(Enum):
+    """Where a conversation stands. WAITING: no stream yet. FINISHING: the audio has ended, text may still come."""
+
+    WAITING = auto()
+    STREAMING = auto()
+    FINISHING = auto()
+    CLOSED = auto()
+
+
+WAITING, STREAMING, FINISHING, CLOSED = State
+
+OpenStream = Callable[[StreamConfig, Place | None], Stream]
+"""Makes the engine's stream; a resumed one goes on at the place. May raise Full, and ConfigError for the place."""
+
+
+class Conversation:
+    """The server's side of one connection: at most one stream, from its start to its end.
+
+    session       its name in the log
+    info          the model
+    latency       preset of the windows, see StreamConfig.preset
+    limits        what the client may have
+    open_stream   makes the stream
+    log_text      whether finals are logged
+    """
+
+    def __init__(
+        self,
+        session: str,
+        info: ModelInfo,
+        latency: str,
+        limits: Limits,
+        open_stream: OpenStream,
+        *,
+        log_text: bool = False,
+    ) -> None:
+        self.session = session
+        self.info = info
+        self.latency = latency
+        self.limits = limits
+        self.log = FieldLogger(__name__, session=session)
+        self.outbox = Outbox(limits.unsent_messages)
+        """What is to be told to the client."""
+        self.stream: Stream | None = None
+        """The engine's stream, once it is open."""
+        self.ended = False
+        """Whether the last notice has been put into the outbox."""
+        self.error: str | None = None
+        """The code of the refusal that ended it, if one did."""
+        self.finals = 0
+        """How many finals were told."""
+        self._log_text = log_text
+        self._open_stream = open_stream
+        self._intake: Intake | None = None
+        self._closed = False
+        self._draining = False
+        self._progress_told_at = 0  # samples received by then
+        self._answered = True  # whether progress was told since the last message came
+        self._quiet_ticks = 0  # since the last message
+
+    @property
+    def state(self) -> State:
+        """Where the conversation stands."""
+        if self._closed:
+            return CLOSED
+        if self._intake is None:
+            return WAITING
+        return FINISHING if self._intake.ended else STREAMING
+
+    # ---- called by the dialect
+
+    def receive(self, message_bytes: int, interpret: Callable[[], None]) -> None:
+        """A message of this size came: has it interpreted, hands on what it brought. Not to be called while blocked."""
+        self.attempt(lambda: self._receive(message_bytes, interpret))
+
+    def attempt(self, act: Callable[[], None]) -> None:
+        """Calls `act`, unless the conversation is closed; what it raises ends the conversation."""
+        if self.state is CLOSED:
+            return
+        try:
+            act()
+        except Exception as e:
+            self._end_by(e)
+
+    def open(self, request: StreamRequest) -> None:
+        """Starts or resumes the stream. Raises Refused, Full."""
+        if self.state is not WAITING:
+            raise Refused("start_repeated", "the stream was started already; a connection has only one")
+        place = resume_place(self.info, self.latency, request)
+        try:
+            self.stream = stream = self._open_stream(request.config, place)
+        except ConfigError as e:
+            raise Refused("resume_invalid", str(e)) from None
+        self._intake = Intake(stream, request.audio, self.limits.longest_seconds)
+        self._progress_told_at = stream.received
+        self.outbox.put(
+            Admitted(
+                session=self.session,
+                model=self.info.name,
+                fingerprint=fingerprint(self.info, request),
+                resumable=request.resumable,
+                timing=stream.timing,
+            )
+        )
+
+    def feed(self, data: bytes) -> None:
+        """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded."""
+        self._streaming().feed(data)
+
+    def flush(self) -> None:
+        """Makes final what was said so far. Answered by FlushAnswered. Raises Refused."""
+        self._streaming().flush()
+
+    def finish(self) -> None:
+        """The audio ends: makes the rest final, then ends the conversation. Answered by Finished. Raises Refused."""
+        self._streaming().finish()
+
+    # ---- called by the connection
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing may be received now, as the engine is behind. It takes an update() to end that."""
+        if self._closed or self.stream is None or self._intake is None:
+            return False
+        return self._intake.full or self.stream.backlog > self.limits.backlog_seconds * SAMPLE_RATE
+
+    def update(self) -> None:
+        """The engine has made progress: tells what it has found, and hands on the audio that waited."""
+        self.attempt(self._advance)
+
+    def tick(self) -> None:
+        """TICK_SECONDS have passed: tells progress where it is due, and ends a conversation that has gone quiet."""
+        self.attempt(self._tick)
+
+    def drain(self) -> None:
+        """The server will go down: ends the stream as soon as nobody is speaking."""
+        self._draining = True
+        self.update()
+
+    def shut_down(self) -> None:
+        """The server goes down: ends the stream as it is. Nothing is flushed: such a cut would depend on the clock."""
+        self.refuse("shutting_down", "the server is going down; what is not final is not committed")
+
+    def fail(self) -> None:
+        """Something of the server's own broke: ends the stream. Details are for the log, not for the client."""
+        self.refuse("internal_error", f"something broke in the server; its log names it by the session, {self.session}")
+
+    def refuse(self, code: str, sentence: str) -> None:
+        """Ends the stream with an error; see refusals.py for the code."""
+        if self.state is CLOSED:
+            return
+        self.error = code
+        self.log.info("ended", error=code)
+        self._conclude(Refusal(code, sentence))
+
+    def abandon(self) -> None:
+        """The client has gone: forgets the stream."""
+        self._closed = True
+        self._intake = None
+        if self.stream:
+            self.stream.close()
+
+    # ---- within attempt()
+
+    def _receive(self, message_bytes: int, interpret: Callable[[], None]) -> None:
+        if self._intake and self._intake.fault:
+            return  # nothing that comes behind the fault counts
+        assert not self.blocked
+        self._quiet_ticks, self._answered = 0, False
+        if message_bytes > (most := self.limits.message_bytes):
+            raise Refused("message_too_big", f"a message of {message_bytes} bytes; it may have at most {most}")
+        interpret()
+        self._advance()
+
+    def _streaming(self) -> Intake:
+        """What takes the client's audio. Raises Refused where none may come."""
+        if self._intake is None:
+            raise Refused("start_expected", "the stream was not started yet")
+        if self._intake.ended:
+            raise Refused("after_stop", "the audio was ended already; nothing may follow")
+        return self._intake
+
+    def _tick(self) -> None:
+        self._advance()
+        if self.state is CLOSED:
+            return
+        if self.stream and (self.blocked or self.state is FINISHING or not self._answered):
+            self._tell_progress(self.stream)
+        self._quiet_ticks = 0 if self.blocked else self._quiet_ticks + 1
+        quiet = self._quiet_ticks * TICK_SECONDS
+        if self.state is WAITING and quiet >= (limit := self.limits.handshake_seconds):
+            raise Refused("start_timeout", f"no stream was started within {limit:g} s")
+        if self.state is STREAMING and quiet >= (limit := self.limits.idle_seconds):
+            raise Refused("idle", f"nothing came for {limit:g} s")
+
+    def _advance(self) -> None:
+        """Hands the stream what it has room for, and tells what has come of it."""
+        stream, intake = self.stream, self._intake
+        if stream is None or intake is None:
+            if self._draining:
+                self.shut_down()
+            return
+        intake.hand_on()
+        self._publish(stream, intake)
+        if stream.received - self._progress_told_at >= PROGRESS_SAMPLES:
+            self._tell_progress(stream)
+        if intake.finished and stream.done:
+            if intake.fault:
+                raise intake.fault
+            self._conclude(Finished(stream.received))
+        elif self._draining and stream.resting:
+            self.shut_down()
+
+    def _publish(self, stream: Stream, intake: Intake) -> None:
+        for event in stream.events():
+            match event:
+                case Partial():
+                    self.outbox.put(event)
+                case Final():
+                    self.finals += 1
+                    if self._log_text:
+                        self.log.info("final", start=event.start, end=event.end, text=event.text)
+                    self.outbox.put(event)
+                case Flushed():
+                    intake.unanswered -= 1
+                    self.outbox.put(FlushAnswered(stream.received, event.cut))
+
+    def _tell_progress(self, stream: Stream) -> None:
+        """To be called after _publish only: a cut is told after the finals before it, never ahead of them."""
+        self.outbox.put(Progress(stream.received, stream.committed, stream.cut))
+        self._progress_told_at, self._answered = stream.received, True
+
+    # ---- the end
+
+    def _end_by(self, error: Exception) -> None:
+        """Ends the conversation with a refusal; only an error that the client has caused says why."""
+        match error:
+            case Refused():
+                self.refuse(error.code, str(error))
+            case ProtocolError() | ConfigError():
+                self.refuse("invalid_message", str(error))
+            case AudioError():
+                self.refuse("invalid_audio", str(error))
+            case Full():
+                self.refuse("full", str(error))
+            case _:
+                self.log.error("internal error", error)
+                self.fail()
+
+    def _conclude(self, last: Finished | Refusal) -> None:
+        self.outbox.put(last)
+        self.ended = True
+        self.abandon()

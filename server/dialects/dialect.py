@@ -1,0 +1,98 @@
+"""What every protocol has to provide to be spoken here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from earshot_asr.server.conversation import Conversation
+from earshot_asr.server.handshake import Handshake
+from earshot_asr.server.notices import Notice, Reply
+from earshot_asr.server.refusals import CLOSE_CODES
+
+
+class Dialect(ABC):
+    """Turns the messages of one client into calls of its conversation, and the conversation's notices into messages.
+
+        dialect.begin()                         # when the handshake is over
+        dialect.receive(message)                # unless conversation.blocked
+        for message in dialect.messages(): ...  # to be sent, in order
+        if dialect.close: ...                   # when all that is sent
+
+    A subclass writes on_handshake, on_text, on_binary and say. In the first three it may call the conversation's open,
+    feed, flush and finish, and reply(); and it may raise Refused (its code and sentence are said), another
+    ProtocolError or ConfigError (said as invalid_message), AudioError (invalid_audio). Whatever else it raises is a
+    fault of the server.
+    """
+
+    close_codes: ClassVar[Mapping[str, int]] = CLOSE_CODES
+    """The close code for each code of a refusal; a subclass adds its own codes."""
+
+    def __init__(self, conversation: Conversation, handshake: Handshake) -> None:
+        self.conversation = conversation
+        self.handshake = handshake
+
+    # ---- called by the connection; none of these raises
+
+    def begin(self) -> None:
+        """The handshake is over."""
+        self.conversation.attempt(self.on_handshake)
+
+    def receive(self, message: str | bytes) -> None:
+        """A text message (str) or a binary one (bytes) came from the client."""
+        if isinstance(message, str):
+            self.conversation.receive(size_bytes(message), lambda: self.on_text(message))
+        else:
+            self.conversation.receive(size_bytes(message), lambda: self.on_binary(message))
+
+    def messages(self) -> list[str | bytes]:
+        """The messages to send now, in order; each is handed out once."""
+        messages: list[str | bytes] = []
+        for each in self.conversation.outbox.take():
+            if isinstance(each, Reply):
+                messages.append(each.message)
+            else:
+                messages.extend(self.say(each))
+        return messages
+
+    @property
+    def close(self) -> tuple[int, str] | None:
+        """Close code and reason once the conversation has ended, to be acted on after messages(); None before."""
+        if not self.conversation.ended:
+            return None
+        return self.close_frame(self.conversation.error)
+
+    # ---- used by the dialect
+
+    def reply(self, message: str | bytes) -> None:
+        """Sends a message that no notice stands for, such as the answer to a ping, after all notices so far.
+
+        Raises Refused if the client does not read.
+        """
+        self.conversation.outbox.put(Reply(message))
+
+    # ---- written by each dialect
+
+    def close_frame(self, error: str | None) -> tuple[int, str]:
+        """Close code and reason for a conversation that ended with that error, or without one."""
+        return (1000, "") if error is None else (self.close_codes[error], error)
+
+    @abstractmethod
+    def on_handshake(self) -> None:
+        """Before any message: a dialect that takes its settings from path, query or headers opens the stream here."""
+
+    @abstractmethod
+    def on_text(self, text: str) -> None:
+        """A text message of the client."""
+
+    @abstractmethod
+    def on_binary(self, data: bytes) -> None:
+        """A binary message of the client."""
+
+    @abstractmethod
+    def say(self, notice: Notice) -> Iterable[str | bytes]:
+        """The messages, any number, that tell the client of a notice."""
+
+
+def size_bytes(message: str | bytes) -> int:
+    """Bytes of a message on the wire."""
+    return len(message) if isinstance(message, bytes) else len(message.encode(errors="surrogatepass"))

@@ -1,0 +1,148 @@
+"""Earshot's own protocol, described in PROTOCOL.md; its messages are defined in wire.py, which the client shares."""
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import msgspec
+
+from earshot_asr.engine import events
+from earshot_asr.engine.audio import SAMPLE_RATE, seconds
+from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.sources import RawFormat
+from earshot_asr.server import refusals, wire
+from earshot_asr.server.admission import ResumePoint, StreamRequest
+from earshot_asr.server.conversation import FINISHING, WAITING
+from earshot_asr.server.dialects.dialect import Dialect
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal
+from earshot_asr.server.refusals import Refused
+
+CLOSE_CODES: Mapping[str, int] = {
+    **refusals.CLOSE_CODES,
+    "invalid_json": 1008,
+    "language_unsupported": 1008,
+    "hotwords_unsupported": 1008,
+}
+"""Every code of an `error`, and the close code that follows it."""
+
+_ADVICE = {
+    "start_timeout": 'the first message has to be {"type":"start"}',
+    "idle": "a stream that pauses has to send keepalive",
+    "slow_reader": "resume, and read faster",
+}
+"""What a client of this protocol can do about an error, where the conversation can't know it."""
+
+
+class Native(Dialect):
+    """One text message of JSON for each notice; binary messages are audio."""
+
+    close_codes: ClassVar[Mapping[str, int]] = CLOSE_CODES
+    _words = True  # whether `start` wants finals to have words
+
+    def on_handshake(self) -> None:
+        """Nothing: the stream is opened by `start`; path, query and headers say nothing more."""
+
+    def on_text(self, text: str) -> None:
+        """See Dialect."""
+        try:
+            message = wire.decode_client(text)
+        except wire.NotJson as e:
+            raise Refused("invalid_json", str(e)) from None
+        if isinstance(message, wire.Start):
+            self._start(message)
+            return
+        self._require_started('the first message has to be {"type":"start"}', "nothing may follow stop")
+        match message:
+            case wire.Flush():
+                self.conversation.flush()
+            case wire.Stop():
+                self.conversation.finish()
+            case wire.Keepalive():
+                pass  # that it came is enough
+
+    def on_binary(self, data: bytes) -> None:
+        """See Dialect."""
+        self._require_started('audio came before {"type":"start"}', "nothing may follow stop, audio neither")
+        self.conversation.feed(data)
+
+    def say(self, notice: Notice) -> Iterable[str | bytes]:
+        """See Dialect."""
+        return [wire.encode(self._message(notice))]
+
+    def _start(self, start: wire.Start) -> None:
+        conversation = self.conversation
+        if conversation.state is not WAITING:
+            raise Refused("start_repeated", "there can be only one start in a connection")
+        if start.language is not None:
+            model = conversation.info.name
+            raise Refused("language_unsupported", f"{model} has no choice of languages; language has to be null")
+        if start.hotwords:
+            raise Refused("hotwords_unsupported", "hotwords are not supported yet; they have to be []")
+        self._words = start.words
+        conversation.open(stream_request(start, conversation.latency))
+
+    def _require_started(self, before: str, after: str) -> None:
+        """Raises Refused, with the sentence for before `start`, or for after `stop`."""
+        if self.conversation.state is WAITING:
+            raise Refused("start_expected", before)
+        if self.conversation.state is FINISHING:
+            raise Refused("after_stop", after)
+
+    def _message(self, notice: Notice) -> wire.ServerMessage:
+        match notice:
+            case Admitted():
+                return _ready(notice)
+            case events.Partial():
+                return wire.Partial(notice.segment, notice.start, notice.end, notice.text, notice.stable)
+            case events.Final():
+                return _final(notice, with_words=self._words)
+            case Progress():
+                return wire.Ack(notice.received, notice.committed, notice.cut)
+            case FlushAnswered():  # text behind the cut is not told yet, so none of it counts as committed
+                return wire.Ack(notice.received, notice.cut, notice.cut)
+            case Finished():
+                return wire.Done(notice.received, seconds(notice.received))
+            case Refusal():
+                advice = _ADVICE.get(notice.code)
+                return wire.Error(notice.code, f"{notice.sentence}; {advice}" if advice else notice.sentence)
+
+
+def stream_request(start: wire.Start, latency: str) -> StreamRequest:
+    """What `start` asks for, on a server with that preset of the windows. Raises nothing: wire checks the values."""
+    resume = start.resume
+    return StreamRequest(
+        config=StreamConfig.preset(latency, commit=start.commit, partials=start.partials),
+        audio=RawFormat(start.encoding, start.sample_rate, start.channels),
+        options={**msgspec.to_builtins(start), "resume": None},
+        resume=ResumePoint(resume.cut, resume.from_sample, resume.fingerprint) if resume else None,
+    )
+
+
+def _ready(notice: Admitted) -> wire.Ready:
+    t = notice.timing
+    window, hop, lookahead = (
+        frames * t.grid.hop * 1000 // SAMPLE_RATE for frames in (t.left + t.hop + t.right, t.hop, t.right)
+    )
+    return wire.Ready(
+        session=notice.session,
+        model=notice.model,
+        fingerprint=notice.fingerprint,
+        resumable=notice.resumable,
+        context=t.context,
+        sample_rate=SAMPLE_RATE,
+        window_ms=window,
+        hop_ms=hop,
+        lookahead_ms=lookahead,
+    )
+
+
+def _final(event: events.Final, *, with_words: bool) -> wire.Final:
+    words = [wire.WireWord(word.text, word.start, word.end, word.confidence) for word in event.words]
+    return wire.Final(
+        segment=event.segment,
+        start=event.start,
+        end=event.end,
+        text=event.text,
+        confidence=event.confidence,
+        cut=event.cut,
+        words=words if with_words else None,
+    )
