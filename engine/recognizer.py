@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import RING_MS, StreamConfig, Timing
@@ -28,8 +28,11 @@ LIVE_SPEED = 1.25
 """Times real time at which a stream still counts as live: clocks differ, networks stutter."""
 
 
-Place: TypeAlias = tuple[int, int]
-"""Where a stream is resumed: its cut, and the first sample that comes."""
+class StartPoint(NamedTuple):
+    """Where a stream is resumed, in samples: its cut, and the first sample that will be fed."""
+
+    cut: int
+    from_sample: int
 
 
 class Result(NamedTuple):
@@ -176,11 +179,11 @@ class Recognizer:
         self._streams: dict[int, Stream] = {}
         self._numbers = itertools.count(1)
 
-    def open(self, config: StreamConfig, place: Place | None = None) -> Stream:
-        """Opens a stream, new or resumed at `place`. Raises ConfigError if a stream can't start there, see Session."""
-        cut, from_sample = place or (0, 0)
+    def open(self, config: StreamConfig, at: StartPoint | None = None) -> Stream:
+        """Opens a stream, new or resumed `at` a point. Raises ConfigError if a stream can't start there."""
+        cut, from_sample = at or StartPoint(0, 0)
         session = Session(self.runner.info, config, cut=cut, from_sample=from_sample)
-        stream = Stream(self, next(self._numbers), session, owed=OWED_SECONDS if place else 0.0)
+        stream = Stream(self, next(self._numbers), session, owed=OWED_SECONDS if at else 0.0)
         self._streams[stream.number] = stream
         return stream
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import ModelInfo
-from earshot_asr.engine.recognizer import Place
+from earshot_asr.engine.recognizer import StartPoint
 from earshot_asr.engine.sources import RawFormat
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.wire import HALF, mark
@@ -50,7 +50,7 @@ def fingerprint(info: ModelInfo, request: StreamRequest) -> str:
     return mark(info.fingerprint) + mark({**request.options, **asdict(request.config)})
 
 
-def resume_place(info: ModelInfo, latency: str, request: StreamRequest) -> Place | None:
+def resume_point(info: ModelInfo, latency: str, request: StreamRequest) -> StartPoint | None:
     """Where the engine has to begin; None for a new stream.
 
     Raises Refused if the stream can't be resumed, or began on another model or with other options.
@@ -72,4 +72,4 @@ def resume_place(info: ModelInfo, latency: str, request: StreamRequest) -> Place
             f"the stream began with other options, or on a server with other settings than {latency}; "
             "with these its text would be another",
         )
-    return resume.cut, resume.from_sample
+    return StartPoint(resume.cut, resume.from_sample)

@@ -13,7 +13,7 @@ from websockets.protocol import State
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.config import StreamConfig
-from earshot_asr.engine.recognizer import Place, Stream
+from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
 from earshot_asr.server.engine_loop import EngineLoop
@@ -178,10 +178,10 @@ class Connection:
 
     # ---- between conversation, engine and metrics
 
-    def _open(self, config: StreamConfig, place: Place | None) -> Stream:
-        self._stream = self._engine_loop.open(config, self, place)
+    def _open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
+        self._stream = self._engine_loop.open(config, self, at)
         self._first_sample = self._stream.received
-        self._metrics.started.labels("yes" if place else "no").inc()
+        self._metrics.started.labels("yes" if at else "no").inc()
         return self._stream
 
     def _account(self, seconds: Seconds) -> None:

@@ -17,8 +17,8 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.engine.events import Final, Flushed, Partial
 from earshot_asr.engine.model import ModelInfo
-from earshot_asr.engine.recognizer import Place, Stream
-from earshot_asr.server.admission import StreamRequest, fingerprint, resume_place
+from earshot_asr.engine.recognizer import StartPoint, Stream
+from earshot_asr.server.admission import StreamRequest, fingerprint, resume_point
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.intake import Intake
 from earshot_asr.server.limits import Limits
@@ -44,8 +44,8 @@ class State(Enum):
 
 WAITING, STREAMING, FINISHING, CLOSED = State
 
-OpenStream = Callable[[StreamConfig, Place | None], Stream]
-"""Makes the engine's stream; a resumed one goes on at the place. May raise Full, and ConfigError for the place."""
+OpenStream = Callable[[StreamConfig, StartPoint | None], Stream]
+"""Opens the engine's stream, new or at a point where it is resumed. May raise Full, and ConfigError for the point."""
 
 
 class Conversation:
@@ -121,9 +121,9 @@ class Conversation:
         """Starts or resumes the stream. Raises Refused, Full."""
         if self.state is not WAITING:
             raise Refused("start_repeated", "the stream was started already; a connection has only one")
-        place = resume_place(self.info, self.latency, request)
+        at = resume_point(self.info, self.latency, request)
         try:
-            self.stream = stream = self._open_stream(request.config, place)
+            self.stream = stream = self._open_stream(request.config, at)
         except ConfigError as e:
             raise Refused("resume_invalid", str(e)) from None
         self._intake = Intake(stream, request.audio, self.limits.longest_seconds)

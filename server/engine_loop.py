@@ -10,7 +10,7 @@ from typing import Protocol
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.pool import RunnerPool
-from earshot_asr.engine.recognizer import Batch, Place, Recognizer, Result, Stream
+from earshot_asr.engine.recognizer import Batch, Recognizer, Result, StartPoint, Stream
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server.capacity import Capacity, Full
 from earshot_asr.server.metrics import Metrics
@@ -51,12 +51,12 @@ class EngineLoop:
         """How many streams are open."""
         return len(self._owners)
 
-    def open(self, config: StreamConfig, owner: StreamOwner, place: Place | None = None) -> Stream:
-        """A stream, new or resumed at a place.
+    def open(self, config: StreamConfig, owner: StreamOwner, at: StartPoint | None = None) -> Stream:
+        """Opens a stream, new or resumed `at` a point.
 
         Raises Full if it does not fit, and ConfigError as Session does.
         """
-        stream = self.recognizer.open(config, place)
+        stream = self.recognizer.open(config, at)
         try:
             self.capacity.add(stream.number, stream.timing)
         except Full:

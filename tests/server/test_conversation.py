@@ -8,7 +8,7 @@ import pytest
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.engine.events import Final
-from earshot_asr.engine.recognizer import Place, Recognizer, Stream
+from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.server.admission import ResumePoint, StreamRequest
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.conversation import CLOSED, FINISHING, STREAMING, WAITING, Conversation
@@ -29,8 +29,8 @@ class Desk:
         self.conversation = Conversation("s1", INFO, "balanced", Limits(backlog_seconds=30), self.open)
         self.notices: list[Notice | Reply] = []
 
-    def open(self, config: StreamConfig, place: Place | None) -> Stream:
-        return self.recognizer.open(config, place)
+    def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
+        return self.recognizer.open(config, at)
 
     def message(self, *acts: Act) -> None:
         """One message, by which the dialect is moved to do all of this."""

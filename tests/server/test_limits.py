@@ -10,7 +10,7 @@ import pytest
 from earshot_asr.engine.audio import SAMPLE_RATE, seconds
 from earshot_asr.engine.config import RING_MS, StreamConfig
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.recognizer import Place, Stream
+from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.server import wire
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.conversation import TICK_SECONDS
@@ -170,7 +170,7 @@ def test_a_backlog_is_not_added_to() -> None:
 
 def test_full() -> None:
     class FullLine(Line):
-        def open(self, config: StreamConfig, place: Place | None) -> Stream:
+        def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
             raise Full("the server is full")
 
     line = FullLine()

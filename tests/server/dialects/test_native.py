@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from earshot_asr.engine.audio import Pcm, seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import ModelInfo
-from earshot_asr.engine.recognizer import Place, Recognizer, Stream
+from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
 from earshot_asr.server.admission import fingerprint as fingerprint_of
@@ -66,8 +66,8 @@ class Line:
             if compute:
                 self.compute()
 
-    def open(self, config: StreamConfig, place: Place | None) -> Stream:
-        return self.recognizer.open(config, place)
+    def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
+        return self.recognizer.open(config, at)
 
     def compute(self) -> None:
         while self.recognizer.step():
@@ -416,7 +416,7 @@ def test_after_the_end_nothing_is_said() -> None:
 
 
 def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixture) -> None:
-    def break_down(config: StreamConfig, place: Place | None) -> Stream:
+    def break_down(config: StreamConfig, at: StartPoint | None) -> Stream:
         raise RuntimeError("the secret of the house")
 
     native = Native(Conversation("s7", INFO, "balanced", Limits(), break_down), Handshake(wire.PATH))

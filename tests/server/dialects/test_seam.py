@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.config import StreamConfig
-from earshot_asr.engine.recognizer import Place, Recognizer, Stream
+from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.engine.sources import AudioSource
 from earshot_asr.server import wire
 from earshot_asr.server.app import Server, ServerConfig
@@ -51,8 +51,8 @@ class Talk:
         self.dialect.begin()
         self.compute()
 
-    def open(self, config: StreamConfig, place: Place | None) -> Stream:
-        return self.recognizer.open(config, place)
+    def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
+        return self.recognizer.open(config, at)
 
     def send(self, *messages: str | bytes) -> None:
         for message in messages:
