@@ -16,16 +16,16 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.errors import ConfigError
 
 LINE_CHARACTERS = 42
-CUE_LINES = 2
-CUE_CHARACTERS = CUE_LINES * LINE_CHARACTERS
-LONGEST_CUE_MS = 7000
-SHORTEST_CUE_MS = 1000
+CUE_LINE_COUNT = 2
+CUE_CHARACTERS = CUE_LINE_COUNT * LINE_CHARACTERS
+MAX_CUE_MS = 7000
+MIN_CUE_MS = 1000
 """A shorter cue stays up as long as this where nothing follows."""
-PAUSE_MS = 1000
+MAX_PAUSE_MS = 1000
 """No cue lasts through a longer pause."""
 
 
-class Word(Protocol):
+class CaptionWord(Protocol):
     """A word of an utterance; times in seconds."""
 
     @property
@@ -38,7 +38,7 @@ class Word(Protocol):
     def confidence(self) -> float: ...
 
 
-class Utterance(Protocol):
+class CaptionUtterance(Protocol):
     """A final. All words of later ones come after sample `cut`."""
 
     @property
@@ -52,13 +52,13 @@ class Utterance(Protocol):
     @property
     def cut(self) -> int: ...
     @property
-    def words(self) -> Sequence[Word] | None: ...
+    def words(self) -> Sequence[CaptionWord] | None: ...
 
 
 class CaptionWriter(Protocol):
     """Both return what is to be written next, which may be nothing."""
 
-    def feed(self, utterance: Utterance) -> str:
+    def feed(self, utterance: CaptionUtterance) -> str:
         """The next utterance of a recording."""
         ...
 
@@ -84,7 +84,7 @@ def writer(format: str, file: str = "") -> CaptionWriter:
 class TextWriter:
     """An utterance a line."""
 
-    def feed(self, utterance: Utterance) -> str:
+    def feed(self, utterance: CaptionUtterance) -> str:
         """Its text."""
         return f"{utterance.text}\n" if utterance.text else ""
 
@@ -100,7 +100,7 @@ class JsonWriter:
         self._file = file
         self._segments: list[dict[str, Any]] = []
 
-    def feed(self, utterance: Utterance) -> str:
+    def feed(self, utterance: CaptionUtterance) -> str:
         """Nothing yet."""
         self._segments.append(
             {
@@ -128,7 +128,7 @@ class SrtWriter:
         self._timer = CueTimer()
         self._number = 0
 
-    def feed(self, utterance: Utterance) -> str:
+    def feed(self, utterance: CaptionUtterance) -> str:
         """Its cues."""
         return "".join(map(self._cue, self._timer.feed(utterance)))
 
@@ -149,7 +149,7 @@ class VttWriter:
         self._timer = CueTimer()
         self._header = "WEBVTT\n\n"
 
-    def feed(self, utterance: Utterance) -> str:
+    def feed(self, utterance: CaptionUtterance) -> str:
         """Its cues."""
         return self._take_header() + "".join(map(self._cue, self._timer.feed(utterance)))
 
@@ -207,19 +207,19 @@ class CueTimer:
     def __init__(self) -> None:
         self._end_ms = 0
 
-    def feed(self, utterance: Utterance) -> Iterator[Cue]:
+    def feed(self, utterance: CaptionUtterance) -> Iterator[Cue]:
         """Its cues. A short one stays up for a while, but neither into the next nor past the utterance's cut."""
         pieces = list(_pieces(utterance))
         spans = _cues(pieces)
         nexts = [pieces[begin].start_ms for begin, _ in spans[1:]] + [round(utterance.cut / SAMPLE_RATE * 1000)]
         for (begin, end), next_ms in zip(spans, nexts, strict=True):
             start_ms = max(pieces[begin].start_ms, self._end_ms)
-            end_ms = max(pieces[end - 1].end_ms, min(start_ms + SHORTEST_CUE_MS, next_ms), start_ms + 1)
+            end_ms = max(pieces[end - 1].end_ms, min(start_ms + MIN_CUE_MS, next_ms), start_ms + 1)
             self._end_ms = end_ms
             yield Cue(_lines(pieces, begin, end), start_ms, end_ms)
 
 
-def _pieces(utterance: Utterance) -> Iterator[Piece]:
+def _pieces(utterance: CaptionUtterance) -> Iterator[Piece]:
     """Its words, spaced as in its text; if they were left out, those of its text, spread over its time."""
     at = position = 0
     for word in utterance.words or _spread(utterance):
@@ -235,7 +235,7 @@ def _pieces(utterance: Utterance) -> Iterator[Piece]:
             at += len(part)
 
 
-def _spread(utterance: Utterance) -> Iterator[Word]:
+def _spread(utterance: CaptionUtterance) -> Iterator[CaptionWord]:
     """The words of its text, each given time by its length."""
     texts = utterance.text.split()
     a_letter = (utterance.end - utterance.start) / max(1, sum(map(len, texts)))
@@ -271,7 +271,7 @@ def _beginnings(pieces: list[Piece], end: int) -> Iterator[int]:
     for begin in range(end - 2, -1, -1):
         pause = pieces[begin + 1].start_ms - pieces[begin].end_ms
         duration = pieces[end - 1].end_ms - pieces[begin].start_ms
-        if pause > PAUSE_MS or duration > LONGEST_CUE_MS or not _lines(pieces, begin, end):
+        if pause > MAX_PAUSE_MS or duration > MAX_CUE_MS or not _lines(pieces, begin, end):
             return
         yield begin
 
@@ -279,7 +279,7 @@ def _beginnings(pieces: list[Piece], end: int) -> Iterator[int]:
 def _cost(pieces: list[Piece], begin: int, end: int) -> float:
     slack = 1 - _width(pieces, begin, end) / CUE_CHARACTERS
     pause = pieces[end].start_ms - pieces[end - 1].end_ms if end < len(pieces) else 0
-    return slack**2 - 0.5 * min(max(pause, 0), PAUSE_MS) / PAUSE_MS
+    return slack**2 - 0.5 * min(max(pause, 0), MAX_PAUSE_MS) / MAX_PAUSE_MS
 
 
 def _width(pieces: list[Piece], begin: int, end: int) -> int:

@@ -70,7 +70,7 @@ class Format(StrEnum):
     vtt = "vtt"
 
 
-class Peer(StrEnum):
+class PeerName(StrEnum):
     """What `evaluate` compares with."""
 
     transformers = "transformers"
@@ -501,7 +501,7 @@ def evaluate(
         str | None, typer.Option("--url", metavar="URL", help="With --wall: this server.", show_default="its own")
     ] = None,
     against: Annotated[
-        list[Peer] | None,
+        list[PeerName] | None,
         typer.Option(
             help="Errors of these, too: the plain pass of the same weights by transformers; PocketSphinx with its own "
             "English model; a whole Whisper by faster-whisper. May be repeated.",
@@ -532,7 +532,7 @@ def evaluate(
 
     from earshot_asr.client.evaluate.evaluate import Options
     from earshot_asr.client.evaluate.evaluate import evaluate as run
-    from earshot_asr.client.evaluate.manifest import Choice
+    from earshot_asr.client.evaluate.manifest import Selection
 
     if url is not None and not wall:
         raise typer.BadParameter("--url is for --wall: without, nothing goes over a socket")
@@ -544,7 +544,7 @@ def evaluate(
             device=device.value,
             latency=latency.value,
             commit=commit.value,
-            choice=Choice(
+            choice=Selection(
                 folds=folds or (),
                 splits=splits or (),
                 corpora=corpora or (),

@@ -16,12 +16,12 @@ from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.text import normalize
 from earshot_asr.server.wire import Final, Partial
 
-HIGHEST_CER = 0.05
+MAX_CER_SHARE = 0.05
 HINT = (
     "The bundled model is small and writes by ear what it does not know; larger ones write better: "
     "earshot serve --model facebook/wav2vec2-base-960h"
 )
-RECORDING, TRANSCRIPT = "demo.flac", "demo.txt"
+RECORDING_FILE, TRANSCRIPT_FILE = "demo.flac", "demo.txt"
 
 
 class DemoFailed(EarshotError):
@@ -29,7 +29,7 @@ class DemoFailed(EarshotError):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DemoResult:
     """What came of a recording.
 
     early           a partial came before the audio ended
@@ -51,8 +51,8 @@ class Report:
         faults = []
         if not self.early:
             faults.append("no partial came before the audio ended")
-        if self.cer > HIGHEST_CER:
-            faults.append(f"the character error rate is {self.cer:.1%}, it must be at most {HIGHEST_CER:.0%}")
+        if self.cer > MAX_CER_SHARE:
+            faults.append(f"the character error rate is {self.cer:.1%}, it must be at most {MAX_CER_SHARE:.0%}")
         return faults
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Report:
         )
 
 
-class Witness:
+class DemoObserver:
     """Takes down when what was said. A Screen."""
 
     def __init__(self) -> None:
@@ -97,14 +97,14 @@ class Witness:
                 if self._open is not None and self._open.segment == message.segment:
                     self._stable += stable_words(self._open, message)
 
-    def report(self, reference: str) -> Report:
+    def report(self, reference: str) -> DemoResult:
         """What came of it, given what was read."""
         text = " ".join(final.text for final in self._finals)
         first = None
         if self._first_partial is not None and self._finals:
             words = self._finals[0].words
             first = self._clock.age(words[0].start if words else self._finals[0].start, self._first_partial)
-        return Report(
+        return DemoResult(
             text=text,
             early=self._early,
             first_partial=first,
@@ -120,10 +120,10 @@ async def demo(console: Console, device: str = "auto") -> bool:
     Raises DemoFailed if they aren't good enough.
     """
     data = files("client") / "data"
-    recording, transcript = data / RECORDING, data / TRANSCRIPT
+    recording, transcript = data / RECORDING_FILE, data / TRANSCRIPT_FILE
     if not (recording.is_file() and transcript.is_file()):
-        raise DemoFailed(f"{recording} or {TRANSCRIPT} beside it is missing; install Earshot anew")
-    witness = Witness()
+        raise DemoFailed(f"{recording} or {TRANSCRIPT_FILE} beside it is missing; install Earshot anew")
+    witness = DemoObserver()
     async with local_server(console, device=device) as url:
         audio = FileAudio(str(recording))
         with screen(console) as shown:

@@ -13,7 +13,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.sources import open_file
 
-BLOCK = SAMPLE_RATE // 10
+BLOCK_SAMPLES = SAMPLE_RATE // 10
 """Samples that are sent together, as a microphone does: 100 ms."""
 
 
@@ -56,7 +56,7 @@ class FileAudio:
                 async for pcm in decoded:
                     yield pcm
                 return
-            async with aclosing(blocks(decoded, BLOCK)) as even:
+            async with aclosing(blocks(decoded, BLOCK_SAMPLES)) as even:
                 async for pcm in self._paced(even):
                     yield pcm
 

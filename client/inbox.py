@@ -9,7 +9,7 @@ from earshot_asr.server.wire import Final
 
 T = TypeVar("T")
 
-CROWDED = 1024
+CROWDED_MESSAGE_COUNT = 1024
 """Messages that may wait to be read; past that, partials and acks that a newer one replaces are dropped."""
 
 
@@ -21,7 +21,7 @@ class Inbox(Generic[T]):
         """Nothing more comes."""
         self.failure: BaseException | None = None
         self._messages: deque[T] = deque()
-        self._crowded = CROWDED
+        self._crowded = CROWDED_MESSAGE_COUNT
         self._news = asyncio.Event()
 
     def __len__(self) -> int:
@@ -31,7 +31,9 @@ class Inbox(Generic[T]):
         """One more."""
         if len(self._messages) >= self._crowded:
             self._messages = deque(without_replaced(self._messages))
-            self._crowded = max(CROWDED, 2 * len(self._messages))  # where all must stay, don't look again at each
+            self._crowded = max(
+                CROWDED_MESSAGE_COUNT, 2 * len(self._messages)
+            )  # where all must stay, don't look again at each
         self._messages.append(message)
         self._news.set()
 

@@ -10,15 +10,15 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from earshot_asr.client.stream import Message, Stream, iterating
+from earshot_asr.client.stream import ClientStream, Message, iterating
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 
 Clock = Callable[[], Seconds]
-OWN_STREAMS = 2
+LOCAL_STREAM_COUNT = 2
 """A server of our own has one stream at a time, and maybe one that is just being closed. That need not be measured."""
 
 
-class Audio(Protocol):
+class StoppableAudio(Protocol):
     """A microphone or a file: 16 kHz mono int16, until it ends or is stopped."""
 
     @property
@@ -27,7 +27,7 @@ class Audio(Protocol):
 
     @property
     def dropped(self) -> Seconds:
-        """Audio that was lost and replaced by zeros."""
+        """StoppableAudio that was lost and replaced by zeros."""
 
     def __aiter__(self) -> AsyncIterator[Pcm]: ...
 
@@ -63,12 +63,16 @@ class SampleClock:
 
 
 async def caption(
-    url: str | Sequence[str], audio: Audio, screens: list[Screen], clock: Clock = time.monotonic, **options: Any
+    url: str | Sequence[str],
+    audio: StoppableAudio,
+    screens: list[Screen],
+    clock: Clock = time.monotonic,
+    **options: Any,
 ) -> bool:
     """Streams `audio` to a server and shows what comes back until everything said is final.
 
     Ctrl-C ends the audio, and the last words are waited for; a second one interrupts as usual. True if there was one.
-    Raises what Stream and the audio raise. `options`: those of Stream.
+    Raises what ClientStream and the audio raise. `options`: those of ClientStream.
     """
 
     async def heard() -> AsyncIterator[Pcm]:
@@ -78,7 +82,7 @@ async def caption(
                     screen.hear(pcm, audio.dropped, clock())
                 yield pcm
 
-    async with Stream(url, **options) as stream:
+    async with ClientStream(url, **options) as stream:
         stream.play(heard())
         with interrupt(audio.stop) as interrupted:
             async for message in stream:
@@ -127,7 +131,7 @@ async def local_server(
     )
     from earshot_asr.server.limits import Limits
 
-    limits = Limits(streams=OWN_STREAMS)
+    limits = Limits(streams=LOCAL_STREAM_COUNT)
     server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency, limits=limits))
     with console.status("loading the model") if console.is_terminal else nullcontext():
         await server.start()

@@ -20,18 +20,18 @@ from earshot_asr.engine.errors import DeviceError
 from earshot_asr.engine.sources import AudioSource
 
 BLOCK_MS = 50
-LIMIT_SECONDS = 10
+QUEUE_SECONDS = 10
 """Longest audio that waits to be sent. A reader that is further behind loses the newest."""
 SAMPLE_BYTES = 2
-PAUSE_SECONDS = 1.0
+LATE_SECONDS = 1.0
 """After a longer one, the device's clock is asked whether audio was lost or only came late."""
-GONE_SECONDS = 5.0
+SILENT_DEVICE_SECONDS = 5.0
 """A device that is silent for longer went away, whatever it says. PulseAudio may take 2 s to begin."""
-RETRY_SECONDS = 1.0
+RETRY_INTERVAL_SECONDS = 1.0
 """How often a device that went away is looked for."""
-TICK_SECONDS = 0.25
+CHECK_INTERVAL_SECONDS = 0.25
 """How often a device without news is looked at."""
-CLOSE_SECONDS = 2.0
+CLOSE_TIMEOUT_SECONDS = 2.0
 """Longest wait for a device to close. One that hangs is left to itself."""
 
 
@@ -79,7 +79,7 @@ class Capture:
             if self._until is not None:
                 if self._expected is None:  # the device is back, and its clock may be another
                     self._lose(round((began - self._until) * self.rate))
-                elif overflow or began - self._until > PAUSE_SECONDS:
+                elif overflow or began - self._until > LATE_SECONDS:
                     self._lose(round((heard_at - self._expected) * self.rate))
             self._until, self._expected = arrived, heard_at + frames / self.rate
             if self._waiting + frames > self._limit:
@@ -120,7 +120,7 @@ class Capture:
             self._queue.append(frames)
 
 
-class Line:
+class OpenDevice:
     """An open device: PortAudio's thread puts into `capture` what it hears, until it is closed.
 
     open   makes the stream, given its callbacks, and raises what `sounddevice.RawInputStream` does
@@ -142,7 +142,7 @@ class Line:
     @property
     def gone(self) -> bool:
         """Whether the device went away. PortAudio sees some devices end, others just say nothing any more."""
-        return self._ended or time.monotonic() - self._sign_of_life > GONE_SECONDS
+        return self._ended or time.monotonic() - self._sign_of_life > SILENT_DEVICE_SECONDS
 
     def leave(self) -> None:
         """Takes nothing more from the device, should it come to life."""
@@ -182,11 +182,11 @@ class Microphone:
         self._device, self.rate, self._channels = self._choose(device)
         self._source = AudioSource("pcm_s16le", self.rate, self._channels)
         frame_bytes = SAMPLE_BYTES * self._channels
-        self._capture = Capture(self.rate, frame_bytes, LIMIT_SECONDS * self.rate)
+        self._capture = Capture(self.rate, frame_bytes, QUEUE_SECONDS * self.rate)
         self._report = report
         self._news = asyncio.Event()
         self._stopped = False
-        self._line: Line | None = None  # none: the device is waited for
+        self._line: OpenDevice | None = None  # none: the device is waited for
         self._away = False  # as was reported
         self._waiting: threading.Thread | None = None
         self._over = threading.Event()
@@ -216,7 +216,7 @@ class Microphone:
                 for pcm in self._heard():
                     yield pcm
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(TICK_SECONDS):
+                    async with asyncio.timeout(CHECK_INTERVAL_SECONDS):
                         await self._news.wait()
         finally:
             self._let_go()
@@ -238,9 +238,9 @@ class Microphone:
             self._report(f"the microphone {self.name!r} is back")
             self._away = False
 
-    def _wait_for_return(self, line: Line) -> None:
+    def _wait_for_return(self, line: OpenDevice) -> None:
         line.close()
-        while not self._over.wait(RETRY_SECONDS):
+        while not self._over.wait(RETRY_INTERVAL_SECONDS):
             with suppress(DeviceError):
                 self._line = self._open(self._find_again())
                 return
@@ -248,7 +248,7 @@ class Microphone:
     def _let_go(self) -> None:
         self._over.set()
         closing = in_thread(self._close)
-        closing.join(CLOSE_SECONDS)
+        closing.join(CLOSE_TIMEOUT_SECONDS)
         if closing.is_alive():  # it would hang at the exit of the process, too
             atexit.unregister(self._portaudio._exit_handler)
 
@@ -296,7 +296,7 @@ class Microphone:
             raise DeviceError(no_device(self.name, str(e))) from None
         raise DeviceError(no_device(self.name, "it is away"))
 
-    def _open(self, index: int) -> Line:
+    def _open(self, index: int) -> OpenDevice:
         sd = self._portaudio
         stream = partial(
             sd.RawInputStream,
@@ -307,7 +307,7 @@ class Microphone:
             blocksize=self.rate * BLOCK_MS // 1000,
         )
         try:
-            return Line(stream, self._capture, self._wake)
+            return OpenDevice(stream, self._capture, self._wake)
         except (ValueError, sd.PortAudioError) as e:
             raise DeviceError(
                 f"can't open the microphone {self.name!r}: {e}; close what uses it, or choose another with --device"

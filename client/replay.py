@@ -14,7 +14,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.server import wire
 
 SAMPLE_BYTES = 2
-FLUSHES = 1024
+MAX_FLUSH_COUNT = 1024
 """So many may wait."""
 
 
@@ -103,7 +103,7 @@ class Replay:
     @property
     def full(self) -> bool:
         """No more, please."""
-        return len(self._audio) >= self._limit or len(self._flushes) >= FLUSHES
+        return len(self._audio) >= self._limit or len(self._flushes) >= MAX_FLUSH_COUNT
 
     @property
     def waiting(self) -> Seconds:

@@ -1,6 +1,6 @@
 """The client library: audio goes in, messages come out, over one websocket after the other where lines break.
 
-async with Stream("ws://127.0.0.1:8765") as stream:
+async with ClientStream("ws://127.0.0.1:8765") as stream:
     stream.play(FileAudio("talk.opus"))
     async for message in stream:
         if isinstance(message, Final):
@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from earshot_asr.client.backoff import Backoff
+from earshot_asr.client.connection import StreamConnection, StreamError, Timeouts, complete, dial
 from earshot_asr.client.continuity import Continuity
 from earshot_asr.client.inbox import Inbox
-from earshot_asr.client.line import Line, Patience, StreamError, complete, dial
 from earshot_asr.client.replay import Replay
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
@@ -30,29 +30,29 @@ from earshot_asr.server.wire import Ack, Done, Final, Partial, Ready, ServerMess
 
 __all__ = [
     "Ack",
+    "ClientStream",
     "Done",
     "Final",
     "Message",
     "Partial",
-    "Patience",
     "Ready",
     "Reconnecting",
     "Resumed",
-    "Stream",
     "StreamError",
+    "Timeouts",
 ]
 
 T = TypeVar("T")
-Audio: TypeAlias = bytes | npt.NDArray[np.int16]
+AudioChunk: TypeAlias = bytes | npt.NDArray[np.int16]
 """Bytes in the encoding that `start` named, or int16 samples of shape (S,), interleaved (S, C) with more channels."""
 
-PATIENCE = Patience()
+DEFAULT_TIMEOUTS = Timeouts()
 RETRY_SECONDS = 300.0
 KEEP_SECONDS = 300.0
 """5 minutes are 9.6 MB."""
-AHEAD_SECONDS = 10.0
+MAX_UNSENT_SECONDS = 10.0
 """While there is a connection, no more audio waits to be sent; what is interrupted ends soon."""
-LEAST_KEEP_SECONDS = 60.0
+MIN_KEEP_SECONDS = 60.0
 """The longest utterance with its context, and what a server reads ahead, must have room in what is kept."""
 
 
@@ -76,13 +76,13 @@ class Resumed:
 Message: TypeAlias = ServerMessage | Reconnecting | Resumed
 
 
-class Stream:
+class ClientStream:
     """One stream to a server: `send` audio, iterate over what comes back, `stop`.
 
     url        `ws://HOST:PORT`; the path may be left out. Of several, the next is tried where one fails
     retry      how long a connection that was lost is tried to be replaced, in seconds; 0: it ends the stream
     keep       how much audio may wait here, to be sent or to be committed, in seconds of 16 kHz PCM: `send` waits then
-    patience   how long is waited for what
+    timeouts   how long is waited for what
     options    the fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
 
     Entering connects and waits until the stream is admitted; `ready` is what the server said then. Iterating yields
@@ -104,7 +104,7 @@ class Stream:
         *,
         retry: Seconds = RETRY_SECONDS,
         keep: Seconds = KEEP_SECONDS,
-        patience: Patience = PATIENCE,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         **options: Any,
     ) -> None:
         self.urls = [complete(each) for each in ([url] if isinstance(url, str) else url)]
@@ -113,11 +113,11 @@ class Stream:
             raise ConfigError("no URL of a server; one looks like ws://127.0.0.1:8765")
         if not retry >= 0:
             raise ConfigError(f"retry is {retry} s; it must be 0 (not at all) or more")
-        if not keep >= LEAST_KEEP_SECONDS:
-            raise ConfigError(f"keep is {keep} s; it must be at least {LEAST_KEEP_SECONDS:.0f} s")
-        self._keep, self._patience = keep, patience
-        self._backoff = Backoff(retry, patience.first_wait, patience.longest_wait)
-        self._line: Line | None = None
+        if not keep >= MIN_KEEP_SECONDS:
+            raise ConfigError(f"keep is {keep} s; it must be at least {MIN_KEEP_SECONDS:.0f} s")
+        self._keep, self._timeouts = keep, timeouts
+        self._backoff = Backoff(retry, timeouts.first_wait, timeouts.longest_wait)
+        self._line: StreamConnection | None = None
         self._connected = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox: Inbox[Message] = Inbox()
@@ -149,7 +149,7 @@ class Stream:
         """The server that has the stream, or had it last."""
         return self._line.url if self._line is not None else self.urls[0]
 
-    async def send(self, audio: Audio) -> None:
+    async def send(self, audio: AudioChunk) -> None:
         """Sends audio, or keeps it until it can be sent; waits while too much is kept.
 
         Raises AudioError for an array that isn't int16, and StreamError when the stream is over.
@@ -169,7 +169,7 @@ class Stream:
         (await self._open()).stop()
         self._work.set()
 
-    def play(self, audio: AsyncIterable[Audio]) -> None:
+    def play(self, audio: AsyncIterable[AudioChunk]) -> None:
         """Sends all of `audio` in the background, then stops. What it raises is raised by the iteration."""
         self._run(self._play(audio))
 
@@ -191,7 +191,7 @@ class Stream:
 
     async def _open(self) -> Replay:
         """Where to put what is to be sent. Raises StreamError, or what broke the stream, when it is over."""
-        assert self._replay is not None, "a Stream is used with `async with`"
+        assert self._replay is not None, "a ClientStream is used with `async with`"
         await asyncio.sleep(0)  # however fast audio comes, it is sent meanwhile
         if self._inbox.closed:
             raise self._inbox.failure or StreamError("closed", f"the stream to {self.url} is over")
@@ -202,19 +202,19 @@ class Stream:
     async def _roomy(self) -> Replay:
         """The same, when there is room."""
         replay = await self._open()
-        while replay.full or (self._connected and replay.waiting > AHEAD_SECONDS):
+        while replay.full or (self._connected and replay.waiting > MAX_UNSENT_SECONDS):
             self._room.clear()
             await self._room.wait()
             replay = await self._open()
         return replay
 
-    async def _play(self, audio: AsyncIterable[Audio]) -> None:
+    async def _play(self, audio: AsyncIterable[AudioChunk]) -> None:
         async with iterating(audio) as parts:
             async for part in parts:
                 await self.send(part)
         await self.stop()
 
-    async def _send(self, line: Line, replay: Replay) -> None:
+    async def _send(self, line: StreamConnection, replay: Replay) -> None:
         """All that there is to be sent, over one connection, and keepalives in between."""
         message: bytes | wire.ClientMessage | None = None
         with suppress(StreamError):  # the line is lost: _talk hears why
@@ -222,7 +222,7 @@ class Stream:
                 self._work.clear()
                 if (message := replay.take()) is None:
                     try:
-                        async with asyncio.timeout(self._patience.keepalive):
+                        async with asyncio.timeout(self._timeouts.keepalive):
                             await self._work.wait()
                         continue
                     except TimeoutError:
@@ -232,7 +232,7 @@ class Stream:
 
     # ---- in
 
-    async def _live(self, line: Line, replay: Replay) -> None:
+    async def _live(self, line: StreamConnection, replay: Replay) -> None:
         """The life of a stream, over one connection after the other."""
         while True:
             try:
@@ -248,7 +248,7 @@ class Stream:
                 self._connected = True
         self._over()
 
-    async def _talk(self, line: Line, replay: Replay) -> None:
+    async def _talk(self, line: StreamConnection, replay: Replay) -> None:
         """Sends and receives over one connection until Done. Raises StreamError where it ends before."""
         sending = self._run(self._send(line, replay))
         try:
@@ -266,19 +266,19 @@ class Stream:
             sending.cancel()
             await asyncio.wait([sending])
 
-    async def _first(self) -> Line:
+    async def _first(self) -> StreamConnection:
         """The first connection, to the first server that admits the stream."""
         failures: list[StreamError] = []
         for url in self.urls:
             try:
-                return await dial(url, self.start, self._patience)
+                return await dial(url, self.start, self._timeouts)
             except StreamError as e:
                 if not e.transient:
                     raise
                 failures.append(e)
         raise StreamError(failures[0].code, "; ".join(e.message for e in failures), transient=True)
 
-    async def _reconnect(self, error: StreamError, replay: Replay) -> Line:
+    async def _reconnect(self, error: StreamError, replay: Replay) -> StreamConnection:
         """The next connection, on which all is to be said again. Raises StreamError where there won't be one."""
         backoff, replayed = self._backoff, replay.taken
         resuming = msgspec.structs.replace(self.start, resume=replay.rewind(self.ready.fingerprint))
@@ -291,7 +291,7 @@ class Stream:
             at = (at + 1) % len(self.urls)
             try:
                 async with asyncio.timeout(backoff.left):
-                    line = await dial(self.urls[at], resuming, self._patience)
+                    line = await dial(self.urls[at], resuming, self._timeouts)
             except TimeoutError:  # time is over; what went wrong before says more
                 break
             except StreamError as e:
@@ -346,7 +346,7 @@ def start(options: dict[str, Any]) -> wire.Start:
         raise ConfigError(f"stream options: {e}") from None
 
 
-REASONS = {
+REASON_TEXTS = {
     "lost": "connection lost",
     "unreachable": "server unreachable",
     "timeout": "no answer",
@@ -358,4 +358,4 @@ REASONS = {
 
 def reason(error: StreamError) -> str:
     """Why a connection is lost, in a word or two."""
-    return REASONS.get(error.code, error.code.replace("_", " "))
+    return REASON_TEXTS.get(error.code, error.code.replace("_", " "))

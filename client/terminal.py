@@ -22,9 +22,9 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
 from earshot_asr.server.wire import Ack, Done, Final, Partial
 
 QUIET_DB = -60.0
-METER = 12
+METER_CELLS = 12
 """Cells of the level meter, from QUIET_DB to full scale."""
-DRAWN_SECONDS = 0.05
+REDRAW_INTERVAL_SECONDS = 0.05
 """The screen is not drawn more often than this."""
 
 
@@ -80,8 +80,8 @@ class Captions:
         if self._live and self._delay is not None:
             parts.append(f"delay {max(0.0, self._delay):.1f} s")
         if self._meter:
-            full = round(METER * (1 - min(max(self._level / QUIET_DB, 0), 1)))
-            parts.append(cells[0] * full + cells[1] * (METER - full))
+            full = round(METER_CELLS * (1 - min(max(self._level / QUIET_DB, 0), 1)))
+            parts.append(cells[0] * full + cells[1] * (METER_CELLS - full))
         footer = Text("  ".join(parts), style="dim", no_wrap=True, overflow="crop")
         if self._lost:
             footer.append(f"  {lost(self._lost)}", style="not dim yellow")
@@ -126,12 +126,12 @@ class Terminal:
             self._console.print(Text(final))
 
     def _draw(self, now: Seconds, *, at_once: bool = False) -> None:
-        if at_once or now - self._drawn >= DRAWN_SECONDS:
+        if at_once or now - self._drawn >= REDRAW_INTERVAL_SECONDS:
             self._drawn = now
             self._region.refresh()
 
 
-class Written:
+class FinalsOnly:
     """Finals in a format of client.captions, as they come, for what is no terminal. A Screen.
 
     file, log   where finals go, and where a line goes when the connection is lost and when it is there again
@@ -188,7 +188,7 @@ def screen(
         with Terminal(console, live=live, meter=meter) as terminal:
             yield terminal
     else:
-        with closing(Written(captions, console.file, sys.stderr)) as written:
+        with closing(FinalsOnly(captions, console.file, sys.stderr)) as written:
             yield written
 
 

@@ -19,7 +19,7 @@ Audio: TypeAlias = npt.NDArray[np.float64]
 """Mono samples in [-1, 1), shape (S,)."""
 
 HERE = Path(__file__).parent
-RATE = 16_000
+RATE_HZ = 16_000
 VOICE, LANGUAGE = "af_heart", "en-us"
 LEAD_S, PAUSE_S, TAIL_S = 0.5, 0.9, 1.2  # the pause ends an utterance, so each line is one final
 SPEECH_DB, FLOOR_DB = -20.0, -70.0  # RMS, relative to full scale
@@ -33,15 +33,15 @@ def gain(db: float) -> float:
 
 def silence(duration: float) -> Audio:
     """Zeros for `duration` seconds."""
-    return np.zeros(round(duration * RATE))
+    return np.zeros(round(duration * RATE_HZ))
 
 
 def speak(kokoro: Any, line: str) -> Audio:
     """What the voice says, without the silence that is around it."""
     samples, rate = kokoro.create(line, voice=VOICE, lang=LANGUAGE)
-    samples = soxr.resample(samples.astype(np.float64), rate, RATE)
+    samples = soxr.resample(samples.astype(np.float64), rate, RATE_HZ)
     loud = np.flatnonzero(np.abs(samples) > gain(EDGE_DB) * np.abs(samples).max())
-    margin = round(MARGIN_S * RATE)
+    margin = round(MARGIN_S * RATE_HZ)
     return np.asarray(samples[max(0, loud[0] - margin) : loud[-1] + margin])
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("voices", help="voices.npz")
     args = parser.parse_args()
     pcm = recording(Kokoro(args.model, args.voices), (HERE / "demo.txt").read_text().splitlines())
-    soundfile.write(HERE / "demo.flac", pcm, RATE, subtype="PCM_16")
+    soundfile.write(HERE / "demo.flac", pcm, RATE_HZ, subtype="PCM_16")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,16 @@ from earshot_asr.client.evaluate.markup import Markup, element
 from earshot_asr.client.evaluate.plots import Series, captioned, curves, histogram
 from earshot_asr.client.evaluate.take import Take
 from earshot_asr.client.evaluate.tally import staleness, tally
-from earshot_asr.client.evaluate.words import Life
+from earshot_asr.client.evaluate.words import WordLife
 from earshot_asr.engine.audio import Seconds
 
-LONG: Seconds = 120.0
+LONG_STREAM_SECONDS: Seconds = 120.0
 """A stream so long is worth a plot of its own, which shows whether it drifts."""
-PIECES = 40
+PIECE_COUNT = 40
 """Of such a stream, each of which is a point of the plot."""
 
 
-def delays(takes: Sequence[Take], lives: Sequence[Life], figures: Mapping[str, Figure]) -> Markup:
+def delays(takes: Sequence[Take], lives: Sequence[WordLife], figures: Mapping[str, Figure]) -> Markup:
     """All of them; nothing where there is nothing to go by.
 
     lives      those of all takes
@@ -57,7 +57,7 @@ def delays(takes: Sequence[Take], lives: Sequence[Life], figures: Mapping[str, F
         *(
             captioned("Staleness along the stream", take.clip.name, _drift(take))
             for take in takes
-            if take.seconds >= LONG
+            if take.seconds >= LONG_STREAM_SECONDS
         ),
     ]
     return element("div", *plots, class_="pair") if any(plots) else Markup("")
@@ -69,7 +69,7 @@ def _quantiles(figures: Mapping[str, Figure], name: str) -> dict[str, float]:
     return {key.removeprefix(f"{name} "): figure.value for key, figure in figures.items() if key.startswith(begin)}
 
 
-def _latency(timed: Sequence[Life], marks: Mapping[str, float]) -> Markup:
+def _latency(timed: Sequence[WordLife], marks: Mapping[str, float]) -> Markup:
     """Words that a partial held for good, and those that the final brought."""
     late: dict[bool, list[Seconds]] = {False: [], True: []}
     for life in timed:
@@ -79,7 +79,7 @@ def _latency(timed: Sequence[Life], marks: Mapping[str, float]) -> Markup:
     return histogram([kind for kind in kinds if kind.values], label="word latency", unit="s", of="words", marks=marks)
 
 
-def _reliance(timed: Sequence[Life]) -> Markup:
+def _reliance(timed: Sequence[WordLife]) -> Markup:
     """The stability curve."""
     ages: dict[str, list[Seconds]] = {"shown": [], "stable": [], "final": []}
     for life in timed:
@@ -104,7 +104,7 @@ def _drift(take: Take) -> Markup:
     """The median of the staleness, and what it seldom exceeds, in each piece of a long stream."""
     when, stale = staleness(take)
     pieces = {}
-    for low, high in pairwise(np.linspace(0, take.seconds, PIECES + 1).tolist()):
+    for low, high in pairwise(np.linspace(0, take.seconds, PIECE_COUNT + 1).tolist()):
         if len(piece := stale[(low <= when) & (when < high)]):
             pieces[(low + high) / 2 / 60] = piece
     if len(pieces) < 2:

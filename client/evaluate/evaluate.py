@@ -14,12 +14,20 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from earshot_asr.client.evaluate.figures import About, figures
-from earshot_asr.client.evaluate.manifest import Choice, load
-from earshot_asr.client.evaluate.playback import TAIL, Progressed, check, noise_floor, recording, recordings, unseen
+from earshot_asr.client.evaluate.figures import RunInfo, figures
+from earshot_asr.client.evaluate.manifest import Selection, load
+from earshot_asr.client.evaluate.recordings import (
+    TAIL_SECONDS,
+    Progressed,
+    check,
+    noise_floor,
+    recording,
+    recordings,
+    unseen,
+)
 from earshot_asr.client.evaluate.sphinx import pocketsphinx
 from earshot_asr.client.evaluate.table import as_json, machine, show
-from earshot_asr.client.evaluate.take import Clip, Heard, Peer, Take
+from earshot_asr.client.evaluate.take import Clip, PeerResult, Take, TimedEvent
 from earshot_asr.client.evaluate.virtual import Playback, due
 from earshot_asr.client.evaluate.wall import listen
 from earshot_asr.client.evaluate.whisper import whisper
@@ -33,7 +41,7 @@ from earshot_asr.engine.transcription import plain
 
 PEERS = ("transformers", "pocketsphinx", "whisper")
 """The plain pass of the same weights by transformers, PocketSphinx with its own English model, and a whole Whisper."""
-WARM_UP: Seconds = 5.0
+WARM_UP_SECONDS: Seconds = 5.0
 """So much of the first clip is played before anything is measured."""
 
 Bar = Callable[[str, int, Clip], Progressed]
@@ -57,7 +65,7 @@ class Options:
     device: str = "auto"
     latency: str = "balanced"
     commit: Commit = "utterance"
-    choice: Choice = field(default_factory=Choice)
+    choice: Selection = field(default_factory=Selection)
     alignments: Path | None = None
     join: Collection[str] = ()
     wall: bool = False
@@ -112,7 +120,7 @@ def evaluate(
     with _progress(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
     found = figures(takes, options.seed)
-    about = About(
+    about = RunInfo(
         model=runner.info.name,
         fingerprint=runner.info.fingerprint,
         device=runner.device,
@@ -175,21 +183,21 @@ def play(clip: Clip, spoken: Pcm, runner: Runner, options: Options, progress: Pr
 
 def followed(spoken: Pcm) -> Pcm:
     """A recording (S,) and what is played behind it."""
-    return np.concatenate([spoken, noise_floor(spoken, round(TAIL * SAMPLE_RATE))])
+    return np.concatenate([spoken, noise_floor(spoken, round(TAIL_SECONDS * SAMPLE_RATE))])
 
 
 def _warm_up(clip: Clip, runner: Runner, options: Options) -> None:
-    Playback(runner, options.config, recording(clip)[: round(WARM_UP * SAMPLE_RATE)], options.block).run()
+    Playback(runner, options.config, recording(clip)[: round(WARM_UP_SECONDS * SAMPLE_RATE)], options.block).run()
 
 
-async def _over_a_socket(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> list[list[Heard]]:
+async def _over_a_socket(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> list[list[TimedEvent]]:
     """What a server says to each clip, after a warm-up. Its own model does it: `runner` says which it has to be."""
 
-    async def heard(pcm: Pcm, progress: Progressed = unseen) -> list[Heard]:
+    async def heard(pcm: Pcm, progress: Progressed = unseen) -> list[TimedEvent]:
         return await listen(url, pcm, runner.info, options.config, options.block, progress)
 
     async with _server(options) as url:
-        await heard(recording(clips[0])[: round(WARM_UP * SAMPLE_RATE)])
+        await heard(recording(clips[0])[: round(WARM_UP_SECONDS * SAMPLE_RATE)])
         return [await heard(followed(recording(clip)), bar("real time", n, clip)) for n, clip in enumerate(clips)]
 
 
@@ -209,9 +217,9 @@ async def _server(options: Options) -> AsyncIterator[str]:
         yield url
 
 
-def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm]], Peer]]:
+def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm]], PeerResult]]:
     """Those to compare with, loaded."""
-    peers: dict[str, Callable[[Sequence[Pcm]], Peer]] = {}
+    peers: dict[str, Callable[[Sequence[Pcm]], PeerResult]] = {}
     for name in options.against:
         if name == "transformers":
             from earshot_asr.client.evaluate.against import transformers_plain
@@ -229,10 +237,10 @@ def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm
     return peers
 
 
-def _timed(heard: Callable[[Sequence[Pcm]], str], pieces: Sequence[Pcm]) -> Peer:
+def _timed(heard: Callable[[Sequence[Pcm]], str], pieces: Sequence[Pcm]) -> PeerResult:
     began = time.perf_counter()
     text = heard(pieces)
-    return Peer(text, time.perf_counter() - began)
+    return PeerResult(text, time.perf_counter() - began)
 
 
 def phonemes_of(clips: Sequence[Clip], runner: Runner) -> list[str | None]:

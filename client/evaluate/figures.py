@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from earshot_asr.client.evaluate.intervals import Bootstrap, Interval, Ranked
+from earshot_asr.client.evaluate.intervals import Bootstrap, Interval, RankedValues
 from earshot_asr.client.evaluate.take import Take
 from earshot_asr.client.evaluate.tally import Tally, tally
 
@@ -32,7 +32,7 @@ to go by is left out."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class RunInfo:
     """What was judged, on what, and how. `date`: ISO 8601."""
 
     model: str
@@ -142,9 +142,9 @@ def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
 
     Pooled is what has speech in it; of clips in which nothing is said there are only the words a minute beside that.
     """
-    corpora: dict[str, list[Judged]] = defaultdict(list)
-    speech: list[Judged] = []
-    quiet: list[Judged] = []
+    corpora: dict[str, list[RecordingTally]] = defaultdict(list)
+    speech: list[RecordingTally] = []
+    quiet: list[RecordingTally] = []
     for take in takes:
         one = take.clip.audio, tally(take)
         corpora[take.clip.corpus].append(one)
@@ -157,11 +157,11 @@ def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
     return found
 
 
-Judged: TypeAlias = tuple[tuple[Path, ...], Tally]
+RecordingTally: TypeAlias = tuple[tuple[Path, ...], Tally]
 """The recording, which may have been played several times, and what came of it once."""
 
 
-def _of(judged: list[Judged], seed: int) -> dict[str, Figure]:
+def _of(judged: list[RecordingTally], seed: int) -> dict[str, Figure]:
     tallies = [one for _, one in judged]
     bootstrap = Bootstrap([audio for audio, _ in judged], seed)
     found: dict[str, Figure] = {}
@@ -189,7 +189,10 @@ def _quantiles(name: str, tallies: list[Tally], bootstrap: Bootstrap) -> dict[st
     if not any(map(len, values)):
         return {}
     levels = [level / 100 for level in QUANTILES[name]]
-    points, intervals = Ranked(values).quantiles(levels, np.ones(len(values))), bootstrap.quantiles(values, levels)
+    points, intervals = (
+        RankedValues(values).quantiles(levels, np.ones(len(values))),
+        bootstrap.quantiles(values, levels),
+    )
     return {
         f"{name} p{level}": _figure(point, interval, "s")
         for level, point, interval in zip(QUANTILES[name], points, intervals, strict=True)

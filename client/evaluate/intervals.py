@@ -9,8 +9,8 @@ Floats = npt.NDArray[np.float64]
 
 Interval = tuple[float, float]
 
-RESAMPLES = 1000
-COVERED = (0.025, 0.975)
+RESAMPLE_COUNT = 1000
+INTERVAL_QUANTILES = (0.025, 0.975)
 
 
 class Bootstrap:
@@ -26,7 +26,7 @@ class Bootstrap:
         count = len(places)
         self.draws: Floats = np.empty((0, len(recordings)))  # (R, N): how often each clip was drawn
         if count > 1:
-            drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+            drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLE_COUNT)
             self.draws = drawn[:, [places[recording] for recording in recordings]].astype(np.float64)
 
     def ratio(self, above: Floats, below: Floats) -> Interval | None:
@@ -37,12 +37,12 @@ class Bootstrap:
 
     def quantiles(self, values: Sequence[Floats], levels: Sequence[float]) -> list[Interval | None]:
         """The intervals of quantiles of all clips' values together."""
-        ranked = Ranked(values)
+        ranked = RankedValues(values)
         found = np.array([ranked.quantiles(levels, draw) for draw in self.draws])
         return [_interval(column[~np.isnan(column)]) for column in found.T] if len(found) else [None] * len(levels)
 
 
-class Ranked:
+class RankedValues:
     """The values of N clips, in ascending order."""
 
     def __init__(self, values: Sequence[Floats]) -> None:
@@ -64,5 +64,5 @@ class Ranked:
 def _interval(values: Floats) -> Interval | None:
     if not len(values):
         return None
-    low, high = np.quantile(values, COVERED)
+    low, high = np.quantile(values, INTERVAL_QUANTILES)
     return float(low), float(high)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earshot_asr.client.evaluate.playback import recording
 from earshot_asr.client.evaluate.quiet import rounds
-from earshot_asr.client.evaluate.take import Clip, Spoken
+from earshot_asr.client.evaluate.recordings import recording
+from earshot_asr.client.evaluate.take import Clip, SpokenWord
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.manifest import Row, alignment_beside, read, read_alignments
@@ -21,7 +21,7 @@ NO_RECORDING = "rir"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Selection:
     """Which lines of the manifests.
 
     folds, splits, corpora    only these; empty: all. A line without a fold or a split is in each
@@ -39,7 +39,7 @@ class Choice:
 
 def load(
     manifests: Sequence[Path],
-    choice: Choice = Choice(),
+    choice: Selection = Selection(),
     *,
     alignments: Path | None = None,
     join: Collection[str] = (),
@@ -81,7 +81,7 @@ def load(
     return list(rounds(clips, choice.gains, choice.minutes))
 
 
-def _chosen(row: Row, choice: Choice) -> bool:
+def _chosen(row: Row, choice: Selection) -> bool:
     return (
         row.kind != NO_RECORDING
         and (not choice.corpora or row.corpus in choice.corpora)
@@ -96,17 +96,17 @@ def _check(what: str, wanted: set[Any], there: set[Any]) -> None:
         raise ConfigError(f"no {what} {', '.join(map(str, missing))} there; there are {known}")
 
 
-def _clip(row: Row, spoken: Mapping[str, tuple[Spoken, ...]]) -> Clip:
+def _clip(row: Row, spoken: Mapping[str, tuple[SpokenWord, ...]]) -> Clip:
     if row.text is None and row.kind not in WITHOUT_SPEECH:
         raise ConfigError(f"{row.where}: text is missing; it must be a text, and an empty one where nothing is said")
     words = spoken.get(row.name) if normalize(row.text or "") else ()
     return Clip(row.name, row.corpus, row.text or "", (row.path,), words, row.lang, row.phonemes)
 
 
-def _spoken(path: Path) -> dict[str, tuple[Spoken, ...]]:
+def _spoken(path: Path) -> dict[str, tuple[SpokenWord, ...]]:
     """The words of each recording that could be aligned."""
     return {
-        name: tuple(Spoken(text, *word.span) for word in alignment.words for text in normalize(word.text).split())
+        name: tuple(SpokenWord(text, *word.span) for word in alignment.words for text in normalize(word.text).split())
         for name, alignment in read_alignments(path).items()
     }
 
@@ -129,11 +129,11 @@ def _joined(name: str, clips: list[Clip], corpora: Collection[str]) -> Iterator[
         )
 
 
-def _shifted(parts: list[Clip]) -> Iterator[Spoken]:
+def _shifted(parts: list[Clip]) -> Iterator[SpokenWord]:
     """The words of clips that follow one another."""
     samples = 0
     for part in parts:
         began = samples / SAMPLE_RATE
         for text, start, end in part.words or ():
-            yield Spoken(text, began + start, began + end)
+            yield SpokenWord(text, began + start, began + end)
         samples += len(recording(part))

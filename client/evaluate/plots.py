@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from earshot_asr.client.evaluate.markup import Markup, element, join
 
-WIDTH, HEIGHT = 520, 270
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 44
-LINE = 16
+WIDTH_PX, HEIGHT_PX = 520, 270
+LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 50, 14, 12, 44
+LINE_PX = 16
 """Between two lines of text."""
-BINS = 40
-TAIL = 0.005
+MAX_BIN_COUNT = 40
+OUTLIER_SHARE = 0.005
 """This share of the values, at each end, is put into the outermost bins: one straggler must not flatten a plot."""
 
 
@@ -77,8 +77,8 @@ def histogram(
     inner = [-np.inf, *edges[1:-1], np.inf]
     shares = np.array([np.histogram(one.values, inner)[0] for one in series]) * (100 / len(everything))
     tops = shares.cumsum(axis=0)
-    x = Scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
-    y = Scale(0, float(tops.max()) * 1.05, HEIGHT - BOTTOM, TOP + LINE * len(marks))
+    x = Scale(edges[0], edges[-1], LEFT_PX, WIDTH_PX - RIGHT_PX)
+    y = Scale(0, float(tops.max()) * 1.05, HEIGHT_PX - BOTTOM_PX, TOP_PX + LINE_PX * len(marks))
     bars = []
     for one, share, top in zip(series, shares, tops, strict=True):
         for i, (low, high) in enumerate(pairwise(edges)):
@@ -110,8 +110,11 @@ def histogram(
 
 def _edges(values: npt.NDArray[np.float64], marks: Sequence[float]) -> list[float]:
     """Of bins that are round numbers wide, from 0 or below to beyond the marks."""
-    low, high = min(0.0, np.quantile(values, TAIL), *marks), max(0.0, np.quantile(values, 1 - TAIL), *marks)
-    step = round_step(max(float(high - low), 1e-2), BINS)
+    low, high = (
+        min(0.0, np.quantile(values, OUTLIER_SHARE), *marks),
+        max(0.0, np.quantile(values, 1 - OUTLIER_SHARE), *marks),
+    )
+    step = round_step(max(float(high - low), 1e-2), MAX_BIN_COUNT)
     first, last = floor(low / step), ceil(high / step)
     return [round(k * step, 12) for k in range(first, max(last, first + 1) + 1)]
 
@@ -126,11 +129,11 @@ def _marks(marks: Mapping[str, float], x: Scale, unit: str) -> Markup:
     """Dashed lines, each with its name on a line of its own above."""
     drawn = []
     for row, (name, value) in enumerate(marks.items()):
-        at, top, right = x(value), TOP + LINE * row, value > (x.low + x.high) / 2
-        drawn.append(element("line", class_="mark", x1=at, x2=at, y1=top, y2=HEIGHT - BOTTOM))
+        at, top, right = x(value), TOP_PX + LINE_PX * row, value > (x.low + x.high) / 2
+        drawn.append(element("line", class_="mark", x1=at, x2=at, y1=top, y2=HEIGHT_PX - BOTTOM_PX))
         text, beside = f"{name} {value:.2f} {unit}".replace("-", "−"), at - 4 if right else at + 4
         anchor = "end" if right else "start"
-        drawn.append(element("text", text, class_="strong", x=beside, y=top + LINE - 4, text_anchor=anchor))
+        drawn.append(element("text", text, class_="strong", x=beside, y=top + LINE_PX - 4, text_anchor=anchor))
     return join(*drawn)
 
 
@@ -142,8 +145,8 @@ def curves(
     x, y    names and units
     high    of the scale
     """
-    across = Scale(at[0], at[-1], LEFT, WIDTH - RIGHT)
-    up = Scale(0, high, HEIGHT - BOTTOM, TOP)
+    across = Scale(at[0], at[-1], LEFT_PX, WIDTH_PX - RIGHT_PX)
+    up = Scale(0, high, HEIGHT_PX - BOTTOM_PX, TOP_PX)
     lines = [
         element(
             "path",
@@ -178,11 +181,11 @@ def chart(x: Scale, y: Scale, drawn: Markup, *, x_label: str, y_label: str, lege
             )
             for tick in ticks(y.low, y.high, 5)
         ),
-        element("text", x_label, x=(x.begin + x.end) / 2, y=HEIGHT - 8, text_anchor="middle"),
+        element("text", x_label, x=(x.begin + x.end) / 2, y=HEIGHT_PX - 8, text_anchor="middle"),
         element("text", y_label, transform=f"translate(12 {middle:.0f}) rotate(-90)", text_anchor="middle"),
     ]
     keys = [(one.style, one.name) for one in legend]
-    return join(key(keys), svg(WIDTH, HEIGHT, join(*axes, drawn), f"{y_label} by {x_label}"))
+    return join(key(keys), svg(WIDTH_PX, HEIGHT_PX, join(*axes, drawn), f"{y_label} by {x_label}"))
 
 
 def x_axis(x: Scale, bottom: float, top: float, at_most: int = 8) -> list[Markup]:
@@ -206,7 +209,7 @@ def key(entries: Sequence[tuple[str, str]]) -> Markup:
 def svg(width: float, height: float, drawn: Markup, alt: str) -> Markup:
     """A picture, as wide as there is room; where there is little, it can be scrolled."""
     picture = element("svg", drawn, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=alt)
-    return element("div", picture, class_="plot" if width == WIDTH else "plot wide")
+    return element("div", picture, class_="plot" if width == WIDTH_PX else "plot wide")
 
 
 def captioned(title: str, lead: str, plot: Markup) -> Markup:

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 
-from earshot_asr.client.evaluate.playback import recording
+from earshot_asr.client.evaluate.recordings import recording
 from earshot_asr.client.evaluate.take import Clip
 from earshot_asr.engine.audio import SAMPLE_RATE
 
-GOLDEN = (5**0.5 - 1) / 2
+SHIFT_SHARE = (5**0.5 - 1) / 2
 """Each round begins this share of a recording later: no two begin at the same place, and all are spread evenly."""
 
 
@@ -26,7 +26,7 @@ def rounds(clips: Sequence[Clip], gains: Collection[float], minutes: float | Non
     for n in range(max(1, count)):
         for gain in gains or (0.0,):
             for clip in quiet:
-                yield replace(clip, name=_named(clip.name, gain, n), gain=gain, begin=n * GOLDEN % 1)
+                yield replace(clip, name=_named(clip.name, gain, n), gain=gain, begin=n * SHIFT_SHARE % 1)
 
 
 def _named(name: str, gain: float, n: int) -> str:

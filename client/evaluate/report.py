@@ -6,7 +6,7 @@ from importlib.resources import files
 from string import Template
 
 from earshot_asr.client.evaluate.delays import delays
-from earshot_asr.client.evaluate.figures import MEANINGS, POOLED, About, Figure, Figures, base, ordered
+from earshot_asr.client.evaluate.figures import MEANINGS, POOLED, Figure, Figures, RunInfo, base, ordered
 from earshot_asr.client.evaluate.markup import Markup, element, join
 from earshot_asr.client.evaluate.table import interval, remarks, written
 from earshot_asr.client.evaluate.take import Take
@@ -29,7 +29,7 @@ GROUPS = {"WER": "Words", "word latency": "Delay", "stable before final": "Stead
 """What figures are about, from the one named on, in the order of MEANINGS."""
 
 
-def page(takes: Sequence[Take], figures: Figures, about: About) -> str:
+def page(takes: Sequence[Take], figures: Figures, about: RunInfo) -> str:
     """The page. Whatever comes from outside is escaped; nothing that it shows is fetched."""
     words = [lives(take) for take in takes]
     overall = figures.get(POOLED) or next(iter(figures.values()), {})
@@ -130,7 +130,7 @@ def _meanings(figures: Figures) -> Markup:
     return element("div", element("dl", *entries), class_="card") if entries else Markup("")
 
 
-def _run(about: About) -> Markup:
+def _run(about: RunInfo) -> Markup:
     """How it came about."""
     told = asdict(about)
     command = element("code", told.pop("command"))

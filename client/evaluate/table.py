@@ -12,14 +12,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from earshot_asr.client.evaluate.figures import POOLED, About, Figure, Figures, ordered
+from earshot_asr.client.evaluate.figures import POOLED, Figure, Figures, RunInfo, ordered
 
-DIGITS = {"%": 1, "points": 2, "s": 2, "x": 1, "": 2}
+DECIMAL_COUNTS = {"%": 1, "points": 2, "s": 2, "x": 1, "": 2}
 """Behind the decimal point, by unit; counts have none."""
 FIRST_OF_GROUP = ("word latency p50", "stable before final", "RTFx")
 
 
-def show(figures: Figures, about: About, console: Console) -> None:
+def show(figures: Figures, about: RunInfo, console: Console) -> None:
     """Prints a column a corpus, and the interval of the last one, which is of all where there are several.
 
     What goes to a file or a pipe is as wide as it has to be.
@@ -64,7 +64,7 @@ def remarks(figures: dict[str, Figure]) -> list[str]:
 def written(figure: Figure) -> str:
     """A figure's value, without its unit."""
     value = figure.value
-    digits = 0 if not figure.unit and value == int(value) else DIGITS[figure.unit]
+    digits = 0 if not figure.unit and value == int(value) else DECIMAL_COUNTS[figure.unit]
     return f"{value:+.{digits}f}" if figure.unit == "points" else f"{value:.{digits}f}"
 
 
@@ -72,12 +72,12 @@ def interval(figure: Figure | None) -> str:
     """A figure's interval; empty if it has none."""
     if figure is None or figure.low is None or figure.high is None:
         return ""
-    digits = DIGITS[figure.unit]
+    digits = DECIMAL_COUNTS[figure.unit]
     return f"{figure.low:.{digits}f} to {figure.high:.{digits}f}"
 
 
-def as_json(figures: Figures, about: About) -> dict[str, Any]:
-    """Everything, to be dumped: the fields of About, and `figures` {corpus: {name: {value, low, high, unit}}}."""
+def as_json(figures: Figures, about: RunInfo) -> dict[str, Any]:
+    """Everything, to be dumped: the fields of RunInfo, and `figures` {corpus: {name: {value, low, high, unit}}}."""
     rounded = {
         corpus: {
             name: {key: round(of, 5) if isinstance(of, float) else of for key, of in asdict(figure).items()}

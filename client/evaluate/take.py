@@ -9,7 +9,7 @@ from earshot_asr.engine.events import Final, Partial
 from earshot_asr.engine.text import normalize
 
 
-class Spoken(NamedTuple):
+class SpokenWord(NamedTuple):
     """A word of the reference, normalized, and when it was said, from a forced alignment."""
 
     text: str
@@ -33,7 +33,7 @@ class Clip:
     corpus: str
     reference: str
     audio: tuple[Path, ...]
-    words: tuple[Spoken, ...] | None = None
+    words: tuple[SpokenWord, ...] | None = None
     lang: str | None = None
     phonemes: str | None = None
     gain: float = 0.0
@@ -46,14 +46,14 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class PeerResult:
     """What another recognizer makes of a recording. `work`: seconds of computing."""
 
     text: str
     work: Seconds
 
 
-class Heard(NamedTuple):
+class TimedEvent(NamedTuple):
     """A message, and when it left the engine: the second t of the audio is there at time t."""
 
     at: Seconds
@@ -75,13 +75,13 @@ class Take:
     """
 
     clip: Clip
-    heard: list[Heard]
+    heard: list[TimedEvent]
     seconds: Seconds
     block: Seconds = 0.1
     work: Seconds | None = None
     due: dict[int, Seconds] = field(default_factory=dict)
     plain: str | None = None
-    peers: dict[str, Peer] = field(default_factory=dict)
+    peers: dict[str, PeerResult] = field(default_factory=dict)
     phonemes: str | None = None
 
     @property

@@ -6,15 +6,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from earshot_asr.client.evaluate.take import Clip, Spoken, Take
-from earshot_asr.client.evaluate.words import Life, erased, lives, retractions
+from earshot_asr.client.evaluate.take import Clip, SpokenWord, Take
+from earshot_asr.client.evaluate.words import WordLife, erased, lives, retractions
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.text import normalize
 
-PAUSE: Seconds = 0.3
+MAX_GAP_SECONDS: Seconds = 0.3
 """Words with no longer gap between them are one stretch of speech."""
-TICK: Seconds = 0.02
+STALENESS_STEP_SECONDS: Seconds = 0.02
 """Staleness is looked at this often."""
 
 
@@ -112,7 +112,7 @@ def _peers(take: Take) -> Rates:
     return rates
 
 
-def _stability(take: Take, words: Sequence[Life]) -> Rates:
+def _stability(take: Take, words: Sequence[WordLife]) -> Rates:
     final = sum(life.final is not None for life in words)
     gone = [life for life in words if life.gone is not None]
     return {
@@ -123,14 +123,14 @@ def _stability(take: Take, words: Sequence[Life]) -> Rates:
     }
 
 
-def _coverage(take: Take, timed: Sequence[Life]) -> Rates:
+def _coverage(take: Take, timed: Sequence[WordLife]) -> Rates:
     rates: Rates = {"words timed": (len(timed), len(take.clip.words or ()))}
     if take.work is not None:
         rates["RTFx"] = take.seconds, take.work
     return rates
 
 
-def _stable(life: Life) -> Seconds:
+def _stable(life: WordLife) -> Seconds:
     """When it was sure to stay."""
     stable = life.final if life.stable is None else life.stable
     assert stable is not None
@@ -149,7 +149,7 @@ def stretches(clip: Clip) -> list[tuple[Seconds, Seconds]]:
     """When somebody speaks: from where to where, without longer pauses in between."""
     found: list[tuple[Seconds, Seconds]] = []
     for _, start, end in clip.words or ():
-        if found and start <= found[-1][1] + PAUSE:
+        if found and start <= found[-1][1] + MAX_GAP_SECONDS:
             found[-1] = found[-1][0], max(end, found[-1][1])
         else:
             found.append((start, end))
@@ -178,7 +178,7 @@ def _utterance_delays(take: Take) -> tuple[list[Seconds], list[Seconds]]:
     return first, last
 
 
-def _said(clip: Clip, final: Final) -> Iterator[Spoken]:
+def _said(clip: Clip, final: Final) -> Iterator[SpokenWord]:
     """The words of the alignment that were said in an utterance."""
     for word in clip.words or ():
         if final.segment <= (word.start + word.end) / 2 * SAMPLE_RATE < final.cut:
@@ -194,7 +194,7 @@ def staleness(take: Take) -> tuple[np.ndarray, np.ndarray]:
     spoken = stretches(take.clip)
     if not spoken:
         return np.empty(0), np.empty(0)
-    now = np.concatenate([np.arange(start, end, TICK) for start, end in spoken])
+    now = np.concatenate([np.arange(start, end, STALENESS_STEP_SECONDS) for start, end in spoken])
     starts, ends = np.array(spoken).T
     at = np.array([0.0, *(at for at, _ in take.heard)])
     seen = np.array([0.0, *(e.cut / SAMPLE_RATE if isinstance(e, Final) else e.end for _, e in take.heard)])

@@ -13,8 +13,8 @@ from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
 
-from earshot_asr.client.evaluate.playback import Progressed, blocks, unseen
-from earshot_asr.client.evaluate.take import Heard
+from earshot_asr.client.evaluate.recordings import Progressed, timed_blocks, unseen
+from earshot_asr.client.evaluate.take import TimedEvent
 from earshot_asr.engine.audio import LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Final, Flushed
@@ -23,7 +23,7 @@ from earshot_asr.engine.recognizer import Batch, Recognizer, Result
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.windows import Window
 
-REST: Seconds = 0.02
+REST_SECONDS: Seconds = 0.02
 """A machine that hears one stream sleeps between its windows, and is slower for that by some per cent."""
 
 T = TypeVar("T")
@@ -58,13 +58,13 @@ class Playback:
         stopwatch: Stopwatch = time.perf_counter,
         progress: Progressed = unseen,
     ) -> None:
-        self.heard: list[Heard] = []
+        self.heard: list[TimedEvent] = []
         self.work: Seconds = 0.0
         self.outputs: dict[Window, LogProbs] = {}
         self._now: Seconds = 0.0
         self._stopwatch = stopwatch
         self._progress = progress
-        self._coming = deque(blocks(pcm, block))
+        self._coming = deque(timed_blocks(pcm, block))
         self._seconds = self._coming[-1][0] if self._coming else 0.0
         self._unread: deque[Pcm] = deque()  # arrived, but the ring was full
         self._computing: _Computing | None = None
@@ -134,13 +134,15 @@ class Playback:
     def _compute(self) -> None:
         """Gives the device something to do, if it has nothing."""
         if self._computing is None and (batch := self._charged(self._recognizer.take)) is not None:
-            time.sleep(REST)
+            time.sleep(REST_SECONDS)
             run = self._device.submit  # handing it over is part of the price
             results, seconds = self._timed(lambda: run(batch.run, self._recognizer.runner).result())
             self._computing = _Computing(self._now + seconds, batch, results)
 
     def _listen(self) -> None:
-        self.heard += (Heard(self._now, event) for event in self._stream.events() if not isinstance(event, Flushed))
+        self.heard += (
+            TimedEvent(self._now, event) for event in self._stream.events() if not isinstance(event, Flushed)
+        )
 
 
 def due(
@@ -160,7 +162,7 @@ def due(
         return (event for event in session.events() if isinstance(event, Final))
 
     at: Seconds = 0.0
-    for at, arrived in blocks(pcm, block):
+    for at, arrived in timed_blocks(pcm, block):
         waiting = arrived
         while len(waiting := waiting[session.feed(waiting) :]):
             fell_due.update((final.segment, at) for final in finals())

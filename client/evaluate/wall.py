@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from earshot_asr.client.evaluate.playback import Progressed, blocks, unseen
-from earshot_asr.client.evaluate.take import Heard
-from earshot_asr.client.stream import Stream
+from earshot_asr.client.evaluate.recordings import Progressed, timed_blocks, unseen
+from earshot_asr.client.evaluate.take import TimedEvent
+from earshot_asr.client.stream import ClientStream
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import ConfigError
@@ -16,20 +16,20 @@ from earshot_asr.server import wire
 
 async def listen(
     url: str, pcm: Pcm, info: ModelInfo, config: StreamConfig, block: int, progress: Progressed = unseen
-) -> list[Heard]:
+) -> list[TimedEvent]:
     """Streams audio (S,) to a server, `block` samples at a time, each when it has been spoken to its end.
 
     Raises what client.stream.Stream raises, and ConfigError where the server runs another model than `info`, or other
     windows than `config`.
     """
     clock = asyncio.get_running_loop().time
-    heard: list[Heard] = []
-    async with Stream(url, retry=0, commit=config.commit) as stream:  # an outage is no delay of the engine
+    heard: list[TimedEvent] = []
+    async with ClientStream(url, retry=0, commit=config.commit) as stream:  # an outage is no delay of the engine
         _check(url, stream.ready, info, config)
         began = clock()
 
         async def spoken() -> AsyncIterator[Pcm]:
-            for at, arrived in blocks(pcm, block):
+            for at, arrived in timed_blocks(pcm, block):
                 await asyncio.sleep(began + at - clock())
                 yield arrived
                 progress(at * SAMPLE_RATE / len(pcm))
@@ -37,7 +37,7 @@ async def listen(
         stream.play(spoken())
         async for message in stream:
             if isinstance(message, wire.Partial | wire.Final):
-                heard.append(Heard(clock() - began, _event(message)))
+                heard.append(TimedEvent(clock() - began, _event(message)))
     return heard
 
 

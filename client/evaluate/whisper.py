@@ -6,9 +6,9 @@ from pathlib import Path
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 
-BEAM = 5
-WINDOW: Seconds = 30.0
-FILES = ("model.bin", "config.json", "tokenizer.json")
+BEAM_COUNT = 5
+WINDOW_SECONDS: Seconds = 30.0
+MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 
 
 def whisper(folder: Path | None, threads: int) -> Callable[[Sequence[Pcm]], str]:
@@ -27,7 +27,7 @@ def whisper(folder: Path | None, threads: int) -> Callable[[Sequence[Pcm]], str]
             "(Systran/faster-whisper-base on the hub is one)"
         )
     folder = folder.expanduser()
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
+    if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}: it is no Whisper in CTranslate2's form")
     try:
         model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
@@ -38,9 +38,13 @@ def whisper(folder: Path | None, threads: int) -> Callable[[Sequence[Pcm]], str]
     def heard(pcm: Pcm) -> str:
         if not len(pcm):
             return ""
-        short = len(pcm) <= WINDOW * SAMPLE_RATE  # timestamps say where the next window of a longer one begins
+        short = len(pcm) <= WINDOW_SECONDS * SAMPLE_RATE  # timestamps say where the next window of a longer one begins
         segments, _ = model.transcribe(
-            to_float(pcm), language="en", beam_size=BEAM, without_timestamps=short, condition_on_previous_text=False
+            to_float(pcm),
+            language="en",
+            beam_size=BEAM_COUNT,
+            without_timestamps=short,
+            condition_on_previous_text=False,
         )
         return " ".join(segment.text.strip() for segment in segments)
 

@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from earshot_asr.client.evaluate.take import Heard, Spoken, Take
+from earshot_asr.client.evaluate.take import SpokenWord, Take, TimedEvent
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.events import Final, Partial
 from earshot_asr.engine.text import normalize
 
-NEAR: Seconds = 0.5
+MAX_MATCH_SECONDS: Seconds = 0.5
 """A word of a final is a word of the alignment only where the two, equal in letters, are no farther apart in time."""
 
 
 @dataclass(slots=True, eq=False)
-class Life:
-    """A word that was on the screen, from the first message that held it to its end; times as in Heard.
+class WordLife:
+    """A word that was on the screen, from the first message that held it to its end; times as in TimedEvent.
 
     text      normalized
     shown     the first message that held it
@@ -30,13 +30,13 @@ class Life:
     stable: Seconds | None = None
     final: Seconds | None = None
     gone: Seconds | None = None
-    spoken: Spoken | None = None
+    spoken: SpokenWord | None = None
 
 
-def lives(take: Take) -> list[Life]:
+def lives(take: Take) -> list[WordLife]:
     """All words that were ever shown, in the order in which they appeared; those with `final` make the transcript."""
-    everyone: list[Life] = []
-    screens: dict[int, list[Life]] = {}
+    everyone: list[WordLife] = []
+    screens: dict[int, list[WordLife]] = {}
     unheard = sorted(take.clip.words or (), key=_middle)
     for at, event in _unretracted(take.heard):
         before = screens.get(event.segment, [])
@@ -83,7 +83,7 @@ def common(a: Sequence[str], b: Sequence[str]) -> int:
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _unretracted(heard: Sequence[Heard]) -> Iterator[Heard]:
+def _unretracted(heard: Sequence[TimedEvent]) -> Iterator[TimedEvent]:
     """All messages but those about what had been final before."""
     cut = 0
     for message in heard:
@@ -93,11 +93,11 @@ def _unretracted(heard: Sequence[Heard]) -> Iterator[Heard]:
                 cut = message.event.cut
 
 
-def _next_screen(before: list[Life], at: Seconds, event: Partial | Final) -> list[Life]:
+def _next_screen(before: list[WordLife], at: Seconds, event: Partial | Final) -> list[WordLife]:
     """What is shown after a message: words that stay, and new ones. The others are gone."""
     words = normalize(event.text).split()
     kept = {new: before[old] for old, new in pairs([life.text for life in before], words)}
-    screen = [kept.get(n) or Life(word, event.segment, at) for n, word in enumerate(words)]
+    screen = [kept.get(n) or WordLife(word, event.segment, at) for n, word in enumerate(words)]
     for life in set(before) - set(screen):
         life.gone = at
     if isinstance(event, Final):
@@ -110,7 +110,7 @@ def _next_screen(before: list[Life], at: Seconds, event: Partial | Final) -> lis
     return screen
 
 
-def _find_spoken(screen: list[Life], final: Final, unheard: list[Spoken]) -> None:
+def _find_spoken(screen: list[WordLife], final: Final, unheard: list[SpokenWord]) -> None:
     """Finds the words of a final in the alignment, among those said in its part of the audio."""
     timed = [(text, word) for word in final.words for text in normalize(word.text).split()]
     if [text for text, _ in timed] != [life.text for life in screen]:
@@ -119,9 +119,9 @@ def _find_spoken(screen: list[Life], final: Final, unheard: list[Spoken]) -> Non
     said = [word for word in unheard if first <= _middle(word) < past]
     for n, m in pairs([life.text for life in screen], [word.text for word in said]):
         word = timed[n][1]
-        if abs((word.start + word.end) / 2 - _middle(said[m])) <= NEAR:
+        if abs((word.start + word.end) / 2 - _middle(said[m])) <= MAX_MATCH_SECONDS:
             screen[n].spoken = said[m]
 
 
-def _middle(word: Spoken) -> Seconds:
+def _middle(word: SpokenWord) -> Seconds:
     return (word.start + word.end) / 2

@@ -6,7 +6,7 @@ from earshot_asr.client.evaluate.markup import Markup, element, join
 from earshot_asr.client.evaluate.take import Take
 from earshot_asr.client.evaluate.tally import errors
 
-WORST = 12
+MAX_CLIP_COUNT = 12
 
 
 def error_rate(take: Take) -> float:
@@ -22,7 +22,7 @@ def worst(takes: Sequence[Take]) -> Markup:
         return Markup("")
     missing, too_many = element("del", "missing"), element("ins", "was not said")
     legend = element("p", "Of what was said, this is ", missing, "; this ", too_many, ".", class_="soft")
-    return join(legend, element("div", *map(_clip, wrong[:WORST]), class_="card"))
+    return join(legend, element("div", *map(_clip, wrong[:MAX_CLIP_COUNT]), class_="card"))
 
 
 def _clip(take: Take) -> Markup:

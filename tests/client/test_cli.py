@@ -99,6 +99,6 @@ def test_every_command_explains_itself() -> None:
 def test_a_missing_recording_of_the_demo_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("earshot_asr.client.demo.RECORDING", "gone.flac")
+    monkeypatch.setattr("earshot_asr.client.demo.RECORDING_FILE", "gone.flac")
     assert earshot("demo", monkeypatch=monkeypatch) == 1
     assert "gone.flac" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from earshot_asr.client.demo import Witness, character_error_rate, stable_words
+from earshot_asr.client.demo import DemoObserver, character_error_rate, stable_words
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.server.wire import Final, Partial, WireWord
 
@@ -25,9 +25,9 @@ def said(text: str, start: Seconds, end: Seconds, segment: int = 0) -> Final:
     )
 
 
-def watched() -> Witness:
+def watched() -> DemoObserver:
     """Two seconds of audio from t = 100 on, a partial in between, a final at the end."""
-    witness = Witness()
+    witness = DemoObserver()
     witness.hear(SECOND, 0.0, now=101.0)
     witness.show(Partial(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
     witness.hear(SECOND, 0.0, now=102.0)
@@ -48,7 +48,7 @@ def test_a_good_demo_has_no_faults() -> None:
 
 
 def test_a_partial_that_comes_after_the_audio_is_a_fault() -> None:
-    witness = Witness()
+    witness = DemoObserver()
     witness.hear(SECOND, 0.0, now=101.0)
     witness.show(Partial(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
     witness.show(said("HELLO WORLD", 0.5, 0.9), now=101.5)
@@ -56,7 +56,7 @@ def test_a_partial_that_comes_after_the_audio_is_a_fault() -> None:
 
 
 def test_an_empty_partial_is_none() -> None:
-    witness = Witness()
+    witness = DemoObserver()
     witness.show(Partial(0, 0.2, 0.3, "", 0), now=100.5)
     witness.hear(SECOND, 0.0, now=101.0)
     assert not witness.report(TEXT).early
@@ -68,7 +68,7 @@ READ = "HELLO WORLD " * 3 + "HELLO"
 @pytest.mark.parametrize(("text", "fault"), [(READ, False), (READ[:-2], False), (READ[:-3], True), ("GOODBYE", True)])
 def test_more_than_a_twentieth_of_wrong_characters_is_a_fault(text: str, fault: bool) -> None:
     """Of 41 characters two wrong ones are 4.9 %, three are 7.3 %."""
-    witness = Witness()
+    witness = DemoObserver()
     witness.show(Partial(0, 0.2, 0.3, "H", 0), now=100.5)
     witness.hear(SECOND, 0.0, now=101.0)
     witness.show(said(text, 0.2, 0.9), now=101.5)
@@ -76,7 +76,7 @@ def test_more_than_a_twentieth_of_wrong_characters_is_a_fault(text: str, fault: 
 
 
 def test_nothing_at_all_is_two_faults() -> None:
-    witness = Witness()
+    witness = DemoObserver()
     witness.hear(SECOND, 0.0, now=101.0)
     report = witness.report(TEXT)
     assert len(report.faults()) == 2

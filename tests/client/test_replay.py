@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.client.replay import FLUSHES, SAMPLE_BYTES, Replay
+from earshot_asr.client.replay import MAX_FLUSH_COUNT, SAMPLE_BYTES, Replay
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.server import wire
 
@@ -206,7 +206,7 @@ def test_messages_are_as_long_as_they_may_be() -> None:
 
 def test_flushes_are_bounded_too() -> None:
     replay = Replay(0, 60)
-    for _ in range(FLUSHES):
+    for _ in range(MAX_FLUSH_COUNT):
         assert not replay.full
         replay.flush()
     assert replay.full

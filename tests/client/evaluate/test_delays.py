@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from earshot_asr.client.evaluate.delays import LONG, delays
+from earshot_asr.client.evaluate.delays import LONG_STREAM_SECONDS, delays
 from earshot_asr.client.evaluate.figures import Figure
 from earshot_asr.client.evaluate.markup import Markup
 from earshot_asr.client.evaluate.take import Take
@@ -50,7 +50,7 @@ def test_final_lag() -> None:
 
 def test_a_long_stream_is_looked_at_along_its_length() -> None:
     assert "Staleness along the stream" not in plots([take()])
-    long = take(seconds=LONG)
+    long = take(seconds=LONG_STREAM_SECONDS)
     later = [(word.text, word.start + 100, word.end + 100) for word in long.clip.words or ()]
     assert long.clip.words
     words = (*long.clip.words, *(type(long.clip.words[0])(*word) for word in later))

@@ -16,7 +16,7 @@ from earshot_asr.client.cli import main
 from earshot_asr.client.evaluate.evaluate import Options, evaluate, judge, phonemes_of
 from earshot_asr.client.evaluate.figures import figures
 from earshot_asr.client.evaluate.manifest import load
-from earshot_asr.client.evaluate.playback import unseen
+from earshot_asr.client.evaluate.recordings import unseen
 from earshot_asr.client.evaluate.take import Clip
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.training.phonemes import version

@@ -6,12 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from earshot_asr.client.evaluate.figures import MEANINGS, About, Figure, Figures, figures
+from earshot_asr.client.evaluate.figures import MEANINGS, Figure, Figures, RunInfo, figures
 from earshot_asr.client.evaluate.report import page
 from earshot_asr.client.evaluate.take import Take
 from tests.client.evaluate.clips import take
 
-ABOUT = About(
+ABOUT = RunInfo(
     model="base-en",
     fingerprint="8ef7caa4a902",
     device="cpu",
@@ -53,7 +53,7 @@ class Outline(HTMLParser):
         self.text += data
 
 
-def made(takes: list[Take], about: About = ABOUT) -> str:
+def made(takes: list[Take], about: RunInfo = ABOUT) -> str:
     return page(takes, figures(takes), about)
 
 

@@ -21,18 +21,18 @@ from earshot_asr.engine.errors import ConfigError, EarshotError, ProtocolError
 from earshot_asr.server import wire
 from earshot_asr.server.wire import ClientMessage, Ready, ServerMessage
 
-FATAL = {1002, 1003, 1007, 1008, 1009, 1010}
+FATAL_CLOSE_CODES = {1002, 1003, 1007, 1008, 1009, 1010}
 """Close codes that say what would be the same the next time."""
-UNSAID = 1006
+NO_CLOSE_FRAME_CODE = 1006
 """The close code of a line that was lost before a close frame came."""
-TRANSIENT = {"internal_error", "shutting_down", "full", "too_many_connections", "slow_reader", "idle"}
+TRANSIENT_ERROR_CODES = {"internal_error", "shutting_down", "full", "too_many_connections", "slow_reader", "idle"}
 """Errors of a server that may be gone the next time."""
-BUSY = {429, 502, 503, 504}
+BUSY_HTTP_STATUSES = {429, 502, 503, 504}
 """HTTP statuses of a server, or of a proxy before it, that may be better in a moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Timeouts:
     """How long what is waited for, in seconds.
 
     connect     a handshake
@@ -67,15 +67,15 @@ class StreamError(EarshotError):
         return f"{self.message} ({self.code})"
 
 
-class Line:
+class StreamConnection:
     """An open connection. Made by `dial`, which sets `ready`: what the server said when it admitted the stream."""
 
     ready: Ready
 
-    def __init__(self, url: str, connection: ClientConnection, patience: Patience) -> None:
+    def __init__(self, url: str, connection: ClientConnection, timeouts: Timeouts) -> None:
         self.url = url
         self._connection = connection
-        self._patience = patience
+        self._timeouts = timeouts
         self._silence: asyncio.TimerHandle | None = None  # runs from what was said first after what was heard last
         self._dead = self._stopped = False
 
@@ -99,7 +99,11 @@ class Line:
         self._heard()
         if isinstance(message, wire.Error):
             code = await self._close_code()
-            transient = code not in FATAL if code not in (None, UNSAID) else message.code in TRANSIENT
+            transient = (
+                code not in FATAL_CLOSE_CODES
+                if code not in (None, NO_CLOSE_FRAME_CODE)
+                else message.code in TRANSIENT_ERROR_CODES
+            )
             raise StreamError(message.code, message.message, transient=transient)
         if self._stopped and not isinstance(message, wire.Done):  # nothing more is said, but something is owed
             self._expect()
@@ -110,7 +114,7 @@ class Line:
         self._heard()
         try:
             with suppress(AttributeError):  # see say
-                async with asyncio.timeout(self._patience.close):
+                async with asyncio.timeout(self._timeouts.close):
                     await self._connection.close()
         except TimeoutError:  # a goodbye stands behind audio that the server doesn't read
             self.abort()
@@ -122,7 +126,7 @@ class Line:
 
     def _expect(self) -> None:
         if self._silence is None:
-            self._silence = asyncio.get_running_loop().call_later(self._patience.silence, self._give_up)
+            self._silence = asyncio.get_running_loop().call_later(self._timeouts.silence, self._give_up)
 
     def _heard(self) -> None:
         if self._silence is not None:
@@ -136,21 +140,21 @@ class Line:
     def _lost(self, closed: ConnectionClosed) -> StreamError:
         self._heard()
         if self._dead:
-            silence = f"{self.url} has said nothing for {self._patience.silence:g} s"
+            silence = f"{self.url} has said nothing for {self._timeouts.silence:g} s"
             return StreamError("timeout", silence, transient=True)
-        transient = self._connection.close_code not in FATAL
+        transient = self._connection.close_code not in FATAL_CLOSE_CODES
         return StreamError("lost", f"the connection to {self.url} was lost: {closed}", transient=transient)
 
     async def _close_code(self) -> int | None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience.close):
+            async with asyncio.timeout(self._timeouts.close):
                 await self._connection.wait_closed()
         return self._connection.close_code
 
 
-async def dial(url: str, start: wire.Start, patience: Patience) -> Line:
+async def dial(url: str, start: wire.Start, timeouts: Timeouts) -> StreamConnection:
     """Connects, and waits until the stream is admitted. Raises StreamError, and ConfigError for what is no URL."""
-    line = Line(url, await _connect(url, patience), patience)
+    line = StreamConnection(url, await _connect(url, timeouts), timeouts)
     try:
         with suppress(StreamError):  # hear tells why
             await line.say(start)
@@ -176,7 +180,7 @@ def complete(url: str) -> str:
     return url if parts.path.strip("/") else parts._replace(path=wire.PATH).geturl()
 
 
-async def _connect(url: str, patience: Patience) -> ClientConnection:
+async def _connect(url: str, timeouts: Timeouts) -> ClientConnection:
     host = urlsplit(url).hostname or ""
     loopback = host in ("localhost", "::1") or host.startswith("127.")
     try:
@@ -186,9 +190,9 @@ async def _connect(url: str, patience: Patience) -> ClientConnection:
             url,
             compression=None,
             proxy=None if loopback else True,
-            open_timeout=patience.connect,
+            open_timeout=timeouts.connect,
             ping_interval=None,
-            close_timeout=patience.close / 2,
+            close_timeout=timeouts.close / 2,
         )
     except TimeoutError:
         raise StreamError("timeout", f"no answer from {url}", transient=True) from None
@@ -197,9 +201,11 @@ async def _connect(url: str, patience: Patience) -> ClientConnection:
         raise StreamError("unreachable", hint, transient=True) from None
     except InvalidStatus as e:
         status = e.response.status_code
-        advice = "it is not ready, try again in a moment" if status in BUSY else "is that an Earshot server?"
+        advice = (
+            "it is not ready, try again in a moment" if status in BUSY_HTTP_STATUSES else "is that an Earshot server?"
+        )
         said = f"{url} answered with HTTP {status}: {advice}"
-        raise StreamError("unreachable", said, transient=status in BUSY) from None
+        raise StreamError("unreachable", said, transient=status in BUSY_HTTP_STATUSES) from None
     except (InvalidHandshake, EOFError) as e:
         cut_short = isinstance(e, InvalidMessage | EOFError)
         raise StreamError("unreachable", f"{url} does not speak websocket: {e}", transient=cut_short) from None

@@ -9,11 +9,11 @@ from earshot_asr.client.evaluate.take import Clip
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float, to_pcm
 from earshot_asr.engine.sources import open_file
 
-TAIL: Seconds = 2.0
+TAIL_SECONDS: Seconds = 2.0
 """So much noise floor follows, so that an endpoint and not the end of the stream ends the last utterance."""
-QUIET = 0.02
+QUIETEST_SHARE = 0.02
 """The quietest of a recording's frames, this share and at least two, are its noise floor: many are cut tight."""
-FRAME = 512
+FRAME_SAMPLES = 512
 
 Progressed = Callable[[float], None]
 """Told which share of a clip has been played."""
@@ -51,21 +51,21 @@ def noise_floor(pcm: Pcm, samples: int) -> Pcm:
 
     The same every time: what is judged twice is judged on the same audio.
     """
-    frames = pcm[: len(pcm) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
+    frames = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).astype(np.float64)
     if not len(frames):
         return np.zeros(samples, np.int16)
-    window = np.hanning(FRAME + 1)[:-1]
-    quietest = np.argsort((frames**2).sum(axis=1), kind="stable")[: max(2, round(QUIET * len(frames)))]
+    window = np.hanning(FRAME_SAMPLES + 1)[:-1]
+    quietest = np.argsort((frames**2).sum(axis=1), kind="stable")[: max(2, round(QUIETEST_SHARE * len(frames)))]
     power = (np.abs(np.fft.rfft(frames[quietest] * window)) ** 2).mean(axis=0) / (window**2).sum()
     power[0] = 0.0  # an offset is no noise
-    white = np.random.default_rng(0).standard_normal(max(samples, FRAME))
+    white = np.random.default_rng(0).standard_normal(max(samples, FRAME_SAMPLES))
     length = len(white)
-    gain = np.interp(np.fft.rfftfreq(length), np.fft.rfftfreq(FRAME), np.sqrt(power))
+    gain = np.interp(np.fft.rfftfreq(length), np.fft.rfftfreq(FRAME_SAMPLES), np.sqrt(power))
     coloured = np.fft.irfft(np.fft.rfft(white) * gain, length)[:samples]
     return np.rint(coloured).clip(-32768, 32767).astype(np.int16)
 
 
-def blocks(pcm: Pcm, size: int) -> Iterator[tuple[Seconds, Pcm]]:
+def timed_blocks(pcm: Pcm, size: int) -> Iterator[tuple[Seconds, Pcm]]:
     """Audio as it arrives, `size` samples at a time: when each block has been spoken to its end, and the block."""
     for first in range(0, len(pcm), size):
         block = pcm[first : first + size]
