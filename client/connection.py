@@ -1,4 +1,4 @@
-"""One connection to a server, from the handshake to the close, and what its failures are called."""
+"""One websocket connection of a stream, from the handshake to the close, and the errors that it raises."""
 
 import asyncio
 from contextlib import suppress
@@ -22,24 +22,24 @@ from earshot_asr.server import wire
 from earshot_asr.server.wire import ClientMessage, Ready, ServerMessage
 
 FATAL_CLOSE_CODES = {1002, 1003, 1007, 1008, 1009, 1010}
-"""Close codes that say what would be the same the next time."""
+"""Websocket close codes after which a new attempt would fail the same way."""
 NO_CLOSE_FRAME_CODE = 1006
-"""The close code of a line that was lost before a close frame came."""
+"""The websocket close code of a connection that was lost without a close frame."""
 TRANSIENT_ERROR_CODES = {"internal_error", "shutting_down", "full", "too_many_connections", "slow_reader", "idle"}
-"""Errors of a server that may be gone the next time."""
+"""Codes of `error` messages after which a new attempt may succeed."""
 BUSY_HTTP_STATUSES = {429, 502, 503, 504}
-"""HTTP statuses of a server, or of a proxy before it, that may be better in a moment."""
+"""HTTP statuses of a server or proxy after which a new attempt may succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long what is waited for, in seconds.
+    """Timeouts of a connection, in seconds.
 
-    connect     a handshake
-    silence     a server that says nothing at all, though it was told something, is taken for dead
-    keepalive   after so long without audio, a server is told that it is still wanted
-    close       a goodbye
-    first_wait, longest_wait    between attempts to connect again, see Backoff
+    connect     for the handshake
+    silence     for any message from the server after the client sent one; then the connection counts as lost
+    keepalive   without audio to send, after which a keepalive message is sent
+    close       for the closing handshake
+    first_wait, longest_wait    between attempts to reconnect, see Backoff
     """
 
     connect: Seconds = 10.0
@@ -51,10 +51,10 @@ class Timeouts:
 
 
 class StreamError(EarshotError):
-    """The server refused or ended the stream, or the connection to it was lost.
+    """The server refused or ended the stream, or the connection was lost.
 
-    code        the server's word for it, or one of ours: unreachable, timeout, lost, closed
-    transient   it may be better in a moment, or on another server
+    code        the code of the server's `error` message; or unreachable, timeout, lost, closed, after_stop
+    transient   a new attempt, or another server, may succeed
     """
 
     def __init__(self, code: str, message: str, *, transient: bool = False) -> None:
@@ -68,7 +68,7 @@ class StreamError(EarshotError):
 
 
 class StreamConnection:
-    """An open connection. Made by `dial`, which sets `ready`: what the server said when it admitted the stream."""
+    """An open connection. Made by `open_connection`, which sets `ready`, the server's first message."""
 
     ready: Ready
 
@@ -76,72 +76,76 @@ class StreamConnection:
         self.url = url
         self._connection = connection
         self._timeouts = timeouts
-        self._silence: asyncio.TimerHandle | None = None  # runs from what was said first after what was heard last
-        self._dead = self._stopped = False
+        self._silence_timer: asyncio.TimerHandle | None = None  # runs while an answer is expected
+        self._timed_out = self._stopped = False
 
-    async def say(self, message: bytes | ClientMessage) -> None:
-        """Sends a message; waits while the server doesn't read. Raises StreamError: `hear` knows the reason."""
-        self._expect()
+    async def send(self, message: bytes | ClientMessage) -> None:
+        """Sends a message; waits while the server doesn't read.
+
+        Raises StreamError if the connection is lost; `receive` then raises one that names the reason.
+        """
+        self._start_silence_timer()
         self._stopped = self._stopped or isinstance(message, wire.Stop)
         try:
             await self._connection.send(message if isinstance(message, bytes) else wire.encode(message))
-        except (ConnectionClosed, AttributeError):  # asyncio trips over a transport that was closed while it wrote
+        except (ConnectionClosed, AttributeError):  # asyncio raises AttributeError if the transport closes meanwhile
             if self._connection.state is not State.CLOSED:
                 raise
             raise StreamError("lost", f"the connection to {self.url} was lost", transient=True) from None
 
-    async def hear(self) -> ServerMessage:
-        """The next message. Raises StreamError when there is none any more, ProtocolError for what is no message."""
+    async def receive(self) -> ServerMessage:
+        """Returns the next message. Raises StreamError at an `error` message and when the connection has ended,
+        ProtocolError for an invalid message.
+        """
         try:
             message = wire.decode_server(await self._connection.recv())
         except ConnectionClosed as e:
             raise self._lost(e) from None
-        self._heard()
+        self._stop_silence_timer()
         if isinstance(message, wire.Error):
             code = await self._close_code()
-            transient = (
-                code not in FATAL_CLOSE_CODES
-                if code not in (None, NO_CLOSE_FRAME_CODE)
-                else message.code in TRANSIENT_ERROR_CODES
-            )
+            if code in (None, NO_CLOSE_FRAME_CODE):
+                transient = message.code in TRANSIENT_ERROR_CODES
+            else:
+                transient = code not in FATAL_CLOSE_CODES
             raise StreamError(message.code, message.message, transient=transient)
-        if self._stopped and not isinstance(message, wire.Done):  # nothing more is said, but something is owed
-            self._expect()
+        if self._stopped and not isinstance(message, wire.Done):  # more messages must come without being asked for
+            self._start_silence_timer()
         return message
 
     async def close(self) -> None:
-        """Says goodbye, but does not wait for long."""
-        self._heard()
+        """Closes the connection; aborts it if the server doesn't answer within `timeouts.close`."""
+        self._stop_silence_timer()
         try:
-            with suppress(AttributeError):  # see say
+            with suppress(AttributeError):  # see send
                 async with asyncio.timeout(self._timeouts.close):
                     await self._connection.close()
-        except TimeoutError:  # a goodbye stands behind audio that the server doesn't read
+        except TimeoutError:  # the close frame is queued behind audio that the server doesn't read
             self.abort()
 
     def abort(self) -> None:
-        """Cuts the line."""
-        self._heard()
+        """Closes the socket at once, without a closing handshake."""
+        self._stop_silence_timer()
         self._connection.transport.abort()
 
-    def _expect(self) -> None:
-        if self._silence is None:
-            self._silence = asyncio.get_running_loop().call_later(self._timeouts.silence, self._give_up)
+    def _start_silence_timer(self) -> None:
+        if self._silence_timer is None:
+            self._silence_timer = asyncio.get_running_loop().call_later(self._timeouts.silence, self._time_out)
 
-    def _heard(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
+    def _stop_silence_timer(self) -> None:
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
 
-    def _give_up(self) -> None:
-        self._dead = True
+    def _time_out(self) -> None:
+        self._timed_out = True
         self.abort()
 
     def _lost(self, closed: ConnectionClosed) -> StreamError:
-        self._heard()
-        if self._dead:
-            silence = f"{self.url} has said nothing for {self._timeouts.silence:g} s"
-            return StreamError("timeout", silence, transient=True)
+        self._stop_silence_timer()
+        if self._timed_out:
+            text = f"{self.url} has sent nothing for {self._timeouts.silence:g} s"
+            return StreamError("timeout", text, transient=True)
         transient = self._connection.close_code not in FATAL_CLOSE_CODES
         return StreamError("lost", f"the connection to {self.url} was lost: {closed}", transient=transient)
 
@@ -152,31 +156,31 @@ class StreamConnection:
         return self._connection.close_code
 
 
-async def dial(url: str, start: wire.Start, timeouts: Timeouts) -> StreamConnection:
-    """Connects, and waits until the stream is admitted. Raises StreamError, and ConfigError for what is no URL."""
-    line = StreamConnection(url, await _connect(url, timeouts), timeouts)
+async def open_connection(url: str, start: wire.Start, timeouts: Timeouts) -> StreamConnection:
+    """Connects, sends `start` and waits for `ready`. Raises StreamError, and ConfigError for an invalid URL."""
+    connection = StreamConnection(url, await _connect(url, timeouts), timeouts)
     try:
-        with suppress(StreamError):  # hear tells why
-            await line.say(start)
-        first = await line.hear()
+        with suppress(StreamError):  # receive raises one that names the reason
+            await connection.send(start)
+        first = await connection.receive()
         if not isinstance(first, Ready):
-            raise ProtocolError(f"{url} began with {first!r}; an Earshot server begins with `ready`")
+            raise ProtocolError(f"the first message from {url} is {first!r}; an Earshot server sends `ready`")
     except BaseException:
-        line.abort()
+        connection.abort()
         raise
-    line.ready = first
-    return line
+    connection.ready = first
+    return connection
 
 
-def complete(url: str) -> str:
-    """A server's address with the path of the protocol, where it has none. Raises ConfigError."""
+def with_default_path(url: str) -> str:
+    """Adds the protocol's path to a URL that has none. Raises ConfigError for an invalid URL."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigError(f"{url!r} is no address of a server; one looks like ws://127.0.0.1:8765")
+        raise ConfigError(f"{url!r} is not the URL of a server; one looks like ws://127.0.0.1:8765")
     return url if parts.path.strip("/") else parts._replace(path=wire.PATH).geturl()
 
 
@@ -184,8 +188,8 @@ async def _connect(url: str, timeouts: Timeouts) -> ClientConnection:
     host = urlsplit(url).hostname or ""
     loopback = host in ("localhost", "::1") or host.startswith("127.")
     try:
-        # Audio hardly compresses; a proxy can't reach what listens on this machine only; and a pong would wait behind
-        # audio that the server, when it is behind, has not read yet: whether it lives, its acks tell.
+        # No compression: audio hardly compresses. No proxy for this machine: it could not reach a loopback address.
+        # No pings: a pong would wait behind audio that a busy server has not read yet; acks show that it is alive.
         return await connect(
             url,
             compression=None,
@@ -201,18 +205,16 @@ async def _connect(url: str, timeouts: Timeouts) -> ClientConnection:
         raise StreamError("unreachable", hint, transient=True) from None
     except InvalidStatus as e:
         status = e.response.status_code
-        advice = (
-            "it is not ready, try again in a moment" if status in BUSY_HTTP_STATUSES else "is that an Earshot server?"
-        )
-        said = f"{url} answered with HTTP {status}: {advice}"
-        raise StreamError("unreachable", said, transient=status in BUSY_HTTP_STATUSES) from None
+        busy = status in BUSY_HTTP_STATUSES
+        advice = "it is not ready, try again in a moment" if busy else "is that an Earshot server?"
+        raise StreamError("unreachable", f"{url} answered with HTTP {status}: {advice}", transient=busy) from None
     except (InvalidHandshake, EOFError) as e:
         cut_short = isinstance(e, InvalidMessage | EOFError)
         raise StreamError("unreachable", f"{url} does not speak websocket: {e}", transient=cut_short) from None
-    except (InvalidURI, UnicodeError) as e:  # UnicodeError: no host can have such a name
-        raise ConfigError(f"{url!r} is no address of a server: {e}") from None
+    except (InvalidURI, UnicodeError) as e:  # UnicodeError: an invalid host name
+        raise ConfigError(f"{url!r} is not the URL of a server: {e}") from None
     except (InvalidProxy, ImportError) as e:
-        raise ConfigError(f"can't use the proxy that the environment names: {e}") from None
+        raise ConfigError(f"can't use the proxy from the environment variables: {e}") from None
     except OSError as e:
         reason = e.strerror or str(e) or "the connection was closed; is it ws://, not wss://?"
         raise StreamError("unreachable", f"can't reach {url}: {reason}", transient=True) from None

@@ -53,7 +53,7 @@ class Options:
     """How to judge.
 
     model, revision, device, latency, commit   of the streams, as everywhere
-    choice, alignments, join                   which clips, see manifest.load
+    selection, alignments, join                 which clips, see manifest.load
     wall, url                                  in real time over a socket: to this server, or to one of our own
     against, whisper_model                     others beside ours, see PEERS; and the Whisper to be compared with
     seed                                       of the intervals' draws
@@ -65,7 +65,7 @@ class Options:
     device: str = "auto"
     latency: str = "balanced"
     commit: Commit = "utterance"
-    choice: Selection = field(default_factory=Selection)
+    selection: Selection = field(default_factory=Selection)
     alignments: Path | None = None
     join: Collection[str] = ()
     wall: bool = False
@@ -111,7 +111,7 @@ def evaluate(
         raise ConfigError(f"can't write {report}: it is a folder; give the name of a file")
     if options.whisper_model and "whisper" not in options.against:
         raise ConfigError("--whisper-model is for --against whisper, which is not given")
-    clips = load(manifests, options.choice, alignments=options.alignments, join=options.join)
+    clips = load(manifests, options.selection, alignments=options.alignments, join=options.join)
     for clip in clips:
         check(clip)
     from earshot_asr.engine.runner import load_runner  # torch takes seconds to load

@@ -315,7 +315,7 @@ async def test_lost_audio_is_zeros_and_counted_in_seconds(portaudio: FakePortAud
 # ---- a device that goes away and comes back
 
 
-AWAY = "the microphone 'Desk microphone' went away; waiting for it"
+AWAY = "the microphone 'Desk microphone' is disconnected; waiting for it"
 BACK = "the microphone 'Desk microphone' is back"
 ONES = np.ones(1600, np.int16)
 

@@ -163,7 +163,7 @@ def test_what_can_not_be_resumed_is_not_kept() -> None:
     assert replay.full
     drain(replay, Took())
     assert not replay.full
-    assert (len(replay._audio), len(replay._said)) == (0, 0)
+    assert (len(replay._audio), len(replay._sent_flushes)) == (0, 0)
 
 
 def test_flushes_at_one_place_are_sent_each_and_kept_once() -> None:

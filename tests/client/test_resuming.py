@@ -141,7 +141,7 @@ async def test_another_model_or_configuration_is_refused_by_name() -> None:
             cut_line(socket)
 
     async with listening(handle) as url, ClientStream(url, timeouts=HASTY) as stream:
-        with pytest.raises(StreamError, match=r"can't go on with the stream: .* another model than fake") as caught:
+        with pytest.raises(StreamError, match=r"can't resume the stream: .* another model than fake") as caught:
             [message async for message in stream]
     assert caught.value.code == "fingerprint_mismatch"
 

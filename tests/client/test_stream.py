@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from earshot_asr.client.connection import complete
+from earshot_asr.client.connection import with_default_path
 from earshot_asr.client.inbox import CROWDED_MESSAGE_COUNT
 from earshot_asr.client.stream import ClientStream, StreamError
 from earshot_asr.engine.audio import Pcm
@@ -85,13 +85,13 @@ def test_wrong_options_are_named(options: dict[str, Any], names: str) -> None:
     ],
 )
 def test_urls_are_completed(url: str, whole: str) -> None:
-    assert complete(url) == whole
+    assert with_default_path(url) == whole
 
 
 @pytest.mark.parametrize("url", ["http://h:1", "127.0.0.1:8765", "ws://", "ws://h:99999", "ws://h:x", "ws://[::1", ""])
 def test_what_is_no_url_is_said(url: str) -> None:
     with pytest.raises(ConfigError, match=r"looks like ws://127\.0\.0\.1:8765"):
-        complete(url)
+        with_default_path(url)
 
 
 async def test_an_array_of_floats_is_refused() -> None:
@@ -198,7 +198,7 @@ async def test_a_server_that_fails_while_much_is_unsent_is_a_loss(by: str) -> No
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1/#part", "ws://user@127.0.0.1:1", "ws://a..b:1"])
 async def test_what_only_looks_like_a_url_is_said(url: str) -> None:
-    with pytest.raises(ConfigError, match="is no address of a server"):
+    with pytest.raises(ConfigError, match="is not the URL of a server"):
         async with ClientStream(url):
             pass
 
@@ -206,7 +206,7 @@ async def test_what_only_looks_like_a_url_is_said(url: str) -> None:
 async def test_a_proxy_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "nonsense")
     monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: False)
-    with pytest.raises(ConfigError, match="proxy that the environment names: nonsense"):
+    with pytest.raises(ConfigError, match="proxy from the environment variables: nonsense"):
         async with ClientStream("ws://192.0.2.1:1"):
             pass
 
