@@ -164,9 +164,9 @@ def evaluate(
     The clock is virtual: computing takes the time that it really takes, and waiting for audio takes none, so that an
     hour of audio takes minutes. Delays of words are measured against word timings (--alignments).
     """
-    from earshot_asr.client.evaluate.evaluate import Options
     from earshot_asr.client.evaluate.evaluate import evaluate as run
     from earshot_asr.client.evaluate.manifest import Selection
+    from earshot_asr.client.evaluate.options import Options
 
     if url is not None and not wall:
         raise typer.BadParameter("--url needs --wall: only --wall uses a server")

@@ -1,4 +1,4 @@
-"""What is played to the engine: a clip's recording, and the noise floor of the same room behind it."""
+"""The audio of clips, and the noise floor that is played after each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,21 +10,23 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float, to_pcm
 from earshot_asr.engine.sources import open_file
 
 TAIL_SECONDS: Seconds = 2.0
-"""So much noise floor follows, so that an endpoint and not the end of the stream ends the last utterance."""
+"""Length of the noise floor after a clip, so that an endpoint, a pause of the speaker, ends the last utterance, and not
+the end of the stream."""
 QUIETEST_SHARE = 0.02
-"""The quietest of a recording's frames, this share and at least two, are its noise floor: many are cut tight."""
+"""Share of a recording's frames, the quietest, that count as its noise floor; at least two frames. It is small because
+many recordings are cut tightly around the speech."""
 FRAME_SAMPLES = 512
 
 Progressed = Callable[[float], None]
-"""Told which share of a clip has been played."""
+"""Called with the share of a clip that has been played, from 0 to 1."""
 
 
-def unseen(share: float) -> None:
-    """Nobody looks at the progress."""
+def no_progress(share: float) -> None:
+    """Ignores the progress."""
 
 
 def recording(clip: Clip) -> Pcm:
-    """All of its audio as it is to be played, 16 kHz mono int16 (S,). Raises AudioError."""
+    """The audio of a clip as it is played: 16 kHz mono int16 (S,), rotated and amplified. Raises AudioError."""
     parts: list[Pcm] = []
     for path in clip.audio:
         with open_file(path) as audio:
@@ -35,21 +37,21 @@ def recording(clip: Clip) -> Pcm:
 
 
 def recordings(clip: Clip) -> list[Pcm]:
-    """The same, each of its files apart."""
+    """The audio of each of a clip's files. Raises AudioError."""
     return [recording(replace(clip, audio=(path,))) for path in clip.audio]
 
 
 def check(clip: Clip) -> None:
-    """Raises AudioError for a recording that is none: before an hour of others is played."""
+    """Raises AudioError if a file can't be read, so that an evaluation fails before it has played others for hours."""
     for path in clip.audio:
         with open_file(path) as audio:
             next(iter(audio), None)
 
 
 def noise_floor(pcm: Pcm, samples: int) -> Pcm:
-    """`samples` of stationary noise, as loud and of the same colour as where `pcm` is quietest; silence if that is.
+    """Stationary noise (samples,) with the level and spectrum of the quietest parts of `pcm`.
 
-    The same every time: what is judged twice is judged on the same audio.
+    It is the same every time, so that evaluations can be repeated.
     """
     frames = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).astype(np.float64)
     if not len(frames):
@@ -57,7 +59,7 @@ def noise_floor(pcm: Pcm, samples: int) -> Pcm:
     window = np.hanning(FRAME_SAMPLES + 1)[:-1]
     quietest = np.argsort((frames**2).sum(axis=1), kind="stable")[: max(2, round(QUIETEST_SHARE * len(frames)))]
     power = (np.abs(np.fft.rfft(frames[quietest] * window)) ** 2).mean(axis=0) / (window**2).sum()
-    power[0] = 0.0  # an offset is no noise
+    power[0] = 0.0  # no constant offset
     white = np.random.default_rng(0).standard_normal(max(samples, FRAME_SAMPLES))
     length = len(white)
     gain = np.interp(np.fft.rfftfreq(length), np.fft.rfftfreq(FRAME_SAMPLES), np.sqrt(power))
@@ -66,7 +68,7 @@ def noise_floor(pcm: Pcm, samples: int) -> Pcm:
 
 
 def timed_blocks(pcm: Pcm, size: int) -> Iterator[tuple[Seconds, Pcm]]:
-    """Audio as it arrives, `size` samples at a time: when each block has been spoken to its end, and the block."""
+    """Blocks of `size` samples, each with the time in seconds at which its last sample is due."""
     for first in range(0, len(pcm), size):
         block = pcm[first : first + size]
         yield (first + len(block)) / SAMPLE_RATE, block

@@ -1,4 +1,4 @@
-"""The report's pictures of the screen while somebody spoke: each word's life, against when it was said."""
+"""The report's timelines of utterances: when each word was spoken, shown, stable and final."""
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -13,26 +13,26 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.events import Final
 
 MIN_WORD_COUNT, MAX_UTTERANCE_SECONDS = 4, 12.0
-"""Words, and seconds, of an utterance that makes a good picture."""
+"""Limits of an utterance that fits into a readable picture."""
 WIDTH_PX, ROW_PX, AXIS_PX = 1060, 22, 44
 CHARACTER_PX = 7.8
-"""Width of a character, about."""
+"""Approximate width of a character."""
 LABEL_SINE = 0.62
-"""Sine of the angle at which the words said lean, as there is little room for them."""
+"""Sine of the angle at which the labels of spoken words are rotated to save room."""
 MIN_LIKENESS_SHARE = 0.5
-"""How much alike words are of which one replaced the other, from 0 to 1."""
+"""Minimum likeness, from 0 to 1, at which a new word counts as a replacement of one that is gone."""
 LEGEND = (
-    ("said", "said (forced alignment)"),
+    ("said", "spoken (forced alignment)"),
     ("shown", "shown"),
     ("stable", "stable"),
     ("final", "final"),
     ("gone", "changed or withdrawn later"),
-    ("gone was", "the same, though stable"),
+    ("gone was", "stable, but changed or withdrawn later"),
 )
 
 
 class ShownUtterance(NamedTuple):
-    """A final of a take, all words that were shown until it came, and the words of the alignment in its audio."""
+    """An utterance: its final, all words that were shown until then, and the words of the alignment in its audio."""
 
     take: Take
     final: Final
@@ -40,22 +40,22 @@ class ShownUtterance(NamedTuple):
     said: list[SpokenWord]
 
     @property
-    def restless(self) -> float:
-        """The share of its words that did not stay."""
+    def unstable(self) -> float:
+        """Share of the words shown that were changed or withdrawn."""
         return sum(life.gone is not None for life in self.lives) / len(self.lives)
 
 
 def screens(takes: Sequence[Take], lives: Sequence[Sequence[WordLife]]) -> Markup:
-    """Two utterances: that of which the median share of words did not stay, and that of which the most."""
+    """Timelines of two utterances: one with a median share of unstable words, and the one with the highest."""
     everything = [one for take, each in zip(takes, lives, strict=True) for one in _utterances(take, each)]
     good = [one for one in everything if _good(one)] or everything
     if not good:
         return Markup("")
-    by_rest = sorted(good, key=lambda one: one.restless)
-    typical, most = by_rest[len(by_rest) // 2], by_rest[-1]
-    if typical is most:
-        return _captioned("", most)
-    return join(_captioned("Typical: ", typical), _captioned("Most restless: ", most))
+    by_stability = sorted(good, key=lambda one: one.unstable)
+    typical, least_stable = by_stability[len(by_stability) // 2], by_stability[-1]
+    if typical is least_stable:
+        return _captioned("", least_stable)
+    return join(_captioned("Typical: ", typical), _captioned("Least stable: ", least_stable))
 
 
 def _utterances(take: Take, lives: Sequence[WordLife]) -> Iterator[ShownUtterance]:
@@ -77,7 +77,7 @@ def _captioned(which: str, one: ShownUtterance) -> Markup:
 
 
 def timeline(one: ShownUtterance) -> Markup:
-    """Words over time. A row is a place on the screen: what replaced one another there, then what stayed."""
+    """A timeline of the words. Each row is a position on the screen, with the words that replaced one another there."""
     rows = _rows(one.lives)
     edges = [edge for life in one.lives for edge in (life.shown, _end(life))]
     edges += [edge for word in one.said for edge in (word.start, word.end)]
@@ -97,13 +97,13 @@ def timeline(one: ShownUtterance) -> Markup:
 
 
 def _end(life: WordLife) -> Seconds:
-    """When it came to rest, or to its end."""
+    """The time at which a word became final or was gone."""
     ends = (at for at in (life.final, life.gone) if at is not None)
     return next(ends, life.shown)
 
 
 def _rows(lives: Sequence[WordLife]) -> list[list[WordLife]]:
-    """Lives, each behind the one that it replaced: gone when it appeared, and much like it."""
+    """Groups words into rows. A word follows the one that it replaced: one like it that was gone when it appeared."""
     rows: list[list[WordLife]] = []
     for life in lives:
         replaced = [row for row in rows if row[-1].gone == life.shown]
@@ -116,16 +116,16 @@ def _rows(lives: Sequence[WordLife]) -> list[list[WordLife]]:
 
 
 def _likeness(a: str, b: str) -> float:
-    """0 to 1; a word that has only grown is very much like itself."""
+    """Likeness of two words, from 0 to 1; 1 if one is a prefix of the other."""
     return 1.0 if a.startswith(b) or b.startswith(a) else SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 
 def _said(words: Sequence[SpokenWord], x: Scale, top: float) -> Iterator[Markup]:
-    """When words were said, above the rows; one that has no room has its text in the tooltip alone."""
+    """Bars above the rows that show when words were spoken. A word without room for a label has only a tooltip."""
     free = 0.0
     for word in words:
         begin, end = x(word.start), x(word.end)
-        title = element("title", f"{word.text}: said from {word.start:.2f} to {word.end:.2f} s")
+        title = element("title", f"{word.text}: spoken from {word.start:.2f} to {word.end:.2f} s")
         yield element("rect", title, class_="said", x=begin, y=top - 14, width=max(2.0, end - begin - 1), height=6)
         if (middle := (begin + end) / 2) >= free:
             free = middle + 16
@@ -133,7 +133,7 @@ def _said(words: Sequence[SpokenWord], x: Scale, top: float) -> Iterator[Markup]
 
 
 def _row(row: Sequence[WordLife], x: Scale, y: float) -> Markup:
-    """The words that were in one place, one after the other; what came of it stands at the end."""
+    """The words of one row, with the last one as label at the end."""
     last = row[-1]
     label = element(
         "text",
@@ -150,7 +150,7 @@ def _row(row: Sequence[WordLife], x: Scale, y: float) -> Markup:
 
 
 def _life(life: WordLife, x: Scale, y: float) -> Markup:
-    """One word, in the colour of what it is at each time."""
+    """The bars of a word, coloured by its state."""
     end = _end(life)
     stable = end if life.stable is None else min(life.stable, end)
     early, late = ("gone", "gone was") if life.final is None else ("shown", "stable")
@@ -167,8 +167,8 @@ def _life(life: WordLife, x: Scale, y: float) -> Markup:
 
 
 def _story(life: WordLife) -> str:
-    """A life in words."""
+    """The tooltip of a word: the times of its states."""
     stages = (("shown", life.shown), ("stable", life.stable), ("final", life.final), ("gone", life.gone))
     story = [f"{stage} at {number(round(at, 2))} s" for stage, at in stages if at is not None]
-    said = [] if life.spoken is None else [f"said until {life.spoken.end:.2f} s"]
-    return f"{life.text}: {', '.join(said + story)}"
+    spoken = [] if life.spoken is None else [f"spoken until {life.spoken.end:.2f} s"]
+    return f"{life.text}: {', '.join(spoken + story)}"

@@ -70,9 +70,9 @@ def test_joined_clips_are_one_stream_for_each_corpus(manifest: Path) -> None:
     assert [len(pcm) for pcm in recordings(joined)] == [16_000, 32_000]
     assert (other.name, other.words) == ("a/3.wav", None)
     assert [clip.name for clip in load([manifest], join=["dev", "x"])] == ["dev.jsonl", "dev.jsonl"]
-    with pytest.raises(ConfigError, match="no corpus y there; there are dev, x"):
+    with pytest.raises(ConfigError, match="no corpus y in the manifests; they have dev, x"):
         load([manifest], join=["y"])
-    with pytest.raises(ConfigError, match="nothing of dev is to be joined: no line of it was chosen"):
+    with pytest.raises(ConfigError, match="nothing to join: no line of dev is selected"):
         load([manifest], Selection(corpora=["x"]), join=["dev"])
 
 
@@ -107,9 +107,9 @@ def test_where_nothing_is_said(manifest: Path) -> None:
         ("a/2.wav", True, ()),
     ]
     assert len(load([manifest], Selection(splits=["dev"], gains=[-20, 0, 10], minutes=0.5))) == 1 + 4 * 3 * 2
-    with pytest.raises(ConfigError, match="no split test there; there are dev, train"):
+    with pytest.raises(ConfigError, match="no split test in the manifests; they have dev, train"):
         load([manifest], Selection(splits=["test"]))
-    with pytest.raises(ConfigError, match="gains and minutes are for recordings in which nothing is said"):
+    with pytest.raises(ConfigError, match="--gain and --minutes are for recordings without speech"):
         load([manifest], Selection(corpora=["dev"], gains=[3]))
 
 
@@ -126,7 +126,7 @@ def test_an_alignment_elsewhere(manifest: Path, tmp_path: Path) -> None:
         ("{", "line 2: not JSON"),
         ("[]", "line 2: not a JSON object"),
         ('{"text": "a"}', "line 2: audio is missing; it must be a text"),
-        ('{"audio": "a/1.wav", "text": null}', "line 2: text is missing; it must be a text, and an empty"),
+        ('{"audio": "a/1.wav", "text": null}', "line 2: text is missing; it must be a string, empty"),
         ('{"audio": "a/1.wav", "text": 1}', "line 2: text is 1; it must be a text"),
         ('{"audio": "a/1.wav", "text": "a", "fold": "0"}', "line 2: fold is '0'; it must be a number"),
         ('{"audio": "a/9.wav", "text": "a"}', "line 2: there is no file .*9.wav"),
@@ -157,9 +157,9 @@ def test_files_that_are_none(manifest: Path, data: bytes) -> None:
 
 
 def test_nothing_chosen(manifest: Path) -> None:
-    with pytest.raises(ConfigError, match="no corpus y there; there are dev, x"):
+    with pytest.raises(ConfigError, match="no corpus y in the manifests; they have dev, x"):
         names(manifest, corpora=["y"])
-    with pytest.raises(ConfigError, match="no fold 7 there; there are 0, 1"):
+    with pytest.raises(ConfigError, match="no fold 7 in the manifests; they have 0, 1"):
         names(manifest, corpora=["x"], folds=[7])
     with pytest.raises(ConfigError, match="nothing to evaluate"):
         names(manifest, limit=0)

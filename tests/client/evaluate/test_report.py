@@ -91,7 +91,7 @@ def test_every_figure_is_in_the_table_with_interval_and_meaning() -> None:
 def test_groups_have_one_heading_each_whatever_is_missing(missing: str) -> None:
     found = {"a": {name: Figure(1) for name in MEANINGS if name != missing}}
     groups = re.findall(r'class="group"><th [^>]*>([^<]*)<', page([], found, ABOUT))
-    assert groups == ["Words", "Delay", "Steadiness", "Cost and material"]
+    assert groups == ["Errors", "Delay", "Stability", "Computing and data"]
 
 
 def test_hostile_text_stays_text() -> None:

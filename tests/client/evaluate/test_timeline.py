@@ -25,10 +25,10 @@ def utterance() -> ShownUtterance:
 
 def test_each_word_has_its_story() -> None:
     assert titles(timeline(utterance()))[len(SAID) :] == [
-        "ONE: said until 0.50 s, shown at 0.8 s, stable at 1.2 s, final at 2 s",
+        "ONE: spoken until 0.50 s, shown at 0.8 s, stable at 1.2 s, final at 2 s",
         "TOO: shown at 0.8 s, gone at 1.2 s",
-        "TWO: said until 0.90 s, shown at 1.2 s, final at 2 s",
-        "THREE: said until 1.40 s, shown at 2 s, final at 2 s",
+        "TWO: spoken until 0.90 s, shown at 1.2 s, final at 2 s",
+        "THREE: spoken until 1.40 s, shown at 2 s, final at 2 s",
     ]
 
 
@@ -68,14 +68,14 @@ def test_long_words_have_room() -> None:
     assert float(label.get("x", "nan")) + CHARACTER_PX * len(one.lives[-1].text) <= WIDTH_PX
 
 
-def test_a_typical_utterance_and_a_restless_one() -> None:
+def test_a_typical_utterance_and_the_least_stable_one() -> None:
     calm, usual, wild = take("calm"), take("usual"), take("wild")
     calm.heard = [heard for heard in calm.heard if heard.at != 0.8]
     first = wild.heard[0]
     wild.heard.insert(0, first._replace(at=0.5, event=replace(first.event, text="WHAT IS THIS")))
     takes = [calm, usual, wild]
     shown = screens(takes, [lives(one) for one in takes])
-    assert "Typical: usual" in shown and "Most restless: wild" in shown and "calm" not in shown
+    assert "Typical: usual" in shown and "Least stable: wild" in shown and "calm" not in shown
 
 
 def test_a_single_utterance_is_shown_once_however_short() -> None:

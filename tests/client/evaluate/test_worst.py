@@ -41,7 +41,7 @@ def test_the_worst_come_first_and_the_right_ones_not_at_all() -> None:
 def test_where_nothing_is_said_words_are_counted() -> None:
     quiet = take("noise", "I AM")
     quiet.clip = replace(quiet.clip, reference="")
-    assert "<b>2 words of none</b>" in worst([quiet])
+    assert "<b>2 false words</b>" in worst([quiet])
 
 
 def test_there_is_an_end_to_them() -> None:
