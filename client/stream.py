@@ -252,7 +252,7 @@ class ClientStream:
                 self._room.set()
                 connection = self._connection = await self._reconnect(e, replay)
                 self._connected = True
-        self._over()
+        self._end()
 
     async def _exchange(self, connection: StreamConnection, replay: Replay) -> None:
         """Sends and receives over one connection until Done. Raises StreamError if it ends earlier."""
@@ -326,9 +326,9 @@ class ClientStream:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
-            self._over(failure)
+            self._end(failure)
 
-    def _over(self, failure: BaseException | None = None) -> None:
+    def _end(self, failure: BaseException | None = None) -> None:
         self._inbox.close(failure)
         self._room.set()
 

@@ -118,6 +118,24 @@ WhisperModelOption = Annotated[
 ]
 
 
+WallOption = Annotated[
+    bool, typer.Option("--wall", help="Stream in real time over a socket, to a local server or to --url.")
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help="Server for --wall.", show_default="a local server"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE.html", help="Also write a page with plots and a glossary."),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Random seed of the 95 % confidence intervals.")]
+BlockOption = Annotated[
+    int, typer.Option("--block-ms", min=10, max=1000, help="Length of the blocks in which audio arrives, in ms.")
+]
+
+
 def evaluate(
     manifests: Annotated[
         list[Path],
@@ -140,29 +158,20 @@ def evaluate(
     join: JoinOption = None,
     gains: GainOption = None,
     minutes: MinutesOption = None,
-    wall: Annotated[
-        bool, typer.Option("--wall", help="Stream in real time over a socket, to a local server or to --url.")
-    ] = False,
-    url: Annotated[
-        str | None,
-        typer.Option("--url", metavar="URL", help="Server for --wall.", show_default="a local server"),
-    ] = None,
+    wall: WallOption = False,
+    url: UrlOption = None,
     against: AgainstOption = None,
     whisper_model: WhisperModelOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="FILE.html", help="Also write a page with plots and a glossary."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the 95 % confidence intervals.")] = 0,
-    block_ms: Annotated[
-        int, typer.Option("--block-ms", min=10, max=1000, help="Length of the blocks in which audio arrives, in ms.")
-    ] = 100,
+    as_json: JsonOption = False,
+    report: ReportOption = None,
+    seed: SeedOption = 0,
+    block_ms: BlockOption = 100,
 ) -> None:
     """Measure errors, delays and stability: plays recordings to the engine as if they were spoken now.
 
-    The clock is virtual: computing takes the time that it really takes, and waiting for audio takes none, so that an
-    hour of audio takes minutes. Delays of words are measured against word timings (--alignments).
+    The clock is virtual: computing takes its real time, waiting for audio takes none. An hour of audio takes minutes.
+
+    Delays of words are measured against word timings (--alignments).
     """
     from earshot_asr.client.evaluate.evaluate import evaluate as run
     from earshot_asr.client.evaluate.manifest import Selection

@@ -22,44 +22,50 @@ EXAMPLES = """Examples:
 """
 
 
+UrlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="Server to send the audio to. Repeat it to name fallback servers.",
+        show_default="a local server, started for this command",
+    ),
+]
+MicrophoneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="INDEX|NAME",
+        help="Microphone: its index, or a part of its name.",
+        show_default="the system's default",
+    ),
+]
+ListDevicesOption = Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")]
+LocalModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR|HUB_ID",
+        help="Folder of a checkpoint, or its name on the hub. Not with --url.",
+        show_default="the bundled model",
+    ),
+]
+LocalDeviceOption = Annotated[Device, typer.Option("--compute", help="Device that runs the model. Not with --url.")]
+LocalLatencyOption = Annotated[
+    Latency,
+    typer.Option("--latency", help="low shows words soonest; accurate makes the fewest errors. Not with --url."),
+]
+
+
 def mic(
-    url: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--url",
-            metavar="URL",
-            help="Server to send the audio to. Repeat it to name fallback servers.",
-            show_default="a local server, started for this command",
-        ),
-    ] = None,
+    url: UrlOption = None,
     retry: RetryOption = RETRY_SECONDS,
-    microphone: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="INDEX|NAME",
-            help="Microphone: its index, or a part of its name.",
-            show_default="the system's default",
-        ),
-    ] = None,
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")] = False,
+    microphone: MicrophoneOption = None,
+    list_devices: ListDevicesOption = False,
     commit: CommitOption = Commit.utterance,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="DIR|HUB_ID",
-            help="Folder of a checkpoint, or its name on the hub. Not with --url.",
-            show_default="the bundled model",
-        ),
-    ] = None,
-    compute: Annotated[
-        Device, typer.Option("--compute", help="Device that runs the model. Not with --url.")
-    ] = Device.auto,
-    latency: Annotated[
-        Latency,
-        typer.Option("--latency", help="low shows words soonest; accurate makes the fewest errors. Not with --url."),
-    ] = Latency.balanced,
+    model: LocalModelOption = None,
+    compute: LocalDeviceOption = Device.auto,
+    latency: LocalLatencyOption = Latency.balanced,
 ) -> None:
     """Show live captions of the microphone until Ctrl-C. The last words are still transcribed.
 

@@ -26,89 +26,102 @@ class LogFormat(StrEnum):
     json = "json"
 
 
+HostOption = Annotated[
+    str, typer.Option(help="Address to listen at. 127.0.0.1: this machine only; 0.0.0.0: all its networks.")
+]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free port.")]
+DrainOption = Annotated[
+    float,
+    typer.Option(
+        "--drain-seconds",
+        min=0,
+        help="After SIGTERM: seconds that open streams may go on until their next endpoint, the pause that ends an "
+        "utterance.",
+    ),
+]
+StreamsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Maximum number of open streams.",
+        show_default="what the device can run, measured at the start",
+        **LIMITS_PANEL,
+    ),
+]
+PerAddressOption = Annotated[
+    int,
+    typer.Option(min=0, help="Maximum number of connections from one address; 0: no limit.", **LIMITS_PANEL),
+]
+MessageBytesOption = Annotated[
+    int,
+    typer.Option(min=65_536, max=1_048_576, help="Maximum size of a client's message, in bytes.", **LIMITS_PANEL),
+]
+BacklogOption = Annotated[
+    float,
+    typer.Option(
+        "--backlog-seconds",
+        min=1,
+        max=30,
+        help="Seconds of a stream's audio that may wait for the model; beyond that the server stops reading.",
+        **LIMITS_PANEL,
+    ),
+]
+HandshakeOption = Annotated[
+    float,
+    typer.Option(
+        "--handshake-seconds",
+        min=1,
+        help="Seconds to wait for the HTTP headers, and again for the `start` message.",
+        **LIMITS_PANEL,
+    ),
+]
+IdleOption = Annotated[
+    float,
+    typer.Option(
+        "--idle-seconds", min=1, help="Seconds without a message after which a stream is closed.", **LIMITS_PANEL
+    ),
+]
+LongestOption = Annotated[
+    float | None,
+    typer.Option(
+        "--longest-seconds",
+        min=1,
+        help="Maximum length of a stream, in seconds of audio.",
+        show_default="no limit",
+        **LIMITS_PANEL,
+    ),
+]
+UnsentOption = Annotated[
+    int,
+    typer.Option(
+        "--unsent-messages",
+        min=64,
+        help="Maximum number of finals waiting for a client that reads slowly; beyond that it is disconnected.",
+        **LIMITS_PANEL,
+    ),
+]
+LogFormatOption = Annotated[LogFormat, typer.Option(help="text: log lines for people; json: one object per line.")]
+LogTextOption = Annotated[bool, typer.Option("--log-text", help="Log the transcripts, too.")]
+
+
 def serve(
     model: ModelOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
-    host: Annotated[
-        str, typer.Option(help="Address to listen at. 127.0.0.1: this machine only; 0.0.0.0: all its networks.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free port.")] = 8765,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8765,
     latency: LatencyOption = Latency.balanced,
-    drain: Annotated[
-        float,
-        typer.Option(
-            "--drain-seconds",
-            min=0,
-            help="After SIGTERM: seconds that open streams may go on until their next endpoint, the pause that ends an "
-            "utterance.",
-        ),
-    ] = 30.0,
-    streams: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Maximum number of open streams.",
-            show_default="what the device can run, measured at the start",
-            **LIMITS_PANEL,
-        ),
-    ] = None,
-    per_address: Annotated[
-        int,
-        typer.Option(min=0, help="Maximum number of connections from one address; 0: no limit.", **LIMITS_PANEL),
-    ] = 64,
-    message_bytes: Annotated[
-        int,
-        typer.Option(min=65_536, max=1_048_576, help="Maximum size of a client's message, in bytes.", **LIMITS_PANEL),
-    ] = 65_536,
-    backlog: Annotated[
-        float,
-        typer.Option(
-            "--backlog-seconds",
-            min=1,
-            max=30,
-            help="Seconds of a stream's audio that may wait for the model; beyond that the server stops reading.",
-            **LIMITS_PANEL,
-        ),
-    ] = 10.0,
-    handshake: Annotated[
-        float,
-        typer.Option(
-            "--handshake-seconds",
-            min=1,
-            help="Seconds to wait for the HTTP headers, and again for the `start` message.",
-            **LIMITS_PANEL,
-        ),
-    ] = 10.0,
-    idle: Annotated[
-        float,
-        typer.Option(
-            "--idle-seconds", min=1, help="Seconds without a message after which a stream is closed.", **LIMITS_PANEL
-        ),
-    ] = 60.0,
-    longest: Annotated[
-        float | None,
-        typer.Option(
-            "--longest-seconds",
-            min=1,
-            help="Maximum length of a stream, in seconds of audio.",
-            show_default="no limit",
-            **LIMITS_PANEL,
-        ),
-    ] = None,
-    unsent: Annotated[
-        int,
-        typer.Option(
-            "--unsent-messages",
-            min=64,
-            help="Maximum number of finals waiting for a client that reads slowly; beyond that it is disconnected.",
-            **LIMITS_PANEL,
-        ),
-    ] = 256,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="text: log lines for people; json: one object per line.")
-    ] = LogFormat.text,
-    log_text: Annotated[bool, typer.Option("--log-text", help="Log the transcripts, too.")] = False,
+    drain: DrainOption = 30.0,
+    streams: StreamsOption = None,
+    per_address: PerAddressOption = 64,
+    message_bytes: MessageBytesOption = 65_536,
+    backlog: BacklogOption = 10.0,
+    handshake: HandshakeOption = 10.0,
+    idle: IdleOption = 60.0,
+    longest: LongestOption = None,
+    unsent: UnsentOption = 256,
+    log_format: LogFormatOption = LogFormat.text,
+    log_text: LogTextOption = False,
 ) -> None:
     """Serve streams over websockets until Ctrl-C. SIGTERM lets open streams finish their utterance first.
 

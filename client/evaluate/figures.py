@@ -112,8 +112,8 @@ MEANINGS: dict[str, str] = {
     "time to stable": "from the end of a word to the first message with it in its `stable` part, or to the final. "
     "Stable: the first characters of a partial, which later partials are not expected to change",
     "first partial": "from the start of speech to the first text of the utterance",
-    "final delay": "from the end of speech to the final of the utterance; utterances that were cut in mid-speech at the "
-    "maximum length are left out",
+    "final delay": "from the end of speech to the final of the utterance; utterances that were cut in mid-speech, at "
+    "the maximum length, are left out",
     "staleness": "while somebody speaks: time since the newest audio arrived that the messages so far cover",
     "final lag": "from the arrival of the audio that made a final due (usually the pause that ends an utterance, its "
     "endpoint, was long enough) until the final was sent",

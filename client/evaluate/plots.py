@@ -81,23 +81,12 @@ def histogram(
     y = Scale(0, float(tops.max()) * 1.05, HEIGHT_PX - BOTTOM_PX, TOP_PX + LINE_PX * len(marks))
     bars = []
     for one, share, top in zip(series, shares, tops, strict=True):
+        of_which = f"{of}, {one.name}" if len(series) > 1 else of
         for i, (low, high) in enumerate(pairwise(edges)):
             if share[i]:
                 between = _between(low, high, i == 0, i == len(edges) - 2, unit)
-                of_which = f", {one.name}" if len(series) > 1 else ""
-                title = element("title", f"{between}: {share[i]:.1f} % of {of}{of_which}")
-                height = y(0) - y(share[i])
-                bars.append(
-                    element(
-                        "rect",
-                        title,
-                        class_=one.style,
-                        x=x(low) + 0.5,
-                        y=y(top[i]),
-                        width=x(high) - x(low) - 1,
-                        height=height,
-                    )
-                )
+                title = element("title", f"{between}: {share[i]:.1f} % of {of_which}")
+                bars.append(_bar(title, one.style, x(low), x(high), y(top[i]), y(0) - y(share[i])))
     return chart(
         x,
         y,
@@ -106,6 +95,11 @@ def histogram(
         y_label=f"share of {of} (%)",
         legend=series if len(series) > 1 else (),
     )
+
+
+def _bar(title: Markup, style: str, left: float, right: float, top: float, height: float) -> Markup:
+    """A bar of a histogram, with a gap of a pixel to the next one."""
+    return element("rect", title, class_=style, x=left + 0.5, y=top, width=right - left - 1, height=height)
 
 
 def _edges(values: npt.NDArray[np.float64], marks: Sequence[float]) -> list[float]:

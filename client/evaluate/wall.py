@@ -24,9 +24,8 @@ async def listen(
     """
     clock = asyncio.get_running_loop().time
     heard: list[TimedEvent] = []
-    async with ClientStream(
-        url, retry=0, commit=config.commit
-    ) as stream:  # delays over a lost connection would mean nothing
+    # no retry: a reconnection would add a delay that is not the engine's
+    async with ClientStream(url, retry=0, commit=config.commit) as stream:
         _check(url, stream.ready, info, config)
         began = clock()
 

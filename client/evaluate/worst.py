@@ -7,6 +7,7 @@ from earshot_asr.client.evaluate.take import Take
 from earshot_asr.client.evaluate.tally import errors
 
 MAX_CLIP_COUNT = 12
+"""Maximum number of clips that are shown."""
 
 
 def error_rate(take: Take) -> float:
