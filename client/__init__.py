@@ -1,1 +1,1 @@
-"""Clients: the streaming library, the microphone, captions, the command line."""
+"""The client: streaming library, microphone, captions, evaluation, command line."""

@@ -1,6 +1,6 @@
-"""Utterances -> text, JSON, SRT or WebVTT, as they become final: feed(utterance) and finish(duration).
+"""Formats final utterances as text, JSON, SRT or WebVTT: feed(utterance) for each, then finish(duration).
 
-Writers know nothing of files and sockets. They take the engine's finals and the wire's alike.
+Writers do no I/O. They take finals of the engine and of the wire protocol alike.
 """
 
 import json
@@ -16,16 +16,19 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.errors import ConfigError
 
 LINE_CHARACTERS = 42
-CUE_LINES = 2
-CUE_CHARACTERS = CUE_LINES * LINE_CHARACTERS
-LONGEST_CUE_MS = 7000
-SHORTEST_CUE_MS = 1000
-"""A shorter cue stays up as long as this where nothing follows."""
-PAUSE_MS = 1000
-"""No cue lasts through a longer pause."""
+"""Maximum length of a line of SRT and WebVTT."""
+CUE_LINE_COUNT = 2
+"""Maximum number of lines of a cue, which is what is shown at one time."""
+CUE_CHARACTERS = CUE_LINE_COUNT * LINE_CHARACTERS
+MAX_CUE_MS = 7000
+"""Maximum duration of a cue of several words."""
+MIN_CUE_MS = 1000
+"""A shorter cue is shown for this long if the next one does not begin earlier."""
+MAX_PAUSE_MS = 1000
+"""Maximum pause between two words of a cue."""
 
 
-class Word(Protocol):
+class CaptionWord(Protocol):
     """A word of an utterance; times in seconds."""
 
     @property
@@ -38,8 +41,8 @@ class Word(Protocol):
     def confidence(self) -> float: ...
 
 
-class Utterance(Protocol):
-    """A final. All words of later ones come after sample `cut`."""
+class CaptionUtterance(Protocol):
+    """A final, of the engine or of the wire protocol. All words of later finals are after sample `cut`."""
 
     @property
     def start(self) -> Seconds: ...
@@ -52,23 +55,23 @@ class Utterance(Protocol):
     @property
     def cut(self) -> int: ...
     @property
-    def words(self) -> Sequence[Word] | None: ...
+    def words(self) -> Sequence[CaptionWord] | None: ...
 
 
 class CaptionWriter(Protocol):
-    """Both return what is to be written next, which may be nothing."""
+    """Formats the utterances of one recording. Both methods return the text to be written next, which may be empty."""
 
-    def feed(self, utterance: Utterance) -> str:
-        """The next utterance of a recording."""
+    def feed(self, utterance: CaptionUtterance) -> str:
+        """Takes the next utterance."""
         ...
 
     def finish(self, duration: Seconds) -> str:
-        """The recording ended, after so many seconds."""
+        """Ends the recording, which is `duration` seconds long."""
         ...
 
 
 def writer(format: str, file: str = "") -> CaptionWriter:
-    """The writer of a format, for one recording, whose name is `file`. Raises ConfigError for a format there isn't."""
+    """The writer of a format for one recording, whose name is `file`. Raises ConfigError for an unknown format."""
     match format:
         case "text":
             return TextWriter()
@@ -82,26 +85,26 @@ def writer(format: str, file: str = "") -> CaptionWriter:
 
 
 class TextWriter:
-    """An utterance a line."""
+    """Plain text, one utterance per line."""
 
-    def feed(self, utterance: Utterance) -> str:
-        """Its text."""
+    def feed(self, utterance: CaptionUtterance) -> str:
+        """Returns the line of the utterance."""
         return f"{utterance.text}\n" if utterance.text else ""
 
     def finish(self, duration: Seconds) -> str:
-        """Nothing."""
+        """Returns nothing."""
         return ""
 
 
 class JsonWriter:
-    """One object a recording, on a line of its own, when it has ended."""
+    """JSON lines: one object per recording, written at its end."""
 
     def __init__(self, file: str) -> None:
         self._file = file
         self._segments: list[dict[str, Any]] = []
 
-    def feed(self, utterance: Utterance) -> str:
-        """Nothing yet."""
+    def feed(self, utterance: CaptionUtterance) -> str:
+        """Keeps the utterance; returns nothing."""
         self._segments.append(
             {
                 **_fields(utterance, "start", "end", "text", "confidence"),
@@ -111,7 +114,7 @@ class JsonWriter:
         return ""
 
     def finish(self, duration: Seconds) -> str:
-        """All of it."""
+        """Returns the object."""
         text = " ".join(segment["text"] for segment in self._segments)
         whole = {"file": self._file, "duration": round(duration, 3), "text": text, "segments": self._segments}
         return json.dumps(whole, ensure_ascii=False) + "\n"
@@ -122,23 +125,23 @@ def _fields(of: object, *names: str) -> dict[str, Any]:
 
 
 class SrtWriter:
-    """SubRip."""
+    """SubRip (.srt)."""
 
     def __init__(self) -> None:
         self._timer = CueTimer()
         self._number = 0
 
-    def feed(self, utterance: Utterance) -> str:
-        """Its cues."""
+    def feed(self, utterance: CaptionUtterance) -> str:
+        """Returns the utterance's cues."""
         return "".join(map(self._cue, self._timer.feed(utterance)))
 
     def finish(self, duration: Seconds) -> str:
-        """Nothing."""
+        """Returns nothing."""
         return ""
 
     def _cue(self, cue: "Cue") -> str:
         self._number += 1
-        lines = re.sub("--+>", "->", "\n".join(cue.lines))  # there is no escaping in SubRip
+        lines = re.sub("--+>", "->", "\n".join(cue.lines))  # SubRip has no way to escape its arrow
         return f"{self._number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{lines}\n\n"
 
 
@@ -149,12 +152,12 @@ class VttWriter:
         self._timer = CueTimer()
         self._header = "WEBVTT\n\n"
 
-    def feed(self, utterance: Utterance) -> str:
-        """Its cues."""
+    def feed(self, utterance: CaptionUtterance) -> str:
+        """Returns the utterance's cues, and the header before the first."""
         return self._take_header() + "".join(map(self._cue, self._timer.feed(utterance)))
 
     def finish(self, duration: Seconds) -> str:
-        """The header, if nothing was said."""
+        """Returns the header if there was no utterance."""
         return self._take_header()
 
     def _take_header(self) -> str:
@@ -167,7 +170,7 @@ class VttWriter:
 
 
 def _clock(ms: int, point: str) -> str:
-    """Milliseconds -> hh:mm:ss,mmm."""
+    """Formats milliseconds as hh:mm:ss,mmm, with `point` in place of the comma."""
     seconds, ms = divmod(ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
@@ -179,7 +182,7 @@ def _clock(ms: int, point: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word, or as much of one as fits on a line. It stands at character `at` of its utterance's text."""
+    """A word, or a part of a word that is longer than a line. `at`: index of its first character in the text."""
 
     text: str
     at: int
@@ -188,13 +191,13 @@ class Piece:
 
     @property
     def to(self) -> int:
-        """The character past its last."""
+        """Index of the character after its last."""
         return self.at + len(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is shown from `start_ms` until `end_ms`."""
+    """Lines that are shown from `start_ms` to `end_ms`."""
 
     lines: tuple[str, ...]
     start_ms: int
@@ -202,25 +205,25 @@ class Cue:
 
 
 class CueTimer:
-    """Utterances -> cues of at most two lines, in order, each with some duration and none overlapping the next."""
+    """Splits utterances into cues of at most two lines. Cues are in order, don't overlap, and last at least 1 ms."""
 
     def __init__(self) -> None:
         self._end_ms = 0
 
-    def feed(self, utterance: Utterance) -> Iterator[Cue]:
-        """Its cues. A short one stays up for a while, but neither into the next nor past the utterance's cut."""
+    def feed(self, utterance: CaptionUtterance) -> Iterator[Cue]:
+        """The cues of an utterance. A short cue is shown longer, until the next one or the utterance's cut at most."""
         pieces = list(_pieces(utterance))
         spans = _cues(pieces)
         nexts = [pieces[begin].start_ms for begin, _ in spans[1:]] + [round(utterance.cut / SAMPLE_RATE * 1000)]
         for (begin, end), next_ms in zip(spans, nexts, strict=True):
             start_ms = max(pieces[begin].start_ms, self._end_ms)
-            end_ms = max(pieces[end - 1].end_ms, min(start_ms + SHORTEST_CUE_MS, next_ms), start_ms + 1)
+            end_ms = max(pieces[end - 1].end_ms, min(start_ms + MIN_CUE_MS, next_ms), start_ms + 1)
             self._end_ms = end_ms
             yield Cue(_lines(pieces, begin, end), start_ms, end_ms)
 
 
-def _pieces(utterance: Utterance) -> Iterator[Piece]:
-    """Its words, spaced as in its text; if they were left out, those of its text, spread over its time."""
+def _pieces(utterance: CaptionUtterance) -> Iterator[Piece]:
+    """The words, at their places in the text. An utterance without timed words gets words with estimated times."""
     at = position = 0
     for word in utterance.words or _spread(utterance):
         found = utterance.text.find(word.text, position)
@@ -235,24 +238,24 @@ def _pieces(utterance: Utterance) -> Iterator[Piece]:
             at += len(part)
 
 
-def _spread(utterance: Utterance) -> Iterator[Word]:
-    """The words of its text, each given time by its length."""
+def _spread(utterance: CaptionUtterance) -> Iterator[CaptionWord]:
+    """The words of the text, with the utterance's duration divided in proportion to their lengths."""
     texts = utterance.text.split()
-    a_letter = (utterance.end - utterance.start) / max(1, sum(map(len, texts)))
+    seconds_per_letter = (utterance.end - utterance.start) / max(1, sum(map(len, texts)))
     start = utterance.start
     for text in texts:
-        end = start + a_letter * len(text)
+        end = start + seconds_per_letter * len(text)
         yield events.Word(text, start, end, utterance.confidence)
         start = end
 
 
 def _cues(pieces: list[Piece]) -> list[tuple[int, int]]:
-    """The best way to group pieces into cues [begin, end): few of them, evenly filled, ending where the speaker pauses.
+    """Groups pieces into cues [begin, end): few of them, evenly filled, and ending where the speaker pauses.
 
-    Least total cost by dynamic programming, as in Knuth and Plass 1981.
+    Minimizes the total cost by dynamic programming, as Knuth and Plass (1981) break lines.
     """
-    costs = [0.0]  # of the best way to group the first n pieces, and where its last cue begins
-    begins = [0]
+    costs = [0.0]  # [n]: the lowest cost of grouping the first n pieces
+    begins = [0]  # [n]: where the last cue of that grouping begins
     for end in range(1, len(pieces) + 1):
         cost, begin = min((costs[begin] + _cost(pieces, begin, end), begin) for begin in _beginnings(pieces, end))
         costs.append(cost)
@@ -266,12 +269,12 @@ def _cues(pieces: list[Piece]) -> list[tuple[int, int]]:
 
 
 def _beginnings(pieces: list[Piece], end: int) -> Iterator[int]:
-    """Where a cue that ends before piece `end` may begin, the last one first. It may always be one piece long."""
+    """Where a cue that ends before piece `end` may begin, in descending order. One piece is always allowed."""
     yield end - 1
     for begin in range(end - 2, -1, -1):
         pause = pieces[begin + 1].start_ms - pieces[begin].end_ms
         duration = pieces[end - 1].end_ms - pieces[begin].start_ms
-        if pause > PAUSE_MS or duration > LONGEST_CUE_MS or not _lines(pieces, begin, end):
+        if pause > MAX_PAUSE_MS or duration > MAX_CUE_MS or not _lines(pieces, begin, end):
             return
         yield begin
 
@@ -279,7 +282,7 @@ def _beginnings(pieces: list[Piece], end: int) -> Iterator[int]:
 def _cost(pieces: list[Piece], begin: int, end: int) -> float:
     slack = 1 - _width(pieces, begin, end) / CUE_CHARACTERS
     pause = pieces[end].start_ms - pieces[end - 1].end_ms if end < len(pieces) else 0
-    return slack**2 - 0.5 * min(max(pause, 0), PAUSE_MS) / PAUSE_MS
+    return slack**2 - 0.5 * min(max(pause, 0), MAX_PAUSE_MS) / MAX_PAUSE_MS
 
 
 def _width(pieces: list[Piece], begin: int, end: int) -> int:
@@ -287,7 +290,7 @@ def _width(pieces: list[Piece], begin: int, end: int) -> int:
 
 
 def _lines(pieces: list[Piece], begin: int, end: int) -> tuple[str, ...]:
-    """One line, or two of about the same length, the second rather the longer; none if they would be too long."""
+    """One line, or two of about the same length, the second one longer if in doubt; none if the text is too long."""
     if _width(pieces, begin, end) <= LINE_CHARACTERS:
         return (_line(pieces, begin, end),)
     middle = (pieces[begin].at + pieces[end - 1].to) // 2
@@ -304,7 +307,7 @@ def _lines(pieces: list[Piece], begin: int, end: int) -> tuple[str, ...]:
 
 
 def _line(pieces: list[Piece], begin: int, end: int) -> str:
-    """Pieces, with the spaces between them."""
+    """The pieces as one line of text."""
     line = pieces[begin].text
     for before, piece in pairwise(pieces[begin:end]):
         line += " " * (piece.at - before.to) + piece.text

@@ -1,28 +1,28 @@
-"""One sequence of messages out of those of several connections: nothing twice, nothing that goes back. Sans-I/O.
+"""Joins the messages of successive connections into one sequence without repetitions. No I/O.
 
-A server that resumes a stream says again what it says of the audio behind the cut. Of that, partials that a reader has
-seen already are left out, and counts stay where they are until they are passed.
+A server that resumes a stream starts again at the last cut, the sample before which all text is final, and repeats its
+messages about the audio after it. Partials that the reader has seen are left out, and the counts in acks never go back.
 """
 
 from earshot_asr.server.wire import Ack, Final, Partial, Ready, ServerMessage
 
 
 class Continuity:
-    """Takes a stream's messages as they come, and gives those that its reader is to see."""
+    """Takes the messages of a stream as they arrive, and returns those that the reader should see."""
 
     def __init__(self) -> None:
         self.cut = 0
-        """The newest cut: all text before it was told."""
+        """The newest cut, in samples: the reader has all text before it."""
         self._ack = Ack(0, 0, 0)
-        self._open: Partial | None = None  # the newest one, of an utterance that has no final yet
-        self._seen: tuple[int, float] | None = None  # until a partial is newer than this, it is a repetition
+        self._open: Partial | None = None  # the newest partial of an utterance that has no final yet
+        self._seen: tuple[int, float] | None = None  # segment and end of the newest partial before the resumption
 
     def resumed(self) -> None:
-        """What comes now comes from another connection, which begins again at the cut."""
+        """The next messages come from another connection, which starts again at the cut."""
         self._seen = (self._open.segment, self._open.end) if self._open else None
 
-    def tell(self, message: ServerMessage) -> list[ServerMessage]:
-        """A message that has come -> what is to be told."""
+    def filter(self, message: ServerMessage) -> list[ServerMessage]:
+        """Takes a message of the server, and returns the messages for the reader."""
         match message:
             case Ready():
                 return []
@@ -50,7 +50,7 @@ class Continuity:
         return [partial]
 
     def _cut_at(self, cut: int) -> list[Partial]:
-        """Closes what is open before the cut. Returns its withdrawal, where there was no final."""
+        """Closes the open utterance if it is before the cut. If it got no final, returns an empty partial for it."""
         self.cut = max(self.cut, cut)
         if self._open is None or self._open.segment >= cut:
             return []

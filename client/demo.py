@@ -1,4 +1,4 @@
-"""The demo: a bundled recording is spoken to a server of its own, and what comes back is held to what it must be."""
+"""The demo: streams a bundled recording to a local server, and checks that captions come early and are right."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,27 +16,28 @@ from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.text import normalize
 from earshot_asr.server.wire import Final, Partial
 
-HIGHEST_CER = 0.05
+MAX_CER_SHARE = 0.05
+"""Maximum character error rate, from 0 to 1."""
 HINT = (
-    "The bundled model is small and writes by ear what it does not know; larger ones write better: "
+    "The bundled model is small and spells words that it does not know as they sound; larger models make fewer errors: "
     "earshot serve --model facebook/wav2vec2-base-960h"
 )
-RECORDING, TRANSCRIPT = "demo.flac", "demo.txt"
+RECORDING_FILE, TRANSCRIPT_FILE = "demo.flac", "demo.txt"
 
 
 class DemoFailed(EarshotError):
-    """Earshot runs, but not as it should."""
+    """The demo ran, but missed its targets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What came of a recording.
+class DemoResult:
+    """Transcript and figures of the demo.
 
-    early           a partial came before the audio ended
-    first_partial   from the beginning of the first word to the first partial; None if there was none
-    final_delays    from the end of each utterance's last word to its final
-    stable          share of the words that were stable before their final
-    cer             character error rate against what was read
+    early           whether a partial arrived before the audio ended
+    first_partial   seconds from the start of the first word to the first partial; None if there was none
+    final_delays    seconds from the end of each utterance's last word to its final
+    stable          share of the words, from 0 to 1, that a partial marked as stable before their final
+    cer             character error rate against the text that was read aloud, from 0 to 1
     """
 
     text: str
@@ -47,12 +48,12 @@ class Report:
     cer: float
 
     def faults(self) -> list[str]:
-        """Why the demo failed; empty if it did not."""
+        """The targets that were missed, in words."""
         faults = []
         if not self.early:
-            faults.append("no partial came before the audio ended")
-        if self.cer > HIGHEST_CER:
-            faults.append(f"the character error rate is {self.cer:.1%}, it must be at most {HIGHEST_CER:.0%}")
+            faults.append("no partial arrived before the audio ended")
+        if self.cer > MAX_CER_SHARE:
+            faults.append(f"the character error rate is {self.cer:.1%}, it must be at most {MAX_CER_SHARE:.0%}")
         return faults
 
     def __str__(self) -> str:
@@ -68,8 +69,8 @@ class Report:
         )
 
 
-class Witness:
-    """Takes down when what was said. A Screen."""
+class DemoObserver:
+    """Records when messages arrive. A Screen."""
 
     def __init__(self) -> None:
         self._clock = SampleClock()
@@ -81,7 +82,7 @@ class Witness:
         self._stable = 0
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
-        """See Screen."""
+        """See Screen. Repeats the check for each block, so that `early` is about the last one."""
         self._clock.hear(len(pcm), now)
         self._early = self._first_partial is not None
 
@@ -97,14 +98,14 @@ class Witness:
                 if self._open is not None and self._open.segment == message.segment:
                     self._stable += stable_words(self._open, message)
 
-    def report(self, reference: str) -> Report:
-        """What came of it, given what was read."""
+    def result(self, reference: str) -> DemoResult:
+        """The result, given the text that was read aloud."""
         text = " ".join(final.text for final in self._finals)
         first = None
         if self._first_partial is not None and self._finals:
             words = self._finals[0].words
             first = self._clock.age(words[0].start if words else self._finals[0].start, self._first_partial)
-        return Report(
+        return DemoResult(
             text=text,
             early=self._early,
             first_partial=first,
@@ -115,42 +116,42 @@ class Witness:
 
 
 async def demo(console: Console, device: str = "auto") -> bool:
-    """Streams the bundled recording in real time, shows captions and figures. True if Ctrl-C ended it before.
+    """Streams the bundled recording in real time and shows captions and figures. Returns whether Ctrl-C ended it.
 
-    Raises DemoFailed if they aren't good enough.
+    Raises DemoFailed if the recording is missing or a figure misses its target.
     """
-    data = files("client") / "data"
-    recording, transcript = data / RECORDING, data / TRANSCRIPT
+    data = files("earshot_asr.client") / "data"
+    recording, transcript = data / RECORDING_FILE, data / TRANSCRIPT_FILE
     if not (recording.is_file() and transcript.is_file()):
-        raise DemoFailed(f"{recording} or {TRANSCRIPT} beside it is missing; install Earshot anew")
-    witness = Witness()
+        raise DemoFailed(f"{recording} or {TRANSCRIPT_FILE} beside it is missing; reinstall Earshot")
+    observer = DemoObserver()
     async with local_server(console, device=device) as url:
         audio = FileAudio(str(recording))
         with screen(console) as shown:
-            if await caption(url, audio, [witness, shown], retry=0):
+            if await caption(url, audio, [observer, shown], retry=0):
                 return True
     reference = transcript.read_text(encoding="utf-8")
-    report = witness.report(reference)
+    result = observer.result(reference)
     read = " ".join(reference.split())
     console.print(
-        f"\n[bold]Read aloud[/]\n{escape(read)}\n\n[bold]Transcript[/]\n{escape(report.text)}\n\n"
-        f"[bold]Figures[/]\n{report}",
+        f"\n[bold]Read aloud[/]\n{escape(read)}\n\n[bold]Transcript[/]\n{escape(result.text)}\n\n"
+        f"[bold]Figures[/]\n{result}",
         highlight=False,
     )
     console.print(f"\n{HINT}", style="dim", highlight=False)
-    if faults := report.faults():
+    if faults := result.faults():
         raise DemoFailed(f"the demo failed: {' and '.join(faults)}")
     return False
 
 
 def stable_words(partial: Partial, final: Final) -> int:
-    """How many words of a final its last partial held in its stable part."""
+    """Counts the words of a final that its last partial had in its stable part."""
     stable = partial.text[: partial.stable].split()
     return sum(a == b for a, b in zip(stable, final.text.split(), strict=False))
 
 
 def character_error_rate(reference: str, text: str) -> float:
-    """jiwer's, after the normalizer that is used everywhere."""
+    """The character error rate after normalization, from 0 upwards."""
     import jiwer
 
     return float(jiwer.cer(normalize(reference), normalize(text)))

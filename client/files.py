@@ -1,4 +1,4 @@
-"""A recording as if it were spoken now, or as fast as it can be read."""
+"""Audio of a file in real time, at another speed, or as fast as it can be read."""
 
 import asyncio
 import threading
@@ -13,24 +13,24 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.sources import open_file
 
-BLOCK = SAMPLE_RATE // 10
-"""Samples that are sent together, as a microphone does: 100 ms."""
+BLOCK_SAMPLES = SAMPLE_RATE // 10
+"""Block length in real time: 100 ms, about that of a microphone."""
 
 
 class FileAudio:
-    """Iterates over a file's audio, 16 kHz mono int16 in blocks of 100 ms, each when its last sample was said.
+    """The audio of a file as 16 kHz mono int16, in blocks of 100 ms, each at the time when its last sample is due.
 
-    speed   1: in real time; 4: four times as fast; 0: as fast as it goes
+    speed   1: in real time; 4: four times as fast; 0: as fast as possible, in blocks of any length
 
-    To be iterated over once. Raises ConfigError for a negative speed, AudioError for a file that can't be read, or,
-    while iterating, for one that turns out to be damaged.
+    Can be iterated over once. Raises ConfigError for a negative speed, AudioError for a file that can't be read, also
+    while iterating if the file turns out to be damaged.
     """
 
     dropped: Seconds = 0.0
 
     def __init__(self, path: str | Path, speed: float = 1.0) -> None:
         if not (isfinite(speed) and speed >= 0):
-            raise ConfigError(f"speed is {speed}; it must be 0 (as fast as it goes) or more, 1 being real time")
+            raise ConfigError(f"speed is {speed}; it must be 0 (as fast as possible) or more, 1 being real time")
         self.speed = speed
         self._source = open_file(path)
         self._decoding = threading.Lock()
@@ -38,16 +38,16 @@ class FileAudio:
 
     @property
     def damage(self) -> str:
-        """What turned out to be missing, after all of it was read; empty if nothing is."""
+        """Which part of the file could not be read, known after all of it was read; empty if none."""
         return self._source.damage
 
     @property
     def live(self) -> bool:
-        """Whether it comes as fast as it is said."""
+        """Whether audio arrives in real time."""
         return self.speed == 1
 
     def stop(self) -> None:
-        """Ends the audio here."""
+        """Ends the audio now."""
         self._stopped.set()
 
     async def __aiter__(self) -> AsyncGenerator[Pcm, None]:
@@ -56,12 +56,12 @@ class FileAudio:
                 async for pcm in decoded:
                     yield pcm
                 return
-            async with aclosing(blocks(decoded, BLOCK)) as even:
+            async with aclosing(blocks(decoded, BLOCK_SAMPLES)) as even:
                 async for pcm in self._paced(even):
                     yield pcm
 
     async def _decoded(self) -> AsyncGenerator[Pcm, None]:
-        """The file, decoded block by block in a thread."""
+        """Decodes the file block by block, in a thread."""
         chunks = iter(self._source)
 
         def decode() -> Pcm | None:
@@ -72,11 +72,11 @@ class FileAudio:
             while not self._stopped.is_set() and (pcm := await asyncio.to_thread(decode)) is not None:
                 yield pcm
         finally:
-            with self._decoding, self._source:  # a cancelled chunk is decoded to its end before the file is closed
+            with self._decoding, self._source:  # waits for a block that is still being decoded, then closes the file
                 pass
 
     async def _paced(self, audio: AsyncIterator[Pcm]) -> AsyncGenerator[Pcm, None]:
-        """Holds every block back until it is due on a schedule fixed at the first: being late once does not add up."""
+        """Delays each block until it is due. The schedule starts with the first block, so that delays don't add up."""
         clock = asyncio.get_running_loop().time
         began, samples = None, 0
         async for pcm in audio:
@@ -91,7 +91,7 @@ class FileAudio:
 
 
 async def blocks(audio: AsyncIterator[Pcm], size: int) -> AsyncGenerator[Pcm, None]:
-    """Cuts audio anew into blocks of `size` samples; the last one may be shorter."""
+    """Cuts audio into blocks of `size` samples; the last one may be shorter."""
     rest = np.empty(0, np.int16)
     async for pcm in audio:
         rest = np.concatenate((rest, pcm))

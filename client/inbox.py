@@ -1,4 +1,4 @@
-"""Messages between the one who receives and the one who reads: neither waits for the other."""
+"""A queue between the task that receives messages and the program that reads them. The receiver never waits."""
 
 import asyncio
 from collections import deque
@@ -9,40 +9,41 @@ from earshot_asr.server.wire import Final
 
 T = TypeVar("T")
 
-CROWDED = 1024
-"""Messages that may wait to be read; past that, partials and acks that a newer one replaces are dropped."""
+CROWDED_MESSAGE_COUNT = 1024
+"""When this many messages wait to be read, messages that a newer one replaces (partials, acks) are dropped."""
 
 
 class Inbox(Generic[T]):
-    """A queue of messages that ends, or fails, after the last of them."""
+    """A queue of messages that can be closed, with an error or without."""
 
     def __init__(self) -> None:
         self.closed = False
-        """Nothing more comes."""
+        """No more messages will be put in."""
         self.failure: BaseException | None = None
         self._messages: deque[T] = deque()
-        self._crowded = CROWDED
+        self._crowded_count = CROWDED_MESSAGE_COUNT
         self._news = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def put(self, message: T) -> None:
-        """One more."""
-        if len(self._messages) >= self._crowded:
+        """Adds a message."""
+        if len(self._messages) >= self._crowded_count:
             self._messages = deque(without_replaced(self._messages))
-            self._crowded = max(CROWDED, 2 * len(self._messages))  # where all must stay, don't look again at each
+            # Finals are never dropped. Doubling keeps the cost per message constant where there are only finals.
+            self._crowded_count = max(CROWDED_MESSAGE_COUNT, 2 * len(self._messages))
         self._messages.append(message)
         self._news.set()
 
     def close(self, failure: BaseException | None = None) -> None:
-        """That was the last one. The first failure counts."""
+        """Ends the queue after the messages in it. If it is called more than once, the first failure is kept."""
         self.failure = self.failure or failure
         self.closed = True
         self._news.set()
 
     async def get(self) -> T:
-        """The oldest; waits for one. At the end raises the failure, or StopAsyncIteration."""
+        """Removes and returns the oldest message; waits for one. Raises StopAsyncIteration, or the failure."""
         while not self._messages:
             if self.closed:
                 raise self.failure or StopAsyncIteration
@@ -52,6 +53,6 @@ class Inbox(Generic[T]):
 
 
 def without_replaced(messages: Collection[T]) -> list[T]:
-    """The messages in their order, but of all kinds other than finals the newest one only."""
+    """All finals, and of every other type the newest message only; in order."""
     newest = {type(message): message for message in messages}
     return [message for message in messages if isinstance(message, Final) or newest[type(message)] is message]

@@ -1,4 +1,4 @@
-"""Live captions: one source of audio, one stream, one screen, and Ctrl-C that still brings the last words."""
+"""Live captions: streams audio to a server and shows the messages. Ctrl-C ends the audio, not the transcription."""
 
 import asyncio
 import signal
@@ -10,65 +10,75 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from earshot_asr.client.stream import Message, Stream, iterating
+from earshot_asr.client.stream import ClientStream, Message, iterating
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 
 Clock = Callable[[], Seconds]
-OWN_STREAMS = 2
-"""A server of our own has one stream at a time, and maybe one that is just being closed. That need not be measured."""
+LOCAL_STREAM_COUNT = 2
+"""Streams of a local server: one, and one that is still closing. A given number also skips measuring the capacity."""
 
 
-class Audio(Protocol):
-    """A microphone or a file: 16 kHz mono int16, until it ends or is stopped."""
+class StoppableAudio(Protocol):
+    """A microphone or a file: blocks of 16 kHz mono int16, until it ends or is stopped."""
 
     @property
     def live(self) -> bool:
-        """Whether it comes as fast as it is said."""
+        """Whether audio arrives in real time."""
 
     @property
     def dropped(self) -> Seconds:
-        """Audio that was lost and replaced by zeros."""
+        """Seconds of audio that were lost and replaced by zeros."""
 
     def __aiter__(self) -> AsyncIterator[Pcm]: ...
 
     def stop(self) -> None:
-        """Ends the audio here."""
+        """Ends the audio now."""
 
 
 class Screen(Protocol):
-    """What is done with audio as it goes out, and with messages as they come in; `now` is in seconds of any clock."""
+    """Gets the audio as it is sent and the messages as they arrive. `now` is the time in seconds on any clock."""
 
-    def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None: ...
+    def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
+        """A block of audio, of which the last sample was recorded at `now`; `dropped`: seconds lost since the start."""
 
-    def show(self, message: Message, now: Seconds) -> None: ...
+    def show(self, message: Message, now: Seconds) -> None:
+        """A message that arrived at `now`."""
 
 
 class SampleClock:
-    """When which moment of the audio was heard. Goes by the newest audio, so a device's clock may run fast or slow."""
+    """Converts times of the audio to times of a clock. Follows the newest audio, as a device's clock may be off."""
 
     def __init__(self) -> None:
         self.heard: Seconds = 0.0
+        """Length of the audio so far."""
         self._samples = 0
         self._began: Seconds = 0.0
 
     def hear(self, samples: int, now: Seconds) -> None:
-        """`samples` more, the last of which was heard at `now`."""
+        """Adds `samples`, the last of which was recorded at `now`."""
         self._samples += samples
         self.heard = self._samples / SAMPLE_RATE
         self._began = now - self.heard
 
     def age(self, at: Seconds, now: Seconds) -> Seconds:
-        """How long before `now` the moment `at` of the audio was heard, if it came in real time."""
+        """Seconds from the time that position `at` of the audio was recorded, in real time, until `now`."""
         return now - (self._began + at)
 
 
 async def caption(
-    url: str | Sequence[str], audio: Audio, screens: list[Screen], clock: Clock = time.monotonic, **options: Any
+    url: str | Sequence[str],
+    audio: StoppableAudio,
+    screens: list[Screen],
+    clock: Clock = time.monotonic,
+    **options: Any,
 ) -> bool:
-    """Streams `audio` to a server and shows what comes back until everything said is final.
+    """Streams `audio` to a server and shows the messages until all text is final.
 
-    Ctrl-C ends the audio, and the last words are waited for; a second one interrupts as usual. True if there was one.
-    Raises what Stream and the audio raise. `options`: those of Stream.
+    screens    get the audio and the messages
+    options    of ClientStream
+
+    The first Ctrl-C ends the audio, and the last finals still arrive; a second one raises KeyboardInterrupt. Returns
+    whether there was a Ctrl-C. Raises the exceptions of ClientStream and of the audio.
     """
 
     async def heard() -> AsyncIterator[Pcm]:
@@ -78,7 +88,7 @@ async def caption(
                     screen.hear(pcm, audio.dropped, clock())
                 yield pcm
 
-    async with Stream(url, **options) as stream:
+    async with ClientStream(url, **options) as stream:
         stream.play(heard())
         with interrupt(audio.stop) as interrupted:
             async for message in stream:
@@ -89,9 +99,9 @@ async def caption(
 
 @contextmanager
 def interrupt(stop: Callable[[], None]) -> Iterator[threading.Event]:
-    """The first Ctrl-C calls `stop` on the event loop, the second interrupts as usual. Yields whether there was any."""
+    """The first Ctrl-C calls `stop` on the event loop and sets the event; a second one raises KeyboardInterrupt."""
     happened = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # no other gets signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield happened
         return
     loop = asyncio.get_running_loop()
@@ -117,17 +127,14 @@ async def local_server(
     device: str = "auto",
     latency: str = "balanced",
 ) -> AsyncIterator[str]:
-    """A server of our own on a free port of this machine, and its URL. Loading the model takes a few seconds.
+    """Runs a server in this process on a free port of this machine, and yields its URL. Takes seconds to start.
 
-    Raises CheckpointError and DeviceError where there is no such model or device.
+    Raises CheckpointError and DeviceError if the model or device can't be used.
     """
-    from earshot_asr.server.app import (  # for those that need one: what only connects is spared the engine
-        ServerConfig,
-        build,
-    )
+    from earshot_asr.server.app import ServerConfig, build  # loads the engine: not needed to use another server
     from earshot_asr.server.limits import Limits
 
-    limits = Limits(streams=OWN_STREAMS)
+    limits = Limits(streams=LOCAL_STREAM_COUNT)
     server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency, limits=limits))
     with console.status("loading the model") if console.is_terminal else nullcontext():
         await server.start()

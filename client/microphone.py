@@ -1,7 +1,7 @@
-"""The microphone: what PortAudio's thread hears is queued, resampled to 16 kHz mono here, and iterated over.
+"""The microphone: PortAudio's thread puts audio into a queue; the reader resamples it to 16 kHz mono.
 
-Nothing is lost silently. Where samples are missing, zeros of the same length take their place, so that times stay true.
-A device that goes away is waited for, in a thread of its own: what is asked of it may hang as long as it does.
+Missing samples are counted and replaced by zeros, so that times stay correct. If a device is disconnected, a thread of
+its own waits for its return, because calls to such a device may hang.
 """
 
 import asyncio
@@ -20,24 +20,24 @@ from earshot_asr.engine.errors import DeviceError
 from earshot_asr.engine.sources import AudioSource
 
 BLOCK_MS = 50
-LIMIT_SECONDS = 10
-"""Longest audio that waits to be sent. A reader that is further behind loses the newest."""
+QUEUE_SECONDS = 10
+"""Maximum length of the queue. While it is full, new audio is dropped."""
 SAMPLE_BYTES = 2
-PAUSE_SECONDS = 1.0
-"""After a longer one, the device's clock is asked whether audio was lost or only came late."""
-GONE_SECONDS = 5.0
-"""A device that is silent for longer went away, whatever it says. PulseAudio may take 2 s to begin."""
-RETRY_SECONDS = 1.0
-"""How often a device that went away is looked for."""
-TICK_SECONDS = 0.25
-"""How often a device without news is looked at."""
-CLOSE_SECONDS = 2.0
-"""Longest wait for a device to close. One that hangs is left to itself."""
+LATE_SECONDS = 1.0
+"""If a block is later than this, the device's clock tells whether audio was lost or only delayed."""
+SILENT_DEVICE_SECONDS = 5.0
+"""A device that delivers nothing for this long counts as disconnected. PulseAudio may take 2 s to begin."""
+RETRY_INTERVAL_SECONDS = 1.0
+"""Interval between attempts to open a disconnected device again."""
+CHECK_INTERVAL_SECONDS = 0.25
+"""Interval between checks whether the device is still connected, while no audio arrives."""
+CLOSE_TIMEOUT_SECONDS = 2.0
+"""Maximum wait for a device to close. If it hangs, its thread is abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputDevice:
-    """A microphone as the operating system names it; `rate` is its own, in samples a second."""
+    """A device that can record. `rate`: its default sample rate, in Hz."""
 
     index: int
     name: str
@@ -47,12 +47,12 @@ class InputDevice:
 
 
 class Capture:
-    """What was heard and not yet taken: a bounded queue between the audio thread and its reader.
+    """A bounded queue of audio between the audio thread and its reader. A frame is one sample of each channel.
 
-    rate          samples a second and channel
-    frame_bytes   bytes of one sample of all channels
-    limit         frames that may wait; what comes while it is full is dropped and counted, and taken as zeros
-    dropped       frames that were lost, for whatever reason
+    rate          sample rate in Hz
+    frame_bytes   bytes per frame
+    limit         maximum number of frames in the queue; audio that arrives while it is full is replaced by zeros
+    dropped       number of frames that were lost for any reason and replaced by zeros
     """
 
     def __init__(self, rate: int, frame_bytes: int, limit: int) -> None:
@@ -63,23 +63,23 @@ class Capture:
         self._lock = threading.Lock()
         self._queue: deque[bytes | int] = deque()  # audio, or how many frames are missing
         self._waiting = 0
-        self._until: Seconds | None = None  # our clock: until when audio came, or is known to be missing
-        self._expected: Seconds | None = None  # the device's clock: when the next block is to begin
+        self._until: Seconds | None = None  # our clock: end of the audio that arrived or is known to be lost
+        self._expected: Seconds | None = None  # the device's clock: start of the next block
 
     def put(self, block: bytes, heard_at: Seconds, arrived: Seconds, overflow: bool = False) -> None:
-        """A block from the device.
+        """Appends a block from the device.
 
-        heard_at   when its first frame was heard, on the device's clock
-        arrived    now, on our clock
-        overflow   the device says that it lost audio before this block
+        heard_at   time of its first frame on the device's clock, in seconds
+        arrived    the current time on our clock, in seconds
+        overflow   the device reports that it lost audio before this block
         """
         frames = len(block) // self._frame_bytes
         began = arrived - frames / self.rate
         with self._lock:
             if self._until is not None:
-                if self._expected is None:  # the device is back, and its clock may be another
+                if self._expected is None:  # the device was reconnected, and its clock may have changed
                     self._lose(round((began - self._until) * self.rate))
-                elif overflow or began - self._until > PAUSE_SECONDS:
+                elif overflow or began - self._until > LATE_SECONDS:
                     self._lose(round((heard_at - self._expected) * self.rate))
             self._until, self._expected = arrived, heard_at + frames / self.rate
             if self._waiting + frames > self._limit:
@@ -89,14 +89,14 @@ class Capture:
                 self._waiting += frames
 
     def absent(self, now: Seconds) -> None:
-        """There is no device: what it would have heard until `now`, on our clock, is missing."""
+        """The device is disconnected: counts the audio until `now`, on our clock, as lost."""
         with self._lock:
             if self._until is not None:
                 self._lose(round((now - self._until) * self.rate))
             self._until, self._expected = now, None
 
     def take(self) -> bytes:
-        """The next audio, up to a second of zeros where it is missing; empty if there is none yet."""
+        """Removes and returns the next audio: a block, or at most a second of zeros for lost audio; empty if none."""
         with self._lock:
             if not self._queue:
                 return b""
@@ -114,24 +114,24 @@ class Capture:
             return
         self.dropped += frames
         last = self._queue[-1] if self._queue else None
-        if isinstance(last, int):  # one gap, however long: the queue stays bounded
+        if isinstance(last, int):  # successive losses are one entry, so that the queue stays bounded
             self._queue[-1] = last + frames
         else:
             self._queue.append(frames)
 
 
-class Line:
-    """An open device: PortAudio's thread puts into `capture` what it hears, until it is closed.
+class OpenDevice:
+    """An open input device. PortAudio's thread puts its audio into `capture` until it is closed.
 
-    open   makes the stream, given its callbacks, and raises what `sounddevice.RawInputStream` does
-    wake   called from the audio thread when there is news
+    open   opens the PortAudio stream, given its callbacks; raises what `sounddevice.RawInputStream` raises
+    wake   called from the audio thread when there is audio, and when the device ends
     """
 
     def __init__(self, open: Callable[..., Any], capture: Capture, wake: Callable[[], None]) -> None:
-        self.heard = False  # any audio
+        self.heard = False  # whether any audio has arrived
         self._capture, self._wake = capture, wake
-        self._sign_of_life = time.monotonic()
-        self._ended = self._left = False
+        self._last_heard = time.monotonic()
+        self._ended = self._ignored = False
         self._stream = open(callback=self._hear, finished_callback=self._end)
         try:
             self._stream.start()
@@ -141,20 +141,20 @@ class Line:
 
     @property
     def gone(self) -> bool:
-        """Whether the device went away. PortAudio sees some devices end, others just say nothing any more."""
-        return self._ended or time.monotonic() - self._sign_of_life > GONE_SECONDS
+        """Whether the device is disconnected. PortAudio reports that for some devices; others just stop delivering."""
+        return self._ended or time.monotonic() - self._last_heard > SILENT_DEVICE_SECONDS
 
-    def leave(self) -> None:
-        """Takes nothing more from the device, should it come to life."""
-        self._left = True
+    def ignore(self) -> None:
+        """Takes no more audio from the device, even if it delivers some."""
+        self._ignored = True
 
     def close(self) -> None:
-        """Lets go of the device. May take as long as the device likes."""
+        """Closes the device. May block for any length of time."""
         self._stream.close()
 
     def _hear(self, data: Any, _frames: int, at: Any, status: Any) -> None:
-        if not self._left:
-            self._sign_of_life = now = time.monotonic()
+        if not self._ignored:
+            self._last_heard = now = time.monotonic()
             self._capture.put(bytes(data), at.inputBufferAdcTime, now, bool(status.input_overflow))
             self.heard = True
             self._wake()
@@ -165,13 +165,13 @@ class Line:
 
 
 class Microphone:
-    """Iterates over a microphone's audio, 16 kHz mono int16, until `stop`. One at a time in a process.
+    """The audio of a microphone as 16 kHz mono int16, until `stop`. Only one per process can be in use.
 
-    device   None for the system's default, an index, or a part of a name; `list_devices` knows them
-    report   is told, in a line, that the microphone went away, and that it is back
+    device   index or part of the name of a device, see `list_devices`; None: the system's default
+    report   called with a line of text when the microphone is disconnected and when it is back
 
-    While it is away there are zeros, as fast as time passes. Raises DeviceError: PortAudio is missing, there is no such
-    device at the start, or it is in use.
+    While it is disconnected it yields zeros in real time. Raises DeviceError if PortAudio is missing, or if the device
+    does not exist or is in use at the start.
     """
 
     live = True
@@ -182,33 +182,33 @@ class Microphone:
         self._device, self.rate, self._channels = self._choose(device)
         self._source = AudioSource("pcm_s16le", self.rate, self._channels)
         frame_bytes = SAMPLE_BYTES * self._channels
-        self._capture = Capture(self.rate, frame_bytes, LIMIT_SECONDS * self.rate)
+        self._capture = Capture(self.rate, frame_bytes, QUEUE_SECONDS * self.rate)
         self._report = report
         self._news = asyncio.Event()
         self._stopped = False
-        self._line: Line | None = None  # none: the device is waited for
-        self._away = False  # as was reported
+        self._open_device: OpenDevice | None = None  # None while the device is disconnected
+        self._away = False  # whether the user was told that it is disconnected
         self._waiting: threading.Thread | None = None
         self._over = threading.Event()
 
     @property
     def name(self) -> str:
-        """As the operating system names it."""
+        """The operating system's name of the device."""
         return str(self._device["name"])
 
     @property
     def dropped(self) -> Seconds:
-        """Audio that was lost and replaced by zeros."""
+        """Seconds of audio that were lost and replaced by zeros."""
         return self._capture.dropped / self.rate
 
     def stop(self) -> None:
-        """Ends the audio here; what was heard is still handed out."""
+        """Ends the audio now; audio in the queue is still yielded."""
         self._stopped = True
         self._news.set()
 
     async def __aiter__(self) -> AsyncIterator[Pcm]:
         self._loop = asyncio.get_running_loop()
-        self._line = self._open(self._device["index"])
+        self._open_device = self._open(self._device["index"])
         try:
             while not self._stopped:
                 self._news.clear()
@@ -216,50 +216,51 @@ class Microphone:
                 for pcm in self._heard():
                     yield pcm
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(TICK_SECONDS):
+                    async with asyncio.timeout(CHECK_INTERVAL_SECONDS):
                         await self._news.wait()
         finally:
-            self._let_go()
+            self._release()
         for pcm in self._heard():
             yield pcm
         yield self._source.finish()
 
     def _watch(self) -> None:
-        if self._line is not None and self._line.gone:
-            self._line.leave()
-            self._waiting = in_thread(self._wait_for_return, self._line)
-            self._line = None
+        """Reports that the device was disconnected or is back, and starts the thread that waits for it."""
+        if self._open_device is not None and self._open_device.gone:
+            self._open_device.ignore()
+            self._waiting = in_thread(self._wait_for_return, self._open_device)
+            self._open_device = None
             if not self._away:
-                self._report(f"the microphone {self.name!r} went away; waiting for it")
+                self._report(f"the microphone {self.name!r} is disconnected; waiting for it")
             self._away = True
-        if self._line is None:
+        if self._open_device is None:
             self._capture.absent(time.monotonic())
-        elif self._away and self._line.heard:
+        elif self._away and self._open_device.heard:
             self._report(f"the microphone {self.name!r} is back")
             self._away = False
 
-    def _wait_for_return(self, line: Line) -> None:
-        line.close()
-        while not self._over.wait(RETRY_SECONDS):
+    def _wait_for_return(self, device: OpenDevice) -> None:
+        device.close()
+        while not self._over.wait(RETRY_INTERVAL_SECONDS):
             with suppress(DeviceError):
-                self._line = self._open(self._find_again())
+                self._open_device = self._open(self._find_again())
                 return
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._over.set()
         closing = in_thread(self._close)
-        closing.join(CLOSE_SECONDS)
-        if closing.is_alive():  # it would hang at the exit of the process, too
+        closing.join(CLOSE_TIMEOUT_SECONDS)
+        if closing.is_alive():  # PortAudio's exit handler would hang, too
             atexit.unregister(self._portaudio._exit_handler)
 
     def _close(self) -> None:
         if self._waiting is not None:
             self._waiting.join()
-        if self._line is not None:
-            self._line.close()
+        if self._open_device is not None:
+            self._open_device.close()
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed
+        with suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(self._news.set)
 
     def _heard(self) -> Iterator[Pcm]:
@@ -267,7 +268,7 @@ class Microphone:
             yield self._source.feed(block)
 
     def _choose(self, device: str | None) -> tuple[dict[str, Any], int, int]:
-        """The device, and the rate and channels to open it with: ours where it can, else its own."""
+        """The device, and the rate and channels to open it with: 16 kHz mono if it can, else its defaults."""
         sd = self._portaudio
         try:
             number = int(device) if device is not None and device.isdigit() else device
@@ -281,10 +282,10 @@ class Microphone:
         return info, SAMPLE_RATE, 1
 
     def _find_again(self) -> int:
-        """The device's number now: numbers change as devices come and go. Raises DeviceError where it is away."""
+        """The device's current index, which may have changed. Raises DeviceError if it is still disconnected."""
         sd = self._portaudio
         with suppress(sd.PortAudioError):
-            sd._terminate()  # PortAudio knows the devices that there were when it was initialized
+            sd._terminate()  # PortAudio updates its list of devices only when it is initialized
         try:
             sd._initialize()
             if self._part is not None:
@@ -294,9 +295,9 @@ class Microphone:
                     return int(info["index"])
         except (ValueError, sd.PortAudioError) as e:
             raise DeviceError(no_device(self.name, str(e))) from None
-        raise DeviceError(no_device(self.name, "it is away"))
+        raise DeviceError(no_device(self.name, "it is disconnected"))
 
-    def _open(self, index: int) -> Line:
+    def _open(self, index: int) -> OpenDevice:
         sd = self._portaudio
         stream = partial(
             sd.RawInputStream,
@@ -307,7 +308,7 @@ class Microphone:
             blocksize=self.rate * BLOCK_MS // 1000,
         )
         try:
-            return Line(stream, self._capture, self._wake)
+            return OpenDevice(stream, self._capture, self._wake)
         except (ValueError, sd.PortAudioError) as e:
             raise DeviceError(
                 f"can't open the microphone {self.name!r}: {e}; close what uses it, or choose another with --device"
@@ -315,14 +316,14 @@ class Microphone:
 
 
 def in_thread(work: Callable[..., None], *arguments: Any) -> threading.Thread:
-    """Runs it in a thread that does not keep the process alive."""
+    """Runs `work` in a thread that does not keep the process alive."""
     thread = threading.Thread(target=work, args=arguments, name="microphone", daemon=True)
     thread.start()
     return thread
 
 
 def load_portaudio() -> Any:
-    """The sounddevice module. Raises DeviceError where the library that it wraps is not installed."""
+    """The module `sounddevice`. Raises DeviceError if the library that it wraps, PortAudio, is not installed."""
     try:
         import sounddevice
     except OSError:
@@ -334,14 +335,14 @@ def load_portaudio() -> Any:
 
 
 def no_device(device: str | None, reason: str) -> str:
-    """Why a microphone wasn't found, and what to do."""
+    """An error message that says why a microphone wasn't found, and what to do."""
     if device is None:
         return "there is no microphone: plug one in, or choose a device with --device (--list-devices shows them)"
-    return f"no microphone {device!r}: --list-devices shows which there are ({' '.join(reason.split())})"
+    return f"no microphone {device!r}: --list-devices shows all microphones ({' '.join(reason.split())})"
 
 
 def list_devices() -> list[InputDevice]:
-    """All devices that can record, in the operating system's order. Raises DeviceError where PortAudio is missing."""
+    """All devices that can record, in the operating system's order. Raises DeviceError if PortAudio is missing."""
     sd = load_portaudio()
     default = sd.default.device[0]
     return [
@@ -358,7 +359,7 @@ def list_devices() -> list[InputDevice]:
 
 
 def describe_devices() -> str:
-    """A line for each device, the default one starred. Raises DeviceError where there is none."""
+    """A line per device, with a star before the default one. Raises DeviceError if there is no microphone."""
     devices = list_devices()
     if not devices:
         raise DeviceError("there is no microphone: plug one in")

@@ -1,6 +1,6 @@
-"""The client library: audio goes in, messages come out, over one websocket after the other where lines break.
+"""The client library: sends audio to a server and yields its messages; reconnects if the connection is lost.
 
-async with Stream("ws://127.0.0.1:8765") as stream:
+async with ClientStream("ws://127.0.0.1:8765") as stream:
     stream.play(FileAudio("talk.opus"))
     async for message in stream:
         if isinstance(message, Final):
@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from earshot_asr.client.backoff import Backoff
+from earshot_asr.client.connection import StreamConnection, StreamError, Timeouts, open_connection, with_default_path
 from earshot_asr.client.continuity import Continuity
 from earshot_asr.client.inbox import Inbox
-from earshot_asr.client.line import Line, Patience, StreamError, complete, dial
 from earshot_asr.client.replay import Replay
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
@@ -30,35 +30,39 @@ from earshot_asr.server.wire import Ack, Done, Final, Partial, Ready, ServerMess
 
 __all__ = [
     "Ack",
+    "ClientStream",
     "Done",
     "Final",
     "Message",
     "Partial",
-    "Patience",
     "Ready",
     "Reconnecting",
     "Resumed",
-    "Stream",
     "StreamError",
+    "Timeouts",
 ]
 
 T = TypeVar("T")
-Audio: TypeAlias = bytes | npt.NDArray[np.int16]
-"""Bytes in the encoding that `start` named, or int16 samples of shape (S,), interleaved (S, C) with more channels."""
+AudioChunk: TypeAlias = bytes | npt.NDArray[np.int16]
+"""Bytes in the encoding of the stream, or int16 samples of shape (S,), or (S, C) with several channels."""
 
-PATIENCE = Patience()
+DEFAULT_TIMEOUTS = Timeouts()
 RETRY_SECONDS = 300.0
 KEEP_SECONDS = 300.0
-"""5 minutes are 9.6 MB."""
-AHEAD_SECONDS = 10.0
-"""While there is a connection, no more audio waits to be sent; what is interrupted ends soon."""
-LEAST_KEEP_SECONDS = 60.0
-"""The longest utterance with its context, and what a server reads ahead, must have room in what is kept."""
+"""300 s of 16 kHz PCM are 9.6 MB."""
+MAX_UNSENT_SECONDS = 10.0
+"""Maximum amount of audio that waits to be sent while there is a connection, so that Ctrl-C takes effect soon."""
+MIN_KEEP_SECONDS = 60.0
+"""Minimum of `keep`: room for the longest utterance, its context, and the audio that a server reads ahead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnecting:
-    """The connection is lost, and attempt number `attempt` is under way. `kept`: seconds of audio not committed."""
+    """The connection is lost, and attempt number `attempt` to reconnect follows.
+
+    reason   a few words for the user
+    kept     seconds of audio that have no final text yet and are kept to be sent again
+    """
 
     attempt: int
     reason: str
@@ -67,7 +71,7 @@ class Reconnecting:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The stream goes on at `url`. `replayed`: seconds of audio that are sent again."""
+    """The stream goes on over a new connection to `url`. `replayed`: seconds of audio that are sent again."""
 
     url: str
     replayed: Seconds
@@ -76,24 +80,26 @@ class Resumed:
 Message: TypeAlias = ServerMessage | Reconnecting | Resumed
 
 
-class Stream:
-    """One stream to a server: `send` audio, iterate over what comes back, `stop`.
+class ClientStream:
+    """A stream to a server: `send` audio, iterate over the messages, `stop`.
 
-    url        `ws://HOST:PORT`; the path may be left out. Of several, the next is tried where one fails
-    retry      how long a connection that was lost is tried to be replaced, in seconds; 0: it ends the stream
-    keep       how much audio may wait here, to be sent or to be committed, in seconds of 16 kHz PCM: `send` waits then
-    patience   how long is waited for what
-    options    the fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
+    url        `ws://HOST:PORT`, with or without a path. If there are several, the next one is tried when one fails
+    retry      seconds to try to reconnect after the connection is lost; 0: the stream ends with its connection
+    keep       maximum amount of audio that waits to be sent or for its final text, in seconds of 16 kHz PCM; beyond
+               that `send` waits
+    timeouts   see Timeouts
+    options    fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
 
-    Entering connects and waits until the stream is admitted; `ready` is what the server said then. Iterating yields
-    Partial, Final, Ack and at last Done. Messages are received in the background, so sending without reading is safe.
+    Entering the context connects and waits until the server admits the stream; `ready` is its first message. Iterating
+    yields Partial, Final, Ack and, at the end, Done. Messages are received in the background, so it is safe to send
+    without reading.
 
-    Where the connection is lost, or the server goes down, another one takes over: audio that is not committed is sent
-    again, and the messages go on as if nothing had happened, but for a Reconnecting at each attempt and a Resumed.
-    That takes 16 kHz mono PCM; a stream of another encoding ends with its connection.
+    If the connection is lost or the server goes down, the stream moves to a new connection: audio without a final text
+    is sent again, and no final is lost or repeated. The reader sees a Reconnecting for each attempt, then a Resumed.
+    This needs 16 kHz mono PCM; with any other encoding the stream ends with its connection.
 
-    Raises ConfigError for an option or a URL that isn't one, StreamError for what goes wrong between here and there:
-    code `lost` when `retry` is over; at once where the server refuses, or has another model or configuration.
+    Raises ConfigError for an invalid option or URL. Raises StreamError if the stream fails: with code `lost` when
+    `retry` seconds are over; at once if the server refuses it, or runs another model or configuration than before.
     """
 
     ready: Ready
@@ -104,34 +110,34 @@ class Stream:
         *,
         retry: Seconds = RETRY_SECONDS,
         keep: Seconds = KEEP_SECONDS,
-        patience: Patience = PATIENCE,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         **options: Any,
     ) -> None:
-        self.urls = [complete(each) for each in ([url] if isinstance(url, str) else url)]
+        self.urls = [with_default_path(each) for each in ([url] if isinstance(url, str) else url)]
         self.start = start(options)
         if not self.urls:
             raise ConfigError("no URL of a server; one looks like ws://127.0.0.1:8765")
         if not retry >= 0:
-            raise ConfigError(f"retry is {retry} s; it must be 0 (not at all) or more")
-        if not keep >= LEAST_KEEP_SECONDS:
-            raise ConfigError(f"keep is {keep} s; it must be at least {LEAST_KEEP_SECONDS:.0f} s")
-        self._keep, self._patience = keep, patience
-        self._backoff = Backoff(retry, patience.first_wait, patience.longest_wait)
-        self._line: Line | None = None
+            raise ConfigError(f"retry is {retry} s; it must be 0 (do not reconnect) or more")
+        if not keep >= MIN_KEEP_SECONDS:
+            raise ConfigError(f"keep is {keep} s; it must be at least {MIN_KEEP_SECONDS:.0f} s")
+        self._keep, self._timeouts = keep, timeouts
+        self._backoff = Backoff(retry, timeouts.first_wait, timeouts.longest_wait)
+        self._connection: StreamConnection | None = None
         self._connected = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox: Inbox[Message] = Inbox()
-        self._told = Continuity()
+        self._continuity = Continuity()
         self._replay: Replay | None = None
-        self._work = asyncio.Event()  # there is something to be sent
-        self._room = asyncio.Event()  # there is room for more, or never will be
+        self._work = asyncio.Event()  # there is something to send
+        self._room = asyncio.Event()  # the send buffer has room, or the stream is over
 
     async def __aenter__(self) -> Self:
-        self._line = await self._first()
-        self.ready = self._line.ready
+        self._connection = await self._connect()
+        self.ready = self._connection.ready
         resumable = self.ready.resumable and self._backoff.limit > 0
         self._replay = Replay(self.ready.context if resumable else None, self._keep)
-        self._run(self._live(self._line, self._replay))
+        self._run(self._serve(self._connection, self._replay))
         return self
 
     async def __aexit__(
@@ -141,36 +147,36 @@ class Stream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._line is not None:
-            await self._line.close()
+        if self._connection is not None:
+            await self._connection.close()
 
     @property
     def url(self) -> str:
-        """The server that has the stream, or had it last."""
-        return self._line.url if self._line is not None else self.urls[0]
+        """The URL of the current connection, or of the last one."""
+        return self._connection.url if self._connection is not None else self.urls[0]
 
-    async def send(self, audio: Audio) -> None:
-        """Sends audio, or keeps it until it can be sent; waits while too much is kept.
+    async def send(self, audio: AudioChunk) -> None:
+        """Queues audio to be sent in the background; waits while the queue is full.
 
         Raises AudioError for an array that isn't int16, and StreamError when the stream is over.
         """
         data = memoryview(audio if isinstance(audio, bytes) else self._encode(audio))
         for first in range(0, len(data), wire.MESSAGE_BYTES):
-            (await self._roomy()).audio(data[first : first + wire.MESSAGE_BYTES])
+            (await self._buffer_with_room()).audio(data[first : first + wire.MESSAGE_BYTES])
             self._work.set()
 
     async def flush(self) -> None:
-        """Makes what was said so far final now. The server answers with an Ack, after a Final where there are words."""
-        (await self._roomy()).flush()
+        """Makes all text so far final. The server answers with a Final, if there are words, and an Ack."""
+        (await self._buffer_with_room()).flush()
         self._work.set()
 
     async def stop(self) -> None:
-        """Ends the audio: the last words come as finals, then Done, then the iteration ends."""
-        (await self._open()).stop()
+        """Ends the audio. The remaining finals and Done follow, then the iteration ends."""
+        (await self._buffer()).stop()
         self._work.set()
 
-    def play(self, audio: AsyncIterable[Audio]) -> None:
-        """Sends all of `audio` in the background, then stops. What it raises is raised by the iteration."""
+    def play(self, audio: AsyncIterable[AudioChunk]) -> None:
+        """Sends all of `audio` in the background, then stops. Its exceptions are raised by the iteration."""
         self._run(self._play(audio))
 
     def __aiter__(self) -> Self:
@@ -179,107 +185,107 @@ class Stream:
     async def __anext__(self) -> Message:
         return await self._inbox.get()
 
-    # ---- out
+    # ---- sending
 
     def _encode(self, audio: npt.NDArray[np.int16]) -> bytes:
         if audio.dtype != np.int16 or self.start.encoding != "pcm_s16le":
             raise AudioError(
-                f"an array of {audio.dtype} on a stream of {self.start.encoding}; arrays must be int16, "
-                "and the encoding pcm_s16le: anything else is sent as bytes"
+                f"can't send an array of {audio.dtype} on a stream of {self.start.encoding}: arrays must be int16 and "
+                "the encoding pcm_s16le; send anything else as bytes"
             )
         return audio.astype("<i2", copy=False).tobytes()
 
-    async def _open(self) -> Replay:
-        """Where to put what is to be sent. Raises StreamError, or what broke the stream, when it is over."""
-        assert self._replay is not None, "a Stream is used with `async with`"
-        await asyncio.sleep(0)  # however fast audio comes, it is sent meanwhile
+    async def _buffer(self) -> Replay:
+        """The send buffer. If the stream is over, raises StreamError or the exception that ended it."""
+        assert self._replay is not None, "a ClientStream is used with `async with`"
+        await asyncio.sleep(0)  # lets the sending task run, however fast the caller adds audio
         if self._inbox.closed:
             raise self._inbox.failure or StreamError("closed", f"the stream to {self.url} is over")
         if self._replay.stopped:
             raise StreamError("after_stop", "nothing may follow stop")
         return self._replay
 
-    async def _roomy(self) -> Replay:
-        """The same, when there is room."""
-        replay = await self._open()
-        while replay.full or (self._connected and replay.waiting > AHEAD_SECONDS):
+    async def _buffer_with_room(self) -> Replay:
+        """Waits until the send buffer has room. Raises what `_buffer` raises."""
+        replay = await self._buffer()
+        while replay.full or (self._connected and replay.waiting > MAX_UNSENT_SECONDS):
             self._room.clear()
             await self._room.wait()
-            replay = await self._open()
+            replay = await self._buffer()
         return replay
 
-    async def _play(self, audio: AsyncIterable[Audio]) -> None:
+    async def _play(self, audio: AsyncIterable[AudioChunk]) -> None:
         async with iterating(audio) as parts:
             async for part in parts:
                 await self.send(part)
         await self.stop()
 
-    async def _send(self, line: Line, replay: Replay) -> None:
-        """All that there is to be sent, over one connection, and keepalives in between."""
+    async def _send(self, connection: StreamConnection, replay: Replay) -> None:
+        """Sends the messages of the send buffer up to `stop` over one connection, and keepalives in between."""
         message: bytes | wire.ClientMessage | None = None
-        with suppress(StreamError):  # the line is lost: _talk hears why
+        with suppress(StreamError):  # the connection is lost: _exchange gets the reason
             while not isinstance(message, wire.Stop):
                 self._work.clear()
                 if (message := replay.take()) is None:
                     try:
-                        async with asyncio.timeout(self._patience.keepalive):
+                        async with asyncio.timeout(self._timeouts.keepalive):
                             await self._work.wait()
                         continue
                     except TimeoutError:
                         message = wire.Keepalive()
                 self._room.set()
-                await line.say(message)
+                await connection.send(message)
 
-    # ---- in
+    # ---- receiving
 
-    async def _live(self, line: Line, replay: Replay) -> None:
-        """The life of a stream, over one connection after the other."""
+    async def _serve(self, connection: StreamConnection, replay: Replay) -> None:
+        """Runs the stream to its end, over as many connections as it takes."""
         while True:
             try:
-                await self._talk(line, replay)
+                await self._exchange(connection, replay)
                 break
             except StreamError as e:
                 if not (replay.resumable and e.transient):
                     raise
-                line.abort()
+                connection.abort()
                 self._connected = False
                 self._room.set()
-                line = self._line = await self._reconnect(e, replay)
+                connection = self._connection = await self._reconnect(e, replay)
                 self._connected = True
-        self._over()
+        self._end()
 
-    async def _talk(self, line: Line, replay: Replay) -> None:
-        """Sends and receives over one connection until Done. Raises StreamError where it ends before."""
-        sending = self._run(self._send(line, replay))
+    async def _exchange(self, connection: StreamConnection, replay: Replay) -> None:
+        """Sends and receives over one connection until Done. Raises StreamError if it ends earlier."""
+        sending = self._run(self._send(connection, replay))
         try:
             while True:
-                message = await line.hear()
-                for told in self._told.tell(message):
-                    self._inbox.put(told)
+                message = await connection.receive()
+                for shown in self._continuity.filter(message):
+                    self._inbox.put(shown)
                 if isinstance(message, Done):
                     return
-                if self._told.cut > replay.cut:
-                    replay.acked(self._told.cut)
+                if self._continuity.cut > replay.cut:
+                    replay.acked(self._continuity.cut)
                     self._backoff.achieved()
                     self._room.set()
         finally:
             sending.cancel()
             await asyncio.wait([sending])
 
-    async def _first(self) -> Line:
-        """The first connection, to the first server that admits the stream."""
+    async def _connect(self) -> StreamConnection:
+        """Connects to the first server that admits the stream. Raises StreamError if none does."""
         failures: list[StreamError] = []
         for url in self.urls:
             try:
-                return await dial(url, self.start, self._patience)
+                return await open_connection(url, self.start, self._timeouts)
             except StreamError as e:
                 if not e.transient:
                     raise
                 failures.append(e)
         raise StreamError(failures[0].code, "; ".join(e.message for e in failures), transient=True)
 
-    async def _reconnect(self, error: StreamError, replay: Replay) -> Line:
-        """The next connection, on which all is to be said again. Raises StreamError where there won't be one."""
+    async def _reconnect(self, error: StreamError, replay: Replay) -> StreamConnection:
+        """Opens a connection on which the stream resumes. Raises StreamError if there is none before time is over."""
         backoff, replayed = self._backoff, replay.taken
         resuming = msgspec.structs.replace(self.start, resume=replay.rewind(self.ready.fingerprint))
         at = self.urls.index(self.url)
@@ -291,25 +297,25 @@ class Stream:
             at = (at + 1) % len(self.urls)
             try:
                 async with asyncio.timeout(backoff.left):
-                    line = await dial(self.urls[at], resuming, self._patience)
-            except TimeoutError:  # time is over; what went wrong before says more
+                    connection = await open_connection(self.urls[at], resuming, self._timeouts)
+            except TimeoutError:  # time is over; the error before it says more
                 break
             except StreamError as e:
                 if not e.transient:
-                    raise StreamError(e.code, f"{self.urls[at]} can't go on with the stream: {e.message}") from None
+                    raise StreamError(e.code, f"{self.urls[at]} can't resume the stream: {e.message}") from None
                 error = e
             else:
                 backoff.found()
-                self._told.resumed()
-                self._inbox.put(Resumed(line.url, replayed))
-                return line
+                self._continuity.resumed()
+                self._inbox.put(Resumed(connection.url, replayed))
+                return connection
         raise StreamError(
             "lost",
             f"the stream could not be resumed within {backoff.limit:g} s, {replay.kept:.1f} s of audio are not "
             f"transcribed: {error.message}",
         )
 
-    # ---- in the background
+    # ---- background tasks
 
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -320,16 +326,16 @@ class Stream:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
-            self._over(failure)
+            self._end(failure)
 
-    def _over(self, failure: BaseException | None = None) -> None:
+    def _end(self, failure: BaseException | None = None) -> None:
         self._inbox.close(failure)
         self._room.set()
 
 
 @asynccontextmanager
 async def iterating(audio: AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Iterates, and closes a generator when its reader is interrupted: a microphone is let go at once."""
+    """Iterates over `audio`, and closes it at once if the loop is interrupted, so that a microphone is released."""
     parts = aiter(audio)
     try:
         yield parts
@@ -339,14 +345,14 @@ async def iterating(audio: AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
 
 
 def start(options: dict[str, Any]) -> wire.Start:
-    """Options -> the first message. Raises ConfigError, which names what is unknown or out of its range."""
+    """The `start` message of a stream with these options. Raises ConfigError for an unknown or invalid option."""
     try:
         return msgspec.convert({"type": "start", **options}, wire.Start)
     except msgspec.ValidationError as e:
         raise ConfigError(f"stream options: {e}") from None
 
 
-REASONS = {
+REASON_TEXTS = {
     "lost": "connection lost",
     "unreachable": "server unreachable",
     "timeout": "no answer",
@@ -357,5 +363,5 @@ REASONS = {
 
 
 def reason(error: StreamError) -> str:
-    """Why a connection is lost, in a word or two."""
-    return REASONS.get(error.code, error.code.replace("_", " "))
+    """Why a connection was lost, in a few words for the user."""
+    return REASON_TEXTS.get(error.code, error.code.replace("_", " "))

@@ -1,7 +1,4 @@
-"""Captions in a terminal: finals scroll up as plain text, only the open utterance is drawn anew.
-
-`Captions` is what there is to see, `Terminal` is how long it is on the screen.
-"""
+"""Captions in a terminal: finals scroll up as plain text, and only the open utterance below them is redrawn."""
 
 import sys
 from collections.abc import Iterator
@@ -22,17 +19,18 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
 from earshot_asr.server.wire import Ack, Done, Final, Partial
 
 QUIET_DB = -60.0
-METER = 12
-"""Cells of the level meter, from QUIET_DB to full scale."""
-DRAWN_SECONDS = 0.05
-"""The screen is not drawn more often than this."""
+"""The lowest level that the meter shows, in dB relative to full scale."""
+METER_CELLS = 12
+"""Width of the level meter in characters, from QUIET_DB to full scale."""
+REDRAW_INTERVAL_SECONDS = 0.05
+"""Minimum interval between two redraws."""
 
 
 class Captions:
-    """State of the live region: the open utterance, and a line about the audio. Renders itself with rich.
+    """The part of the screen that is redrawn: the open utterance, and a status line. Renders itself with rich.
 
-    live    the audio comes as fast as it is said, so a delay means something
-    meter   show how loud it is
+    live    the audio arrives in real time, so that the delay is shown
+    meter   show the level of the audio
     """
 
     def __init__(self, *, live: bool = True, meter: bool = False) -> None:
@@ -45,13 +43,13 @@ class Captions:
         self._lost: Reconnecting | None = None
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
-        """Audio, the last sample of which was heard at `now`; `dropped` seconds were lost since the beginning."""
+        """See Screen."""
         self._clock.hear(len(pcm), now)
         self._level = level_db(pcm)
         self._dropped = dropped
 
     def show(self, message: Message, now: Seconds) -> str | None:
-        """A message that came at `now`. Returns text that is final and leaves the live region."""
+        """Takes a message that arrived at `now`. Returns text that is final and leaves the redrawn part."""
         match message:
             case Partial():
                 self._open = message if message.text else None
@@ -59,7 +57,7 @@ class Captions:
             case Final():
                 self._close(before=message.segment + 1)
                 return printable(message.text)
-            case Ack():  # an utterance that turned out to hold no words has no final
+            case Ack():  # an utterance without words gets no final
                 self._close(before=message.cut)
             case Reconnecting():
                 self._lost = message
@@ -68,20 +66,20 @@ class Captions:
         return None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The open utterance, its newest lines where the screen is small, and the footer."""
+        """The open utterance, or as many of its last lines as the screen has room for, and the footer."""
         if self._open is not None:
             lines = utterance(self._open).wrap(console, options.max_width)
             yield Text("\n").join(lines[-max(1, console.height - 2) :])
         yield self.footer("#-" if options.ascii_only else "█░")
 
     def footer(self, cells: str) -> Text:
-        """Elapsed time, delay, level, what was lost; `cells`: a full and an empty one of the meter."""
+        """The status line: elapsed time, delay, level, lost audio. `cells`: a full and an empty cell of the meter."""
         parts = [elapsed(self._clock.heard)]
         if self._live and self._delay is not None:
             parts.append(f"delay {max(0.0, self._delay):.1f} s")
         if self._meter:
-            full = round(METER * (1 - min(max(self._level / QUIET_DB, 0), 1)))
-            parts.append(cells[0] * full + cells[1] * (METER - full))
+            full = round(METER_CELLS * (1 - min(max(self._level / QUIET_DB, 0), 1)))
+            parts.append(cells[0] * full + cells[1] * (METER_CELLS - full))
         footer = Text("  ".join(parts), style="dim", no_wrap=True, overflow="crop")
         if self._lost:
             footer.append(f"  {lost(self._lost)}", style="not dim yellow")
@@ -95,7 +93,7 @@ class Captions:
 
 
 class Terminal:
-    """Captions on a terminal, for as long as the `with` lasts. A Screen."""
+    """Draws Captions on a terminal while its context is entered. A Screen."""
 
     def __init__(self, console: Console, *, live: bool = True, meter: bool = False) -> None:
         self._console = console
@@ -126,21 +124,22 @@ class Terminal:
             self._console.print(Text(final))
 
     def _draw(self, now: Seconds, *, at_once: bool = False) -> None:
-        if at_once or now - self._drawn >= DRAWN_SECONDS:
+        if at_once or now - self._drawn >= REDRAW_INTERVAL_SECONDS:
             self._drawn = now
             self._region.refresh()
 
 
-class Written:
-    """Finals in a format of client.captions, as they come, for what is no terminal. A Screen.
+class FinalsOnly:
+    """Writes finals in a format of client.captions as they arrive, to a file or pipe. A Screen.
 
-    file, log   where finals go, and where a line goes when the connection is lost and when it is there again
+    file   for the finals
+    log    gets a line when the connection is lost, and when the stream is resumed
     """
 
     def __init__(self, captions: CaptionWriter, file: IO[str], log: IO[str]) -> None:
         self._captions, self._file, self._log = captions, file, log
         self._connected = True
-        self._samples = 0  # since the last `finish`
+        self._samples = 0  # sent since the last `finish`
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """See Screen."""
@@ -161,7 +160,7 @@ class Written:
                 print(f"resumed at {message.url}; {message.replayed:.1f} s sent again", file=self._log, flush=True)
 
     def close(self) -> None:
-        """Finishes what was cut short, so that nothing that came is lost; nothing where no audio went out."""
+        """Completes the output if the stream ended early, so that all finals are written."""
         if self._samples:
             self._finish(self._samples / SAMPLE_RATE)
 
@@ -178,44 +177,46 @@ class Written:
 def screen(
     console: Console, *, format: str = "text", file: str = "", live: bool = True, meter: bool = False
 ) -> Iterator[Screen]:
-    """Live captions where text goes to a terminal, else what is final. Raises ConfigError for a format there isn't.
+    """Yields live captions if the format is text and the console a terminal, else a writer of finals.
 
-    file           name of the recording, for a format that wants it
+    file           name of the recording, written by some formats
     live, meter    see Captions
+
+    Raises ConfigError for an unknown format.
     """
     captions = writer(format, file)
     if format == "text" and console.is_terminal:
         with Terminal(console, live=live, meter=meter) as terminal:
             yield terminal
     else:
-        with closing(Written(captions, console.file, sys.stderr)) as written:
+        with closing(FinalsOnly(captions, console.file, sys.stderr)) as written:
             yield written
 
 
 def utterance(partial: Partial) -> Text:
-    """A partial: its stable part plain, the rest dim."""
+    """The text of a partial: its stable part plain, the rest dim."""
     text = Text(printable(partial.text[: partial.stable]))
     return text.append(printable(partial.text[partial.stable :]), style="dim")
 
 
 def lost(state: Reconnecting) -> str:
-    """A connection that is being looked for, as a reader is told."""
+    """A message for the user about a lost connection."""
     return f"reconnecting ({state.attempt}): {printable(state.reason)}; {state.kept:.1f} s kept"
 
 
 def printable(text: str) -> str:
-    """Text without control characters: what comes from a server can't steer the terminal."""
+    """Replaces control characters by spaces, so that text from a server can't control the terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 def level_db(pcm: Pcm) -> float:
-    """Loudness in dB of full scale, root mean square; QUIET_DB for silence and below."""
+    """RMS level in dB relative to full scale, at least QUIET_DB."""
     power = float(np.mean(to_float(pcm) ** 2)) if len(pcm) else 0.0
     return max(QUIET_DB, 10 * log10(power)) if power else QUIET_DB
 
 
 def elapsed(at: Seconds) -> str:
-    """Seconds as m:ss, or h:mm:ss."""
+    """Formats seconds as m:ss or h:mm:ss."""
     minutes, s = divmod(int(at), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"

@@ -1,4 +1,4 @@
-"""What `earshot transcribe` does: files to transcripts in a format, with a progress bar and a line for each failure."""
+"""Transcribes files in this process: transcripts in a format, a progress bar, and a line for each file that fails."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -32,22 +32,23 @@ def transcribe(
     stdout: TextIO | None = None,
     console: Console | None = None,
 ) -> int:
-    """What `earshot transcribe` does. Returns its exit status: 0, or 1 if a file could not be transcribed.
+    """Runs `earshot transcribe`. Returns its exit status: 0, or 1 if a file could not be transcribed.
 
     model      a folder or a hub id, of `revision`; None: the bundled model
-    latency    low, balanced or accurate; `offline` has no use for it, nor for `commit`
+    latency    low, balanced or accurate; not used with `offline`, nor is `commit`
     format     text, json, srt or vtt
-    raw        how to read files of samples without a header; None: by their suffix, 16 kHz mono int16
-    stdout     the transcripts alone go there
-    console    all else goes there: a line for each file that failed, a progress bar if it is a terminal; None: stderr
+    offline    one forward pass over each file instead of streaming
+    raw        format of files without a header; None: only .raw, .pcm and .s16 are read so, as 16 kHz mono int16
+    stdout     gets the transcripts
+    console    gets a line for each file that failed, and a progress bar if it is a terminal; None: stderr
 
     Raises ConfigError, CheckpointError and DeviceError, before any file is read.
     """
     config = StreamConfig.preset(latency, commit=commit, partials=False)
-    writer(format)  # what is wrong is said before a model is loaded
+    writer(format)  # raises ConfigError for an unknown format before the model is loaded
     files = list(files)
     if format in ("srt", "vtt") and len(files) > 1:
-        raise ConfigError(f"{format} holds one file's captions, and there are {len(files)} files; give one at a time")
+        raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
     from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
 
     runner = load_runner(model, device, revision)
@@ -71,10 +72,10 @@ def transcribe_files(
     stdout: TextIO,
     console: Console,
 ) -> int:
-    """Transcribes file after file. Returns 0, or 1 if one failed: it is named on the console, the others go on."""
+    """Transcribes file after file. Names those that fail on the console, and returns 1 if there are any, else 0."""
 
-    def complain(of: str) -> None:
-        console.print(f"earshot: {of}", markup=False, highlight=False, soft_wrap=True)
+    def complain(text: str) -> None:
+        console.print(f"earshot: {text}", markup=False, highlight=False, soft_wrap=True)
 
     status = 0
     with _progress(console) as progress:
@@ -98,7 +99,11 @@ def _written(
     update: Callable[..., None],
     complain: Callable[[str], None],
 ) -> Iterator[str]:
-    """A file's transcript, piece by piece; `update` is told how much has been read, `complain` what is missing."""
+    """Yields a file's transcript piece by piece.
+
+    update     of the progress bar: called with `total` and `completed` seconds
+    complain   called with a line about audio that could not be read
+    """
     captions = writer(format, str(path))
     heard = 0
 
@@ -138,7 +143,7 @@ def _progress(console: Console) -> Iterator[Progress]:
 
 
 def _print(text: str, stdout: TextIO, progress: Progress) -> None:
-    """To `stdout`, out of the way of the bar if both are on one screen."""
+    """Writes to `stdout`; hides the progress bar meanwhile if both are on the same terminal."""
     if not text:
         return
     shared = not progress.disable and stdout.isatty()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earshot_asr.client.files import FileAudio
-    from earshot_asr.client.stream import Stream as ClientStream
+    from earshot_asr.client.stream import ClientStream
     from earshot_asr.engine.config import StreamConfig
     from earshot_asr.engine.errors import EarshotError
     from earshot_asr.engine.events import Event, Final, Flushed, Partial, Word
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from earshot_asr.engine.transcription import transcribe
 
 _HOMES = {
-    "ClientStream": ("client.stream", "Stream"),
+    "ClientStream": ("client.stream", "ClientStream"),
     "EarshotError": ("engine.errors", "EarshotError"),
     "Event": ("engine.events", "Event"),
     "FileAudio": ("client.files", "FileAudio"),

@@ -58,7 +58,7 @@ class Row:
     fold: int | None = None
 
 
-class Word(NamedTuple):
+class AlignedWord(NamedTuple):
     """When a word is said: start and lengths in units of 10 ms. `parts`: its phones or letters, with their lengths."""
 
     text: str
@@ -81,7 +81,7 @@ class Word(NamedTuple):
 class Alignment:
     """The words of a recording, in order. `letters`: their parts are letters, not phones."""
 
-    words: tuple[Word, ...]
+    words: tuple[AlignedWord, ...]
     letters: bool = False
 
     @property
@@ -120,7 +120,9 @@ def read_alignments(path: Path) -> dict[str, Alignment]:
     for where, row in lines(path):
         try:
             words = tuple(
-                Word(str(text), int(start), float(score), tuple((str(part), int(length)) for part, length in parts))
+                AlignedWord(
+                    str(text), int(start), float(score), tuple((str(part), int(length)) for part, length in parts)
+                )
                 for text, start, score, parts in row["words"]
             )
             if any(word.start < 0 or any(length < 0 for _, length in word.parts) for word in words):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "earshot_asr"
 OURS = "earshot_asr."
 """Before the names of our modules, which are without it here."""
-MAY_START_A_SERVER = {"client.cli", "client.demo", "client.live"}
+MAY_START_A_SERVER = {"client.commands.serve", "client.demo", "client.live"}
 WITH_TORCH = {
     f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "whisper", "checkpoint", "runner")
 } | {"client.evaluate.against"}

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes demo.flac from demo.txt: Kokoro's voice `af_heart` reads each line, over the noise floor of a quiet room.
+"""Makes demo.flac from demo.txt: Kokoro's voice `af_heart` reads each line; the noise of a quiet room is added.
 
     python client/data/make_demo.py kokoro-int8.onnx voices.npz
 
-in an environment of its own with `pip install kokoro-onnx soundfile soxr`; README.md here says where the two files are.
+Run it in a separate environment with `pip install kokoro-onnx soundfile soxr`. README.md describes the two files.
 """
 
 import argparse
@@ -19,48 +19,52 @@ Audio: TypeAlias = npt.NDArray[np.float64]
 """Mono samples in [-1, 1), shape (S,)."""
 
 HERE = Path(__file__).parent
-RATE = 16_000
+RATE_HZ = 16_000
 VOICE, LANGUAGE = "af_heart", "en-us"
-LEAD_S, PAUSE_S, TAIL_S = 0.5, 0.9, 1.2  # the pause ends an utterance, so each line is one final
-SPEECH_DB, FLOOR_DB = -20.0, -70.0  # RMS, relative to full scale
-EDGE_DB, MARGIN_S = -46.0, 0.03  # a line begins and ends where it rises above this part of its peak
+LEAD_SECONDS, PAUSE_SECONDS, TAIL_SECONDS = 0.5, 0.9, 1.2
+"""Silence before, between and after the lines. The pause is long enough to end an utterance: each line is a final."""
+SPEECH_DB, NOISE_DB = -20.0, -70.0
+"""RMS levels relative to full scale."""
+EDGE_DB, MARGIN_SECONDS = -46.0, 0.03
+"""A line is cut this long before and after the samples that exceed EDGE_DB, relative to its peak."""
 
 
 def gain(db: float) -> float:
-    """Decibels -> factor."""
+    """Converts decibels to a factor."""
     return float(10 ** (db / 20))
 
 
-def silence(duration: float) -> Audio:
-    """Zeros for `duration` seconds."""
-    return np.zeros(round(duration * RATE))
+def silence(seconds: float) -> Audio:
+    """Zeros for so many seconds."""
+    return np.zeros(round(seconds * RATE_HZ))
 
 
 def speak(kokoro: Any, line: str) -> Audio:
-    """What the voice says, without the silence that is around it."""
+    """A line read by the voice, without the silence before and after it."""
     samples, rate = kokoro.create(line, voice=VOICE, lang=LANGUAGE)
-    samples = soxr.resample(samples.astype(np.float64), rate, RATE)
+    samples = soxr.resample(samples.astype(np.float64), rate, RATE_HZ)
     loud = np.flatnonzero(np.abs(samples) > gain(EDGE_DB) * np.abs(samples).max())
-    margin = round(MARGIN_S * RATE)
+    margin = round(MARGIN_SECONDS * RATE_HZ)
     return np.asarray(samples[max(0, loud[0] - margin) : loud[-1] + margin])
 
 
 def recording(kokoro: Any, lines: list[str]) -> npt.NDArray[np.int16]:
-    """All lines, in one level, over one noise floor; int16, shape (S,)."""
+    """All lines at the same level, with noise; int16, shape (S,)."""
     spoken = [speak(kokoro, line) for line in lines]
     level = gain(SPEECH_DB) / np.sqrt(np.mean(np.concatenate(spoken) ** 2))
-    parts = [silence(LEAD_S)]
+    parts = [silence(LEAD_SECONDS)]
     for part in spoken:
-        parts += [part * level, silence(PAUSE_S)]
-    parts[-1] = silence(TAIL_S)
+        parts += [part * level, silence(PAUSE_SECONDS)]
+    parts[-1] = silence(TAIL_SECONDS)
     audio = np.concatenate(parts)
-    audio += np.random.RandomState(0).normal(0, gain(FLOOR_DB), len(audio))  # the one generator numpy promises to keep
+    # numpy guarantees the same numbers from RandomState in all its versions
+    audio += np.random.RandomState(0).normal(0, gain(NOISE_DB), len(audio))
     assert np.abs(audio).max() < 1, "clipped: lower SPEECH_DB"
     return np.rint(audio * 32767).astype(np.int16)
 
 
 def main() -> None:
-    """Write demo.flac beside demo.txt."""
+    """Writes demo.flac beside demo.txt."""
     from kokoro_onnx import Kokoro
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,7 +72,7 @@ def main() -> None:
     parser.add_argument("voices", help="voices.npz")
     args = parser.parse_args()
     pcm = recording(Kokoro(args.model, args.voices), (HERE / "demo.txt").read_text().splitlines())
-    soundfile.write(HERE / "demo.flac", pcm, RATE, subtype="PCM_16")
+    soundfile.write(HERE / "demo.flac", pcm, RATE_HZ, subtype="PCM_16")
 
 
 if __name__ == "__main__":

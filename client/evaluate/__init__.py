@@ -1,1 +1,1 @@
-"""The judge: figures of streams over manifests of recordings."""
+"""`earshot evaluate`: errors, delays and stability of streams, measured on the recordings of manifests."""

@@ -1,4 +1,4 @@
-"""The same weights by `transformers`, as a second opinion on the plain pass."""
+"""The same weights run by `transformers`, to check the plain pass."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,14 +16,15 @@ from earshot_asr.engine.vocabulary import read_json
 def transformers_plain(
     model: str | Path, revision: str | None, device: str, grid: FrameGrid
 ) -> Callable[[Sequence[Pcm]], str]:
-    """A recording in pieces (S,) -> its text, in single precision, with the passes that ours has.
+    """Returns a function that transcribes a recording in pieces (S,), with the forward passes of our plain pass.
 
-    Raises ConfigError where transformers is not installed, CheckpointError where it can't load the model.
+    Runs in single precision. Raises ConfigError if transformers is not installed or does not know this kind of model,
+    CheckpointError if it can't load the model.
     """
     folder, name = locate(model, revision)
     if read_json(folder / "config.json").get("model_type") == "whisper":
         raise ConfigError(
-            f"--against transformers can't run {name}: WhisperForCTC is a kind of ours that it does not know"
+            f"--against transformers can't run {name}: transformers does not know models of type WhisperForCTC"
         )
     try:
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer

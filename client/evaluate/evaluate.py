@@ -1,81 +1,45 @@
-"""What `earshot evaluate` does: plays clips to the engine, one after another, and judges what came of each."""
+"""Runs `earshot evaluate`: plays clips to the engine one after another, computes the figures and prints them."""
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from earshot_asr.client.evaluate.figures import About, figures
-from earshot_asr.client.evaluate.manifest import Choice, load
-from earshot_asr.client.evaluate.playback import TAIL, Progressed, check, noise_floor, recording, recordings, unseen
-from earshot_asr.client.evaluate.sphinx import pocketsphinx
+from earshot_asr.client.evaluate.figures import RunInfo, figures
+from earshot_asr.client.evaluate.manifest import load
+from earshot_asr.client.evaluate.options import Options
+from earshot_asr.client.evaluate.peers import load_peers
+from earshot_asr.client.evaluate.recordings import (
+    TAIL_SECONDS,
+    Progressed,
+    check,
+    no_progress,
+    noise_floor,
+    recording,
+    recordings,
+)
 from earshot_asr.client.evaluate.table import as_json, machine, show
-from earshot_asr.client.evaluate.take import Clip, Heard, Peer, Take
+from earshot_asr.client.evaluate.take import Clip, Take, TimedEvent
 from earshot_asr.client.evaluate.virtual import Playback, due
 from earshot_asr.client.evaluate.wall import listen
-from earshot_asr.client.evaluate.whisper import whisper
 from earshot_asr.client.live import local_server
-from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, from_ms
-from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.model import BUNDLED, Runner
+from earshot_asr.engine.model import Runner
 from earshot_asr.engine.training.phonemes import targets
 from earshot_asr.engine.transcription import plain
 
-PEERS = ("transformers", "pocketsphinx", "whisper")
-"""The plain pass of the same weights by transformers, PocketSphinx with its own English model, and a whole Whisper."""
-WARM_UP: Seconds = 5.0
-"""So much of the first clip is played before anything is measured."""
+WARM_UP_SECONDS: Seconds = 5.0
+"""Length of the part of the first clip that is played once before the measurements begin."""
 
 Bar = Callable[[str, int, Clip], Progressed]
-"""A stage, and a clip and its number -> what is to be told how it goes on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to judge.
-
-    model, revision, device, latency, commit   of the streams, as everywhere
-    choice, alignments, join                   which clips, see manifest.load
-    wall, url                                  in real time over a socket: to this server, or to one of our own
-    against, whisper_model                     others beside ours, see PEERS; and the Whisper to be compared with
-    seed                                       of the intervals' draws
-    block_ms                                   audio that arrives together
-    """
-
-    model: str | None = None
-    revision: str | None = None
-    device: str = "auto"
-    latency: str = "balanced"
-    commit: Commit = "utterance"
-    choice: Choice = field(default_factory=Choice)
-    alignments: Path | None = None
-    join: Collection[str] = ()
-    wall: bool = False
-    url: str | None = None
-    against: Collection[str] = ()
-    whisper_model: Path | None = None
-    seed: int = 0
-    block_ms: int = 100
-
-    @property
-    def config(self) -> StreamConfig:
-        """Of each stream."""
-        return StreamConfig.preset(self.latency, commit=self.commit)
-
-    @property
-    def block(self) -> int:
-        """Samples that arrive together."""
-        return from_ms(self.block_ms)
+"""Called with the name of a stage, and a clip's number and the clip; returns the function to report progress to."""
 
 
 def evaluate(
@@ -88,22 +52,17 @@ def evaluate(
     stdout: Console,
     stderr: Console,
 ) -> None:
-    """Prints the figures of the manifests' clips.
+    """Evaluates the streams of the manifests' clips and prints the figures.
 
-    command    what was typed, to be told with the figures
-    as_data    one JSON object instead of a table
-    report     a page of HTML is written there, too
-    stderr     has a progress bar, if it is a terminal
+    command    the command line, printed with the figures
+    as_data    print one JSON object instead of a table
+    report     file to write an HTML report to
+    stderr     shows a progress bar if it is a terminal
 
     Raises ConfigError, CheckpointError, DeviceError, AudioError and, with `wall`, StreamError.
     """
-    if report and not report.parent.is_dir():  # said now, not after an hour
-        raise ConfigError(f"can't write {report}: there is no folder {report.parent}")
-    if report and report.is_dir():
-        raise ConfigError(f"can't write {report}: it is a folder; give the name of a file")
-    if options.whisper_model and "whisper" not in options.against:
-        raise ConfigError("--whisper-model is for --against whisper, which is not given")
-    clips = load(manifests, options.choice, alignments=options.alignments, join=options.join)
+    _check_options(options, report)
+    clips = load(manifests, options.selection, alignments=options.alignments, join=options.join)
     for clip in clips:
         check(clip)
     from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
@@ -112,17 +71,7 @@ def evaluate(
     with _progress(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
     found = figures(takes, options.seed)
-    about = About(
-        model=runner.info.name,
-        fingerprint=runner.info.fingerprint,
-        device=runner.device,
-        latency=options.latency,
-        commit=options.commit,
-        clock="wall" if options.wall else "virtual",
-        machine=machine(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
-    )
+    about = _run_info(runner, options, command)
     if as_data:
         print(json.dumps(as_json(found, about), ensure_ascii=False), file=stdout.file)
     else:
@@ -133,17 +82,40 @@ def evaluate(
         report.write_text(page(takes, found, about), encoding="utf-8")
 
 
+def _check_options(options: Options, report: Path | None) -> None:
+    """Raises ConfigError before anything is played: an evaluation may take hours."""
+    if report and not report.parent.is_dir():
+        raise ConfigError(f"can't write {report}: there is no folder {report.parent}")
+    if report and report.is_dir():
+        raise ConfigError(f"can't write {report}: it is a folder; give the name of a file")
+    if options.whisper_model and "whisper" not in options.against:
+        raise ConfigError("--whisper-model needs --against whisper")
+
+
+def _run_info(runner: Runner, options: Options, command: str) -> RunInfo:
+    return RunInfo(
+        model=runner.info.name,
+        fingerprint=runner.info.fingerprint,
+        device=runner.device,
+        latency=options.latency,
+        commit=options.commit,
+        clock="wall" if options.wall else "virtual",
+        machine=machine(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+    )
+
+
 def judge(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> list[Take]:
-    """Plays all clips."""
-    peers = _peers(runner, options)
-    said = phonemes_of(clips, runner)
-    heard = asyncio.run(_over_a_socket(clips, runner, options, bar)) if options.wall else None
+    """Plays all clips to the engine, and to the recognizers that it is compared with."""
+    peers = load_peers(runner, options)
+    phonemes = phonemes_of(clips, runner)
+    real_time = asyncio.run(_over_a_socket(clips, runner, options, bar)) if options.wall else None
     _warm_up(clips[0], runner, options)
     takes = []
     for n, clip in enumerate(clips):
-        spoken = recording(clip)
-        take = play(clip, spoken, runner, options, bar("virtual clock", n, clip))
-        take.phonemes = said[n]
+        take = play(clip, recording(clip), runner, options, bar("virtual clock", n, clip))
+        take.phonemes = phonemes[n]
         if peers:
             pieces = recordings(clip)
             for name, peer in peers.items():
@@ -151,46 +123,50 @@ def judge(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> 
                 progress(0.0)
                 take.peers[name] = peer(pieces)
                 progress(1.0)
-        if heard:
-            take.heard, take.work = heard[n], None
+        if real_time:
+            take.heard, take.work = real_time[n], None
         takes.append(take)
     return takes
 
 
-def play(clip: Clip, spoken: Pcm, runner: Runner, options: Options, progress: Progressed = unseen) -> Take:
-    """One clip, whose recording is `spoken` (S,), on the virtual clock; and one plain pass over it."""
-    pcm = followed(spoken)
-    playback = Playback(runner, options.config, pcm, options.block, progress=progress)
+def play(clip: Clip, spoken: Pcm, runner: Runner, options: Options, progress: Progressed = no_progress) -> Take:
+    """Plays a clip, whose audio is `spoken` (S,), on the virtual clock, and runs one plain pass over it."""
+    pcm = with_tail(spoken)
+    playback = Playback(runner, options.config, pcm, options.block_samples, progress=progress)
     playback.run()
     return Take(
         clip=clip,
         heard=playback.heard,
         seconds=len(spoken) / SAMPLE_RATE,
-        block=options.block / SAMPLE_RATE,
+        block=options.block_samples / SAMPLE_RATE,
         work=playback.work,
-        due=due(runner.info, options.config, pcm, options.block, playback.outputs),
+        due=due(runner.info, options.config, pcm, options.block_samples, playback.outputs),
         plain=" ".join(final.text for final in plain(runner, [spoken])),
     )
 
 
-def followed(spoken: Pcm) -> Pcm:
-    """A recording (S,) and what is played behind it."""
-    return np.concatenate([spoken, noise_floor(spoken, round(TAIL * SAMPLE_RATE))])
+def with_tail(spoken: Pcm) -> Pcm:
+    """A recording (S,), and after it TAIL_SECONDS of its noise floor."""
+    return np.concatenate([spoken, noise_floor(spoken, round(TAIL_SECONDS * SAMPLE_RATE))])
 
 
 def _warm_up(clip: Clip, runner: Runner, options: Options) -> None:
-    Playback(runner, options.config, recording(clip)[: round(WARM_UP * SAMPLE_RATE)], options.block).run()
+    Playback(runner, options.config, _beginning(clip), options.block_samples).run()
 
 
-async def _over_a_socket(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> list[list[Heard]]:
-    """What a server says to each clip, after a warm-up. Its own model does it: `runner` says which it has to be."""
+def _beginning(clip: Clip) -> Pcm:
+    return recording(clip)[: round(WARM_UP_SECONDS * SAMPLE_RATE)]
 
-    async def heard(pcm: Pcm, progress: Progressed = unseen) -> list[Heard]:
-        return await listen(url, pcm, runner.info, options.config, options.block, progress)
+
+async def _over_a_socket(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> list[list[TimedEvent]]:
+    """Streams each clip to a server in real time, after a warm-up. The server must run the model of `runner`."""
+
+    async def events(pcm: Pcm, progress: Progressed = no_progress) -> list[TimedEvent]:
+        return await listen(url, pcm, runner.info, options.config, options.block_samples, progress)
 
     async with _server(options) as url:
-        await heard(recording(clips[0])[: round(WARM_UP * SAMPLE_RATE)])
-        return [await heard(followed(recording(clip)), bar("real time", n, clip)) for n, clip in enumerate(clips)]
+        await events(_beginning(clips[0]))
+        return [await events(with_tail(recording(clip)), bar("real time", n, clip)) for n, clip in enumerate(clips)]
 
 
 @asynccontextmanager
@@ -198,47 +174,21 @@ async def _server(options: Options) -> AsyncIterator[str]:
     if options.url is not None:
         yield options.url
         return
-    own = local_server(
+    local = local_server(
         Console(stderr=True),
         model=options.model,
         revision=options.revision,
         device=options.device,
         latency=options.latency,
     )
-    async with own as url:
+    async with local as url:
         yield url
 
 
-def _peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence[Pcm]], Peer]]:
-    """Those to compare with, loaded."""
-    peers: dict[str, Callable[[Sequence[Pcm]], Peer]] = {}
-    for name in options.against:
-        if name == "transformers":
-            from earshot_asr.client.evaluate.against import transformers_plain
-
-            heard = transformers_plain(options.model or BUNDLED, options.revision, runner.device, runner.info.grid)
-        elif name == "pocketsphinx":
-            heard = pocketsphinx()
-        elif name == "whisper":
-            from earshot_asr.engine.runner import threads
-
-            heard = whisper(options.whisper_model, threads())
-        else:
-            raise ConfigError(f"against is {name!r}; it must be one of {', '.join(PEERS)}")
-        peers[name] = partial(_timed, heard)
-    return peers
-
-
-def _timed(heard: Callable[[Sequence[Pcm]], str], pieces: Sequence[Pcm]) -> Peer:
-    began = time.perf_counter()
-    text = heard(pieces)
-    return Peer(text, time.perf_counter() - began)
-
-
 def phonemes_of(clips: Sequence[Clip], runner: Runner) -> list[str | None]:
-    """What is said in clips, in phonemes with spaces between them; None for a model that writes letters.
+    """The reference of each clip in phonemes, separated by spaces; None for a model that writes letters.
 
-    The manifest's, or else eSpeak NG's of text and language. Raises ConfigError, which names the clip.
+    They are the manifest's, or else eSpeak NG's for text and language. Raises ConfigError, which names the clip.
     """
     if not runner.info.vocabulary.separator:
         return [None] * len(clips)

@@ -1,4 +1,4 @@
-"""The figures of a stream, by the names that the design gives them."""
+"""The figures of an evaluation: their names, units and meanings, and how they are computed from takes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from earshot_asr.client.evaluate.intervals import Bootstrap, Interval, Ranked
+from earshot_asr.client.evaluate.intervals import Bootstrap, Interval, RankedValues
 from earshot_asr.client.evaluate.take import Take
 from earshot_asr.client.evaluate.tally import Tally, tally
 
@@ -17,7 +17,10 @@ Unit: TypeAlias = Literal["", "%", "points", "s", "x"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure and its 95 % interval, which one recording does not have. `unit`: %, points (of it), s, x or none."""
+    """A figure and its 95 % confidence interval, if there are several recordings.
+
+    unit    %; points (percentage points); s; x (times real time); or none
+    """
 
     value: float
     low: float | None = None
@@ -27,13 +30,13 @@ class Figure:
 
 POOLED = "pooled"
 Figures: TypeAlias = dict[str, dict[str, Figure]]
-"""By corpus, and `pooled` where there are several; by name, such as "WER" or "word latency p50". One that has nothing
-to go by is left out."""
+"""Figures by corpus, and for all corpora under `pooled` if there are several; then by name, such as "WER" or
+"word latency p50". Figures without data are left out."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What was judged, on what, and how. `date`: ISO 8601."""
+class RunInfo:
+    """What was evaluated, on which machine, and how. `date`: ISO 8601."""
 
     model: str
     fingerprint: str
@@ -84,48 +87,54 @@ QUANTILES: dict[str, tuple[int, ...]] = {
 COUNTS: dict[str, Unit] = {"retractions after final": "", "clips": "", "clips aligned": "", "audio": "s"}
 
 MEANINGS: dict[str, str] = {
-    "WER": "word errors over words of the reference, after normalization",
-    "CER": "the same of characters",
-    "PER": "the same of phonemes, for a model that writes these",
-    "plain WER": "of one plain pass over the whole recording",
-    "plain CER": "of one plain pass over the whole recording",
-    "plain PER": "of one plain pass over the whole recording",
-    "file gap": "WER, or PER, of the stream minus that of the plain pass: what streaming costs",
-    "words a minute": "where nothing is said: words of the finals (or phonemes, for a model that writes these), "
-    "all wrong; nothing else of these is in `pooled`",
-    "transformers WER": "of the plain pass of the same weights by transformers",
-    "transformers PER": "of the plain pass of the same weights by transformers",
-    "transformers equal": "clips in which the plain pass by transformers has the same text as ours",
-    "pocketsphinx WER": "of PocketSphinx with its own English model, which is given each recording as a whole",
-    "pocketsphinx CER": "the same of characters",
-    "pocketsphinx words a minute": "where nothing is said",
-    "pocketsphinx RTFx": "seconds of audio per second of PocketSphinx's computing, on one core",
-    "whisper WER": "of Whisper with its own decoder (beam of five), which is given each recording as a whole",
-    "whisper CER": "the same of characters",
-    "whisper words a minute": "where nothing is said",
-    "whisper RTFx": "seconds of audio per second of Whisper's computing, in eight bits, on a CPU, with our threads",
-    "word latency": "from a word's end to the first message that held it for good",
-    "time to stable": "from a word's end until it is inside `stable`, or in the final",
-    "first partial": "from the beginning of speech to an utterance's first text",
-    "final delay": "from the end of speech to the final; utterances cut in mid-speech, being too long, have none",
-    "staleness": "at any moment of speech, the age of the newest sample that the last message has seen",
-    "final lag": "from the arrival of the sample that made a final due, until it left",
-    "stable before final": "words of the finals that were inside `stable` before",
-    "unstable words": "words shown and later changed or withdrawn, over words of the finals",
-    "unstable in stable": "the same of words inside `stable`",
-    "normalized erasure": "words to be deleted, from the end, to show what was shown, over words of the finals",
-    "retractions after final": "messages about audio whose text had been final",
-    "RTFx": "seconds of audio per second of computing",
-    "words timed": "words of the alignment found right in the finals: these have latencies",
-    "clips": "streams, one after another; each round and each gain of a recording is one",
-    "clips aligned": "those with a forced alignment: the others have no latencies of words and of speech",
-    "audio": "of the recordings, as often as they were played; the noise floor behind each is not counted",
+    "WER": "word error rate: words substituted, deleted or inserted, over words of the reference, after normalization",
+    "CER": "character error rate: the same for characters",
+    "PER": "phoneme error rate: the same for phonemes, for a model that writes phonemes",
+    "plain WER": "WER of the plain pass: one forward pass over the whole recording, without streaming",
+    "plain CER": "CER of the plain pass",
+    "plain PER": "PER of the plain pass: one forward pass over the whole recording, without streaming",
+    "file gap": "WER (or PER) of the stream minus that of the plain pass: the errors that streaming adds",
+    "words a minute": "false words per minute on recordings without speech (false phonemes, for a model that writes "
+    "phonemes); the other figures in `pooled` leave these recordings out",
+    "transformers WER": "WER of the plain pass when transformers runs the same weights",
+    "transformers PER": "PER of the plain pass when transformers runs the same weights",
+    "transformers equal": "share of clips for which transformers and our plain pass give the same text",
+    "pocketsphinx WER": "WER of PocketSphinx with its English model, on whole recordings",
+    "pocketsphinx CER": "CER of PocketSphinx",
+    "pocketsphinx words a minute": "false words per minute of PocketSphinx on recordings without speech",
+    "pocketsphinx RTFx": "seconds of audio per second of computing of PocketSphinx, on one core",
+    "whisper WER": "WER of Whisper with its decoder (beam search, 5 hypotheses), on whole recordings",
+    "whisper CER": "CER of Whisper",
+    "whisper words a minute": "false words per minute of Whisper on recordings without speech",
+    "whisper RTFx": "seconds of audio per second of computing of Whisper, with 8-bit weights on the CPU",
+    "word latency": "from the end of a word to the first message that shows it as in the final; a word that the final "
+    "corrects is timed from the final",
+    "time to stable": "from the end of a word to the first message with it in its `stable` part, or to the final. "
+    "Stable: the first characters of a partial, which later partials are not expected to change",
+    "first partial": "from the start of speech to the first text of the utterance",
+    "final delay": "from the end of speech to the final of the utterance; utterances that were cut in mid-speech, at "
+    "the maximum length, are left out",
+    "staleness": "while somebody speaks: time since the newest audio arrived that the messages so far cover",
+    "final lag": "from the arrival of the audio that made a final due (usually the pause that ends an utterance, its "
+    "endpoint, was long enough) until the final was sent",
+    "stable before final": "share of the words of the finals that were in the `stable` part of a partial before",
+    "unstable words": "words that were shown and later changed or withdrawn, over words of the finals",
+    "unstable in stable": "words in the `stable` part of a partial that were later changed or withdrawn, over words of "
+    "the finals",
+    "normalized erasure": "erasure over words of the finals. Erasure: the number of words that a screen which can only "
+    "delete at its end has to delete to follow the partials and finals",
+    "retractions after final": "messages about audio whose text was final already; must be 0",
+    "RTFx": "seconds of audio per second of computing, of model and event loop",
+    "words timed": "share of the words in the alignment that the finals have right; only these have a latency",
+    "clips": "streams that were played; each round and each gain of a recording is one",
+    "clips aligned": "clips with word timings (a forced alignment); other clips have no delays of words and of speech",
+    "audio": "length of all clips played, without the noise floor that is played after each",
 }
-"""All figures in their order, and what they say. Quantiles have p50 and the like behind their names."""
+"""What each figure means, in the order of tables. Names of quantiles have " p50" and the like appended."""
 
 
 def ordered(found: Figures) -> list[str]:
-    """The names of all figures that there are, in the order of their meanings."""
+    """The names of the figures that have data, in the order of MEANINGS."""
     order = {name: place for place, name in enumerate(MEANINGS)}
     names = dict.fromkeys(name for each in found.values() for name in each)
     return sorted(names, key=lambda name: order.get(base(name), len(order)))
@@ -138,13 +147,13 @@ def base(name: str) -> str:
 
 
 def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
-    """All figures of takes, by corpus and, where there are several, pooled. `seed`: of the intervals' draws.
+    """All figures by corpus, and pooled if there are several corpora. `seed`: of the confidence intervals.
 
-    Pooled is what has speech in it; of clips in which nothing is said there are only the words a minute beside that.
+    Only the figures "words a minute" of `pooled` include clips without speech.
     """
-    corpora: dict[str, list[Judged]] = defaultdict(list)
-    speech: list[Judged] = []
-    quiet: list[Judged] = []
+    corpora: dict[str, list[RecordingTally]] = defaultdict(list)
+    speech: list[RecordingTally] = []
+    quiet: list[RecordingTally] = []
     for take in takes:
         one = take.clip.audio, tally(take)
         corpora[take.clip.corpus].append(one)
@@ -157,11 +166,11 @@ def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
     return found
 
 
-Judged: TypeAlias = tuple[tuple[Path, ...], Tally]
-"""The recording, which may have been played several times, and what came of it once."""
+RecordingTally: TypeAlias = tuple[tuple[Path, ...], Tally]
+"""The files of a clip, which may be played several times, and the tally of one take."""
 
 
-def _of(judged: list[Judged], seed: int) -> dict[str, Figure]:
+def _of(judged: list[RecordingTally], seed: int) -> dict[str, Figure]:
     tallies = [one for _, one in judged]
     bootstrap = Bootstrap([audio for audio, _ in judged], seed)
     found: dict[str, Figure] = {}
@@ -189,7 +198,10 @@ def _quantiles(name: str, tallies: list[Tally], bootstrap: Bootstrap) -> dict[st
     if not any(map(len, values)):
         return {}
     levels = [level / 100 for level in QUANTILES[name]]
-    points, intervals = Ranked(values).quantiles(levels, np.ones(len(values))), bootstrap.quantiles(values, levels)
+    points, intervals = (
+        RankedValues(values).quantiles(levels, np.ones(len(values))),
+        bootstrap.quantiles(values, levels),
+    )
     return {
         f"{name} p{level}": _figure(point, interval, "s")
         for level, point, interval in zip(QUANTILES[name], points, intervals, strict=True)

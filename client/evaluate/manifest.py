@@ -1,4 +1,4 @@
-"""Manifests -> clips: JSON lines `{"audio", "text", ...}`, and when each word was said, where an alignment tells."""
+"""Reads clips from manifests, JSON lines of `{"audio", "text", ...}`, and their word timings from alignments."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earshot_asr.client.evaluate.playback import recording
 from earshot_asr.client.evaluate.quiet import rounds
-from earshot_asr.client.evaluate.take import Clip, Spoken
+from earshot_asr.client.evaluate.recordings import recording
+from earshot_asr.client.evaluate.take import Clip, SpokenWord
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.manifest import Row, alignment_beside, read, read_alignments
 from earshot_asr.engine.text import normalize
 
 WITHOUT_SPEECH = ("noise", "music")
-"""Kinds of recordings in which nothing is said, whose lines need no text."""
+"""Kinds of recordings without speech. Their lines need no text."""
 NO_RECORDING = "rir"
-"""A kind of line that is a room's response: there is nothing to be heard in it."""
+"""Kind of lines that are room impulse responses. They are skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Which lines of the manifests.
+class Selection:
+    """Selects lines of manifests.
 
-    folds, splits, corpora    only these; empty: all. A line without a fold or a split is in each
-    limit                     at most so many of a corpus, the first ones; None: all
-    gains, minutes            of those in which nothing is said, see quiet.rounds
+    folds, splits, corpora    only these; empty: all. A line without a fold or split belongs to each
+    limit                     only this many of each corpus, the first ones; None: all
+    gains, minutes            for recordings without speech, see quiet.rounds
     """
 
     folds: Collection[int] = ()
@@ -39,17 +39,17 @@ class Choice:
 
 def load(
     manifests: Sequence[Path],
-    choice: Choice = Choice(),
+    choice: Selection = Selection(),
     *,
     alignments: Path | None = None,
     join: Collection[str] = (),
 ) -> list[Clip]:
     """The clips of manifests, in order.
 
-    alignments    the file; None: the one beside each manifest, if there is one
-    join          corpora of which all clips of a manifest are one
+    alignments    file of word timings; None: the one beside each manifest, if there is one
+    join          corpora whose clips are joined to one, for each manifest
 
-    Raises ConfigError, which names file and line; AudioError, where lengths have to be known.
+    Raises ConfigError, which names file and line, and AudioError if it needs a recording's length and can't read it.
     """
     clips: list[Clip] = []
     taken: Counter[str] = Counter()
@@ -73,15 +73,15 @@ def load(
     _check("fold", set(choice.folds), folds)
     _check("split", set(choice.splits), splits)
     if clips and (idle := sorted({*join} - {clip.corpus for clip in clips})):
-        raise ConfigError(f"nothing of {', '.join(idle)} is to be joined: no line of it was chosen")
+        raise ConfigError(f"nothing to join: no line of {', '.join(idle)} is selected")
     if not clips:
-        raise ConfigError(f"nothing to evaluate: no line of {', '.join(map(str, manifests))} was chosen")
+        raise ConfigError(f"nothing to evaluate: no line of {', '.join(map(str, manifests))} is selected")
     if (choice.gains or choice.minutes is not None) and not any(clip.quiet for clip in clips):
-        raise ConfigError("gains and minutes are for recordings in which nothing is said, and no such line was chosen")
+        raise ConfigError("--gain and --minutes are for recordings without speech, and none is selected")
     return list(rounds(clips, choice.gains, choice.minutes))
 
 
-def _chosen(row: Row, choice: Choice) -> bool:
+def _chosen(row: Row, choice: Selection) -> bool:
     return (
         row.kind != NO_RECORDING
         and (not choice.corpora or row.corpus in choice.corpora)
@@ -93,26 +93,26 @@ def _chosen(row: Row, choice: Choice) -> bool:
 def _check(what: str, wanted: set[Any], there: set[Any]) -> None:
     if missing := sorted(wanted - there):
         known = ", ".join(map(str, sorted(there))) or "none"
-        raise ConfigError(f"no {what} {', '.join(map(str, missing))} there; there are {known}")
+        raise ConfigError(f"no {what} {', '.join(map(str, missing))} in the manifests; they have {known}")
 
 
-def _clip(row: Row, spoken: Mapping[str, tuple[Spoken, ...]]) -> Clip:
+def _clip(row: Row, spoken: Mapping[str, tuple[SpokenWord, ...]]) -> Clip:
     if row.text is None and row.kind not in WITHOUT_SPEECH:
-        raise ConfigError(f"{row.where}: text is missing; it must be a text, and an empty one where nothing is said")
+        raise ConfigError(f"{row.where}: text is missing; it must be a string, empty for a recording without speech")
     words = spoken.get(row.name) if normalize(row.text or "") else ()
     return Clip(row.name, row.corpus, row.text or "", (row.path,), words, row.lang, row.phonemes)
 
 
-def _spoken(path: Path) -> dict[str, tuple[Spoken, ...]]:
-    """The words of each recording that could be aligned."""
+def _spoken(path: Path) -> dict[str, tuple[SpokenWord, ...]]:
+    """The word timings of each recording in a file of alignments, by the recording's name."""
     return {
-        name: tuple(Spoken(text, *word.span) for word in alignment.words for text in normalize(word.text).split())
+        name: tuple(SpokenWord(text, *word.span) for word in alignment.words for text in normalize(word.text).split())
         for name, alignment in read_alignments(path).items()
     }
 
 
 def _joined(name: str, clips: list[Clip], corpora: Collection[str]) -> Iterator[Clip]:
-    """The clips of each of the corpora as one, behind the others."""
+    """The clips, with those of each of `corpora` joined to one, after the others."""
     yield from (clip for clip in clips if clip.corpus not in corpora)
     for corpus in dict.fromkeys(clip.corpus for clip in clips if clip.corpus in corpora):
         parts = [clip for clip in clips if clip.corpus == corpus]
@@ -129,11 +129,11 @@ def _joined(name: str, clips: list[Clip], corpora: Collection[str]) -> Iterator[
         )
 
 
-def _shifted(parts: list[Clip]) -> Iterator[Spoken]:
-    """The words of clips that follow one another."""
+def _shifted(parts: list[Clip]) -> Iterator[SpokenWord]:
+    """The word timings of clips that are joined in order."""
     samples = 0
     for part in parts:
         began = samples / SAMPLE_RATE
         for text, start, end in part.words or ():
-            yield Spoken(text, began + start, began + end)
+            yield SpokenWord(text, began + start, began + end)
         samples += len(recording(part))

@@ -1,4 +1,4 @@
-"""HTML and SVG that can't be broken out of: whatever is not markup already is escaped where it is put in."""
+"""Builds HTML and SVG. Text that is not Markup already is escaped when it is inserted."""
 
 from html import escape
 
@@ -6,20 +6,23 @@ from earshot_asr.client.terminal import printable
 
 
 class Markup(str):
-    """Text that is markup already."""
+    """Text that is HTML or SVG and is inserted as it is."""
 
     __slots__ = ()
 
 
 def element(tag: str, *children: str | float | None, **attributes: str | float | None) -> Markup:
-    """`<tag attributes>children</tag>`. None is left out; `class_` is `class`, `text_anchor` is `text-anchor`."""
+    """`<tag attributes>children</tag>`, without those that are None.
+
+    A trailing underscore of an attribute's name is removed, others become hyphens: `class_`, `text_anchor`.
+    """
     given = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items() if value is not None}
     opening = "".join(f' {name}="{_text(value)}"' for name, value in given.items())
     return Markup(f"<{tag}{opening}>{''.join(map(_text, children))}</{tag}>")
 
 
 def join(*parts: str | float | None) -> Markup:
-    """One after the other."""
+    """Concatenates markup and text."""
     return Markup("".join(map(_text, parts)))
 
 

@@ -1,22 +1,25 @@
-"""Recordings in which nobody speaks: what the engine writes there is wrong, and is counted by the minute."""
+"""Recordings without speech. All words that the engine writes there are false; they are counted per minute."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 
-from earshot_asr.client.evaluate.playback import recording
+from earshot_asr.client.evaluate.recordings import recording
 from earshot_asr.client.evaluate.take import Clip
 from earshot_asr.engine.audio import SAMPLE_RATE
 
-GOLDEN = (5**0.5 - 1) / 2
-"""Each round begins this share of a recording later: no two begin at the same place, and all are spread evenly."""
+SHIFT_SHARE = (5**0.5 - 1) / 2
+"""Share of a recording by which each round starts later than the one before. This is the golden ratio's inverse: it
+spreads any number of starts evenly, and none is repeated."""
 
 
 def rounds(clips: Sequence[Clip], gains: Collection[float], minutes: float | None) -> Iterator[Clip]:
-    """Clips of which the quiet ones are played at each of the gains (dB), in rounds, until it is so many minutes.
+    """Multiplies the clips without speech; the other clips come first and stay as they are.
 
-    Every round plays all of them at all gains, from shifted starts, and a round that has begun is played to its end.
-    The others stay as they are. None: one round. Raises AudioError.
+    gains      in dB; a round plays each clip once with each gain, from a start that differs between rounds
+    minutes    minimum total length of all rounds, in minutes; None: one round
+
+    Raises AudioError.
     """
     quiet = [clip for clip in clips if clip.quiet]
     lengths = [len(recording(clip)) / SAMPLE_RATE for clip in quiet] if minutes is not None else []
@@ -26,7 +29,7 @@ def rounds(clips: Sequence[Clip], gains: Collection[float], minutes: float | Non
     for n in range(max(1, count)):
         for gain in gains or (0.0,):
             for clip in quiet:
-                yield replace(clip, name=_named(clip.name, gain, n), gain=gain, begin=n * GOLDEN % 1)
+                yield replace(clip, name=_named(clip.name, gain, n), gain=gain, begin=n * SHIFT_SHARE % 1)
 
 
 def _named(name: str, gain: float, n: int) -> str:

@@ -1,4 +1,4 @@
-"""`--report`: one page of HTML with everything to be seen of an evaluation, which opens without a network."""
+"""The report: a self-contained HTML page with the plots, figures and glossary of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from importlib.resources import files
 from string import Template
 
 from earshot_asr.client.evaluate.delays import delays
-from earshot_asr.client.evaluate.figures import MEANINGS, POOLED, About, Figure, Figures, base, ordered
+from earshot_asr.client.evaluate.figures import MEANINGS, POOLED, Figure, Figures, RunInfo, base, ordered
 from earshot_asr.client.evaluate.markup import Markup, element, join
 from earshot_asr.client.evaluate.table import interval, remarks, written
 from earshot_asr.client.evaluate.take import Take
@@ -25,12 +25,13 @@ HEADLINES = (
     "unstable words",
     "RTFx",
 )
-GROUPS = {"WER": "Words", "word latency": "Delay", "stable before final": "Steadiness", "RTFx": "Cost and material"}
-"""What figures are about, from the one named on, in the order of MEANINGS."""
+"""Figures that are shown large at the top."""
+GROUPS = {"WER": "Errors", "word latency": "Delay", "stable before final": "Stability", "RTFx": "Computing and data"}
+"""Headings of the table, each before the figure that it is named with here, in the order of MEANINGS."""
 
 
-def page(takes: Sequence[Take], figures: Figures, about: About) -> str:
-    """The page. Whatever comes from outside is escaped; nothing that it shows is fetched."""
+def page(takes: Sequence[Take], figures: Figures, about: RunInfo) -> str:
+    """The HTML page. All text from manifests and models is escaped, and the page loads nothing."""
     words = [lives(take) for take in takes]
     overall = figures.get(POOLED) or next(iter(figures.values()), {})
     notes = [element("p", note, class_="soft") for note in (remarks(overall) if overall else ())]
@@ -42,12 +43,13 @@ def page(takes: Sequence[Take], figures: Figures, about: About) -> str:
         _section("Delays", None, delays(takes, [life for each in words for life in each], overall)),
         _section(
             "Words on the screen",
-            "A row is a place on the screen; in the dashed box its word was said.",
+            "Each row is a position on the screen. The dashed box shows when its word was spoken.",
             screens(takes, words),
         ),
         _section(
             "Figures",
-            "Below each, its 95 % interval: what other clips of the kind would give. A single clip has none.",
+            "The 95 % confidence interval is below each figure; it is for other recordings of the same kind. A single "
+            "recording has none.",
             _table(figures),
             *notes,
         ),
@@ -60,14 +62,14 @@ def page(takes: Sequence[Take], figures: Figures, about: About) -> str:
 
 
 def _section(title: str, lead: str | None, *parts: Markup) -> Markup:
-    """Nothing, where there is nothing to be shown."""
+    """A section with a heading; empty if all parts are empty."""
     if not any(parts):
         return Markup("")
     return element("section", element("h2", title), element("p", lead, class_="soft") if lead else None, *parts)
 
 
 def _tiles(figures: Mapping[str, Figure]) -> Markup:
-    """The figures to be seen first."""
+    """The most important figures, in large type."""
     if not figures:
         return element("p", "There is nothing to show: no clip was played.")
     shown = [(name, figures[name]) for name in HEADLINES if name in figures]
@@ -92,7 +94,7 @@ def _range(figure: Figure) -> str:
 
 
 def _table(figures: Figures) -> Markup:
-    """A row a figure, a column a corpus."""
+    """A table with a row per figure and a column per corpus."""
     rows = []
     group = None
     for name in ordered(figures):
@@ -111,7 +113,7 @@ def _cell(figure: Figure | None) -> Markup:
 
 
 def _group(name: str) -> str:
-    """What a figure is about."""
+    """The heading under which a figure stands."""
     group = "Other"
     for known in MEANINGS:
         group = GROUPS.get(known, group)
@@ -121,7 +123,7 @@ def _group(name: str) -> str:
 
 
 def _meanings(figures: Figures) -> Markup:
-    """A sentence for each figure, in which `this` is code."""
+    """The glossary: the meaning of each figure; text between backticks is shown as code."""
     entries = []
     for name in dict.fromkeys(map(base, ordered(figures))):
         parts = MEANINGS.get(name, "").split("`")
@@ -130,8 +132,8 @@ def _meanings(figures: Figures) -> Markup:
     return element("div", element("dl", *entries), class_="card") if entries else Markup("")
 
 
-def _run(about: About) -> Markup:
-    """How it came about."""
+def _run(about: RunInfo) -> Markup:
+    """A list of what was run, and how."""
     told = asdict(about)
     command = element("code", told.pop("command"))
     entries = (join(element("dt", name), element("dd", value)) for name, value in [*told.items(), ("command", command)])

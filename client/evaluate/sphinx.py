@@ -1,4 +1,4 @@
-"""PocketSphinx, with the English model of its own package, as somebody to compare with."""
+"""PocketSphinx with the English model of its package, to compare with."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,10 +7,10 @@ from earshot_asr.engine.errors import ConfigError
 
 
 def pocketsphinx() -> Callable[[Sequence[Pcm]], str]:
-    """Recordings (S,) -> their text. Each is decoded as a whole, in three passes, with the package's trigram model.
+    """Returns a function that transcribes recordings (S,), each as a whole, in three passes with a trigram model.
 
-    What is heard in one does not depend on those before: that model takes cepstral means over each recording.
-    Raises ConfigError where it is not installed.
+    The text of a recording does not depend on those before it: the model takes cepstral means over each recording.
+    Raises ConfigError if the package is not installed.
     """
     try:
         from pocketsphinx import Decoder

@@ -1,4 +1,4 @@
-"""Figures for people, as a table, and for machines, as JSON."""
+"""Prints figures as a table, and converts them to JSON."""
 
 import os
 import platform
@@ -12,17 +12,17 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from earshot_asr.client.evaluate.figures import POOLED, About, Figure, Figures, ordered
+from earshot_asr.client.evaluate.figures import POOLED, Figure, Figures, RunInfo, ordered
 
-DIGITS = {"%": 1, "points": 2, "s": 2, "x": 1, "": 2}
-"""Behind the decimal point, by unit; counts have none."""
+DECIMAL_COUNTS = {"%": 1, "points": 2, "s": 2, "x": 1, "": 2}
+"""Number of digits after the decimal point, by unit. Whole numbers without a unit have none."""
 FIRST_OF_GROUP = ("word latency p50", "stable before final", "RTFx")
 
 
-def show(figures: Figures, about: About, console: Console) -> None:
-    """Prints a column a corpus, and the interval of the last one, which is of all where there are several.
+def show(figures: Figures, about: RunInfo, console: Console) -> None:
+    """Prints a table with a column per corpus, and the interval of the last column, which is `pooled` if there is one.
 
-    What goes to a file or a pipe is as wide as it has to be.
+    Lines of a file or pipe are not wrapped.
     """
     grid = _table(figures)
     if not console.is_terminal:
@@ -55,29 +55,29 @@ def _table(figures: Figures) -> Table:
 
 
 def remarks(figures: dict[str, Figure]) -> list[str]:
-    """What a reader has to know to read the figures right."""
+    """Notes on figures that are missing."""
     missing = round(figures["clips"].value - figures["clips aligned"].value)
     clips = "1 clip has" if missing == 1 else f"{missing} clips have"
-    return [f"{clips} no alignment: no delays from words and speech"] if missing else []
+    return [f"{clips} no alignment: delays of words and speech need word timings (--alignments)"] if missing else []
 
 
 def written(figure: Figure) -> str:
-    """A figure's value, without its unit."""
+    """A figure's value as text, without its unit."""
     value = figure.value
-    digits = 0 if not figure.unit and value == int(value) else DIGITS[figure.unit]
+    digits = 0 if not figure.unit and value == int(value) else DECIMAL_COUNTS[figure.unit]
     return f"{value:+.{digits}f}" if figure.unit == "points" else f"{value:.{digits}f}"
 
 
 def interval(figure: Figure | None) -> str:
-    """A figure's interval; empty if it has none."""
+    """A figure's interval as text; empty if it has none."""
     if figure is None or figure.low is None or figure.high is None:
         return ""
-    digits = DIGITS[figure.unit]
+    digits = DECIMAL_COUNTS[figure.unit]
     return f"{figure.low:.{digits}f} to {figure.high:.{digits}f}"
 
 
-def as_json(figures: Figures, about: About) -> dict[str, Any]:
-    """Everything, to be dumped: the fields of About, and `figures` {corpus: {name: {value, low, high, unit}}}."""
+def as_json(figures: Figures, about: RunInfo) -> dict[str, Any]:
+    """An object for JSON: the fields of RunInfo, and `figures`: {corpus: {name: {value, low, high, unit}}}."""
     rounded = {
         corpus: {
             name: {key: round(of, 5) if isinstance(of, float) else of for key, of in asdict(figure).items()}
@@ -89,7 +89,7 @@ def as_json(figures: Figures, about: About) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """This machine's processor, its cores, and its GPUs, as far as the system tells."""
+    """The processor, number of cores, and GPUs of this machine, as far as the system tells."""
     cpus = _fields(Path("/proc/cpuinfo")).get("model name") or platform.processor() or platform.machine()
     gpus = [
         _fields(path).get("Model", "GPU") for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
@@ -99,7 +99,7 @@ def machine() -> str:
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """Lines of `name : value`, the first of each name."""
+    """Reads lines of `name : value`; the first line of each name counts. Empty if the file can't be read."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What there is to be judged: a recording, and everything that the engine said while it was played."""
+"""The data of an evaluation: clips, and takes, which hold what the engine sent while a clip was played."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,8 @@ from earshot_asr.engine.events import Final, Partial
 from earshot_asr.engine.text import normalize
 
 
-class Spoken(NamedTuple):
-    """A word of the reference, normalized, and when it was said, from a forced alignment."""
+class SpokenWord(NamedTuple):
+    """A normalized word of the reference with its start and end from the alignment, in seconds."""
 
     text: str
     start: Seconds
@@ -19,21 +19,22 @@ class Spoken(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One stream to be judged: a recording of a manifest, or several, joined in order.
+    """A stream to evaluate: a recording of a manifest, or several, joined in order.
 
-    name         the recording as the manifest has it; of joined ones, the manifest
-    reference    what was said, as the manifest has it; empty: nothing is
-    words        in order; None where there is no alignment
-    lang         as the manifest has it
-    phonemes     of the reference, with spaces between them, where the manifest has them
-    gain, begin  dB by which it is louder than recorded; the share of it where it begins, what is before comes last
+    name         the recording's name in the manifest; the manifest's name for joined recordings
+    reference    the transcript in the manifest; empty for a recording without speech
+    words        word timings, in order; None if there is no alignment
+    lang         the language in the manifest
+    phonemes     the reference in phonemes, separated by spaces, if the manifest has them
+    gain         amplification in dB
+    begin        rotation: the audio starts at this share of its length, and the part before it is played last
     """
 
     name: str
     corpus: str
     reference: str
     audio: tuple[Path, ...]
-    words: tuple[Spoken, ...] | None = None
+    words: tuple[SpokenWord, ...] | None = None
     lang: str | None = None
     phonemes: str | None = None
     gain: float = 0.0
@@ -41,20 +42,20 @@ class Clip:
 
     @property
     def quiet(self) -> bool:
-        """Nothing is said in it."""
+        """Whether it has no speech."""
         return not normalize(self.reference)
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """What another recognizer makes of a recording. `work`: seconds of computing."""
+class PeerResult:
+    """The transcript of a clip by another recognizer. `work`: seconds of computing."""
 
     text: str
     work: Seconds
 
 
-class Heard(NamedTuple):
-    """A message, and when it left the engine: the second t of the audio is there at time t."""
+class TimedEvent(NamedTuple):
+    """A message, and the time at which the engine sent it, in seconds since the audio began to arrive."""
 
     at: Seconds
     event: Partial | Final
@@ -62,43 +63,43 @@ class Heard(NamedTuple):
 
 @dataclass(slots=True)
 class Take:
-    """A clip, played once.
+    """A clip that was played once, and the messages of the engine.
 
-    heard             in order
-    seconds           of the recording; the noise floor that is played behind it is not counted
-    work              seconds of computing; None where a server did it
-    due               of each segment: when the sample arrived that made its final due
-    block             seconds of audio that arrive together
-    plain             what one plain pass over the recording says; None if it was not run
-    peers             what others make of the recording, by their names
-    phonemes          what was said, for a model that writes phonemes; None: it writes letters
+    heard       the messages, in order
+    seconds     length of the clip, without the noise floor that is played after it
+    block       length of the blocks in which audio arrived, in seconds
+    work        seconds of computing; None if a server did the computing
+    due         for each segment, the time at which the sample arrived that made its final due
+    plain       transcript of one plain pass, a forward pass over the whole recording; None if it was not run
+    peers       results of other recognizers, by name
+    phonemes    the reference in phonemes, for a model that writes phonemes; None for one that writes letters
     """
 
     clip: Clip
-    heard: list[Heard]
+    heard: list[TimedEvent]
     seconds: Seconds
     block: Seconds = 0.1
     work: Seconds | None = None
     due: dict[int, Seconds] = field(default_factory=dict)
     plain: str | None = None
-    peers: dict[str, Peer] = field(default_factory=dict)
+    peers: dict[str, PeerResult] = field(default_factory=dict)
     phonemes: str | None = None
 
     @property
     def finals(self) -> list[Final]:
-        """The utterances."""
+        """All finals, in order."""
         return [event for _, event in self.heard if isinstance(event, Final)]
 
     @property
     def text(self) -> str:
-        """The transcript."""
+        """The transcript: the text of all finals."""
         return " ".join(final.text for final in self.finals)
 
     @property
     def said(self) -> list[str]:
-        """The units of the reference."""
+        """The reference as a list of normalized words, or of phonemes for a model that writes phonemes."""
         return self.units(self.clip.reference if self.phonemes is None else self.phonemes)
 
     def units(self, text: str) -> list[str]:
-        """What a text of the model is made of: words, normalized; or phonemes."""
+        """A text of the model as a list of normalized words, or of phonemes."""
         return (normalize(text) if self.phonemes is None else text).split()

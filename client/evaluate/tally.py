@@ -1,4 +1,4 @@
-"""What one take contributes to the figures."""
+"""The contribution of one take to the figures: terms of rates, delays, and counts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,25 +6,25 @@ from typing import TypeAlias
 
 import numpy as np
 
-from earshot_asr.client.evaluate.take import Clip, Spoken, Take
-from earshot_asr.client.evaluate.words import Life, erased, lives, retractions
+from earshot_asr.client.evaluate.take import Clip, SpokenWord, Take
+from earshot_asr.client.evaluate.words import WordLife, erased, lives, retractions
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.text import normalize
 
-PAUSE: Seconds = 0.3
-"""Words with no longer gap between them are one stretch of speech."""
-TICK: Seconds = 0.02
-"""Staleness is looked at this often."""
+MAX_GAP_SECONDS: Seconds = 0.3
+"""Maximum gap between two words of one stretch of speech."""
+STALENESS_STEP_SECONDS: Seconds = 0.02
+"""Interval at which staleness is sampled."""
 
 
 Rates: TypeAlias = dict[str, tuple[float, float]]
-"""What is divided, and by what, by the figures' names."""
+"""Numerator and denominator of a take's share in each rate, by the figure's name."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """By the figures' names: of rates, what is divided and by what; of quantiles, the seconds; and counts."""
+    """A take's terms of rates, delays in seconds for quantiles, and counts, each by the figure's name."""
 
     rates: Rates
     delays: dict[str, list[Seconds]]
@@ -32,10 +32,10 @@ class Tally:
 
 
 def tally(take: Take) -> Tally:
-    """Looks at a take from all sides."""
+    """Computes the contribution of a take."""
     words = lives(take)
     timed = [life for life in words if life.final is not None and life.spoken is not None]
-    timed = timed if take.phonemes is None else []  # phonemes are no words of the alignment
+    timed = timed if take.phonemes is None else []  # the alignment times words, not phonemes
     first, last = _utterance_delays(take)
     return Tally(
         rates=_scores(take) | _peers(take) | _stability(take, words) | _coverage(take, timed),
@@ -57,7 +57,7 @@ def tally(take: Take) -> Tally:
 
 
 def errors(said: Sequence[str], heard: Sequence[str]) -> tuple[int, int]:
-    """How many words, or phonemes, are wrong (substituted, deleted, inserted), and how many were said."""
+    """Number of errors (words or phonemes substituted, deleted or inserted), and length of the reference."""
     import jiwer
 
     if not (said and heard):
@@ -67,7 +67,7 @@ def errors(said: Sequence[str], heard: Sequence[str]) -> tuple[int, int]:
 
 
 def character_errors(reference: str, text: str) -> tuple[int, int]:
-    """The same of characters, spaces among them; both texts are normalized before."""
+    """Number of character errors after normalization, and length of the reference; both count spaces."""
     import jiwer
 
     said, heard = normalize(reference), normalize(text)
@@ -78,23 +78,23 @@ def character_errors(reference: str, text: str) -> tuple[int, int]:
 
 
 def _scores(take: Take) -> Rates:
-    """Of the stream, and of the plain pass; where nothing is said, how much was heard."""
+    """Error rates of the stream and of the plain pass; for a clip without speech, the number of words written."""
     if take.clip.quiet:
         return {"words a minute": (len(take.units(take.text)), take.seconds / 60)}
-    scored = _written("", take, take.text)
+    scored = _error_rates("", take, take.text)
     rate = "WER" if take.phonemes is None else "PER"
     if take.plain is not None:
-        scored |= _written("plain ", take, take.plain)
+        scored |= _error_rates("plain ", take, take.plain)
         scored["file gap"] = scored[rate][0] - scored[f"plain {rate}"][0], scored[rate][1]
     return scored
 
 
-def _written(whose: str, take: Take, text: str) -> Rates:
-    """The errors of a text of the model."""
+def _error_rates(prefix: str, take: Take, text: str) -> Rates:
+    """WER and CER of a text, or PER for a model that writes phonemes. `prefix`: of the figures' names."""
     wrong = errors(take.said, take.units(text))
     if take.phonemes is not None:
-        return {f"{whose}PER": wrong}
-    return {f"{whose}WER": wrong, f"{whose}CER": character_errors(take.clip.reference, text)}
+        return {f"{prefix}PER": wrong}
+    return {f"{prefix}WER": wrong, f"{prefix}CER": character_errors(take.clip.reference, text)}
 
 
 def _peers(take: Take) -> Rates:
@@ -103,16 +103,16 @@ def _peers(take: Take) -> Rates:
         rates[f"{name} RTFx"] = take.seconds, peer.work
         if take.clip.quiet:
             rates[f"{name} words a minute"] = len(normalize(peer.text).split()), take.seconds / 60
-        elif name == "transformers":  # the same model: it writes what ours writes
-            rates |= _written("transformers ", take, peer.text)
+        elif name == "transformers":  # runs the same model, which may write phonemes
+            rates |= _error_rates("transformers ", take, peer.text)
         else:
-            rates |= _written(f"{name} ", replace(take, phonemes=None), peer.text)
+            rates |= _error_rates(f"{name} ", replace(take, phonemes=None), peer.text)
         if take.plain is not None:
             rates[f"{name} equal"] = take.units(peer.text) == take.units(take.plain), 1
     return rates
 
 
-def _stability(take: Take, words: Sequence[Life]) -> Rates:
+def _stability(take: Take, words: Sequence[WordLife]) -> Rates:
     final = sum(life.final is not None for life in words)
     gone = [life for life in words if life.gone is not None]
     return {
@@ -123,15 +123,15 @@ def _stability(take: Take, words: Sequence[Life]) -> Rates:
     }
 
 
-def _coverage(take: Take, timed: Sequence[Life]) -> Rates:
+def _coverage(take: Take, timed: Sequence[WordLife]) -> Rates:
     rates: Rates = {"words timed": (len(timed), len(take.clip.words or ()))}
     if take.work is not None:
         rates["RTFx"] = take.seconds, take.work
     return rates
 
 
-def _stable(life: Life) -> Seconds:
-    """When it was sure to stay."""
+def _stable(life: WordLife) -> Seconds:
+    """The time at which a word of a final became stable, at the latest with the final."""
     stable = life.final if life.stable is None else life.stable
     assert stable is not None
     return stable
@@ -146,10 +146,10 @@ def _final_lags(take: Take) -> list[Seconds]:
 
 
 def stretches(clip: Clip) -> list[tuple[Seconds, Seconds]]:
-    """When somebody speaks: from where to where, without longer pauses in between."""
+    """Start and end of each stretch of speech: words with gaps of at most MAX_GAP_SECONDS."""
     found: list[tuple[Seconds, Seconds]] = []
     for _, start, end in clip.words or ():
-        if found and start <= found[-1][1] + PAUSE:
+        if found and start <= found[-1][1] + MAX_GAP_SECONDS:
             found[-1] = found[-1][0], max(end, found[-1][1])
         else:
             found.append((start, end))
@@ -157,10 +157,10 @@ def stretches(clip: Clip) -> list[tuple[Seconds, Seconds]]:
 
 
 def _utterance_delays(take: Take) -> tuple[list[Seconds], list[Seconds]]:
-    """From the start of speech to the first text of each utterance, and from the end of speech to its final.
+    """Delays of utterances in seconds: from the start of speech to the first text; from the end of speech to the final.
 
-    An utterance that was too long ends in mid-speech, and the next one begins there: somebody spoke on before the
-    final was due. Such an end, and such a beginning, is none of speech.
+    An utterance that reaches the maximum length is cut in mid-speech, and the next one begins there. Such cuts are
+    recognized by a word that begins before the final is due; they count neither as an end nor as a start of speech.
     """
     first, last = [], []
     texts: dict[int, Seconds] = {}
@@ -178,23 +178,23 @@ def _utterance_delays(take: Take) -> tuple[list[Seconds], list[Seconds]]:
     return first, last
 
 
-def _said(clip: Clip, final: Final) -> Iterator[Spoken]:
-    """The words of the alignment that were said in an utterance."""
+def _said(clip: Clip, final: Final) -> Iterator[SpokenWord]:
+    """The words of the alignment whose middle lies in the audio of a final."""
     for word in clip.words or ():
         if final.segment <= (word.start + word.end) / 2 * SAMPLE_RATE < final.cut:
             yield word
 
 
 def staleness(take: Take) -> tuple[np.ndarray, np.ndarray]:
-    """Moments of speech (N,), every 20 ms, and how stale what was shown was at each, in seconds (N,).
+    """Times during speech (N,), every STALENESS_STEP_SECONDS, and the staleness of the screen at each, in seconds (N,).
 
-    That is: how long ago the newest sample arrived that the last message has seen; where nobody spoke since that, from
-    when somebody spoke again.
+    Staleness is the time since the arrival of the newest sample that the messages so far cover. If there was no speech
+    between that sample and the current stretch of speech, it is the time since this stretch began.
     """
     spoken = stretches(take.clip)
     if not spoken:
         return np.empty(0), np.empty(0)
-    now = np.concatenate([np.arange(start, end, TICK) for start, end in spoken])
+    now = np.concatenate([np.arange(start, end, STALENESS_STEP_SECONDS) for start, end in spoken])
     starts, ends = np.array(spoken).T
     at = np.array([0.0, *(at for at, _ in take.heard)])
     seen = np.array([0.0, *(e.cut / SAMPLE_RATE if isinstance(e, Final) else e.end for _, e in take.heard)])

@@ -1,4 +1,4 @@
-"""The report's pictures of the screen while somebody spoke: each word's life, against when it was said."""
+"""The report's timelines of utterances: when each word was spoken, shown, stable and final."""
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -7,106 +7,108 @@ from typing import NamedTuple
 
 from earshot_asr.client.evaluate.markup import Markup, element, join
 from earshot_asr.client.evaluate.plots import Scale, captioned, key, number, svg, x_axis
-from earshot_asr.client.evaluate.take import Spoken, Take
-from earshot_asr.client.evaluate.words import Life
+from earshot_asr.client.evaluate.take import SpokenWord, Take
+from earshot_asr.client.evaluate.words import WordLife
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.events import Final
 
-FEWEST, LONGEST = 4, 12.0
-"""Words, and seconds, of an utterance that makes a good picture."""
-WIDTH, ROW, AXIS = 1060, 22, 44
-LETTER = 7.8
-"""Width of a character, about."""
-LEAN = 0.62
-"""Sine of the angle at which the words said lean, as there is little room for them."""
-ALIKE = 0.5
-"""How much alike words are of which one replaced the other, from 0 to 1."""
-KEY = (
-    ("said", "said (forced alignment)"),
+MIN_WORD_COUNT, MAX_UTTERANCE_SECONDS = 4, 12.0
+"""Limits of an utterance that fits into a readable picture."""
+WIDTH_PX, ROW_PX, AXIS_PX = 1060, 22, 44
+CHARACTER_PX = 7.8
+"""Approximate width of a character."""
+LABEL_SINE = 0.62
+"""Sine of the angle at which the labels of spoken words are rotated to save room."""
+MIN_LIKENESS_SHARE = 0.5
+"""Minimum likeness, from 0 to 1, at which a new word counts as a replacement of one that is gone."""
+LEGEND = (
+    ("said", "spoken (forced alignment)"),
     ("shown", "shown"),
     ("stable", "stable"),
     ("final", "final"),
     ("gone", "changed or withdrawn later"),
-    ("gone was", "the same, though stable"),
+    ("gone was", "stable, but changed or withdrawn later"),
 )
 
 
-class Utterance(NamedTuple):
-    """A final of a take, all words that were shown until it came, and the words of the alignment in its audio."""
+class ShownUtterance(NamedTuple):
+    """An utterance: its final, all words that were shown until then, and the words of the alignment in its audio."""
 
     take: Take
     final: Final
-    lives: list[Life]
-    said: list[Spoken]
+    lives: list[WordLife]
+    said: list[SpokenWord]
 
     @property
-    def restless(self) -> float:
-        """The share of its words that did not stay."""
+    def unstable(self) -> float:
+        """Share of the words shown that were changed or withdrawn."""
         return sum(life.gone is not None for life in self.lives) / len(self.lives)
 
 
-def screens(takes: Sequence[Take], lives: Sequence[Sequence[Life]]) -> Markup:
-    """Two utterances: that of which the median share of words did not stay, and that of which the most."""
+def screens(takes: Sequence[Take], lives: Sequence[Sequence[WordLife]]) -> Markup:
+    """Timelines of two utterances: one with a median share of unstable words, and the one with the highest."""
     everything = [one for take, each in zip(takes, lives, strict=True) for one in _utterances(take, each)]
     good = [one for one in everything if _good(one)] or everything
     if not good:
         return Markup("")
-    by_rest = sorted(good, key=lambda one: one.restless)
-    typical, most = by_rest[len(by_rest) // 2], by_rest[-1]
-    if typical is most:
-        return _captioned("", most)
-    return join(_captioned("Typical: ", typical), _captioned("Most restless: ", most))
+    by_stability = sorted(good, key=lambda one: one.unstable)
+    typical, least_stable = by_stability[len(by_stability) // 2], by_stability[-1]
+    if typical is least_stable:
+        return _captioned("", least_stable)
+    return join(_captioned("Typical: ", typical), _captioned("Least stable: ", least_stable))
 
 
-def _utterances(take: Take, lives: Sequence[Life]) -> Iterator[Utterance]:
+def _utterances(take: Take, lives: Sequence[WordLife]) -> Iterator[ShownUtterance]:
     for final in take.finals:
         first, past = final.segment / SAMPLE_RATE, final.cut / SAMPLE_RATE
         said = [word for word in take.clip.words or () if first <= (word.start + word.end) / 2 < past]
         if own := [life for life in lives if life.segment == final.segment]:
-            yield Utterance(take, final, own, said)
+            yield ShownUtterance(take, final, own, said)
 
 
-def _good(one: Utterance) -> bool:
-    return len(one.final.text.split()) >= FEWEST and one.final.end - one.final.start <= LONGEST
+def _good(one: ShownUtterance) -> bool:
+    return len(one.final.text.split()) >= MIN_WORD_COUNT and one.final.end - one.final.start <= MAX_UTTERANCE_SECONDS
 
 
-def _captioned(which: str, one: Utterance) -> Markup:
+def _captioned(which: str, one: ShownUtterance) -> Markup:
     others = len(one.take.finals) - 1
     lead = f"From {one.final.start:.1f} to {one.final.end:.1f} s of the stream." if others else ""
     return captioned(f"{which}{one.take.clip.name}", lead, timeline(one))
 
 
-def timeline(one: Utterance) -> Markup:
-    """Words over time. A row is a place on the screen: what replaced one another there, then what stayed."""
+def timeline(one: ShownUtterance) -> Markup:
+    """A timeline of the words. Each row is a position on the screen, with the words that replaced one another there."""
     rows = _rows(one.lives)
     edges = [edge for life in one.lives for edge in (life.shown, _end(life))]
     edges += [edge for word in one.said for edge in (word.start, word.end)]
-    margin = LETTER * (2 + max(len(row[-1].text) for row in rows)) + 16
-    x = Scale(max(0.0, min(edges) - 0.1), max(edges) + 0.1, 8, WIDTH - min(margin, WIDTH / 3))
-    top = ceil(LEAN * LETTER * max(len(word.text) for word in one.said)) + 34 if one.said else 8
-    bottom = top + ROW * len(rows) + 6
+    margin = CHARACTER_PX * (2 + max(len(row[-1].text) for row in rows)) + 16
+    x = Scale(max(0.0, min(edges) - 0.1), max(edges) + 0.1, 8, WIDTH_PX - min(margin, WIDTH_PX / 3))
+    top = ceil(LABEL_SINE * CHARACTER_PX * max(len(word.text) for word in one.said)) + 34 if one.said else 8
+    bottom = top + ROW_PX * len(rows) + 6
     drawn = [
         *x_axis(x, bottom, top - 4, 16),
         element("text", "time (s)", x=(x.begin + x.end) / 2, y=bottom + 36, text_anchor="middle"),
         *_said(one.said, x, top),
-        *(_row(row, x, top + ROW * n) for n, row in enumerate(rows)),
+        *(_row(row, x, top + ROW_PX * n) for n, row in enumerate(rows)),
     ]
-    return join(key(KEY), svg(WIDTH, bottom + AXIS, join(*drawn), f"words on the screen over time: {one.final.text}"))
+    return join(
+        key(LEGEND), svg(WIDTH_PX, bottom + AXIS_PX, join(*drawn), f"words on the screen over time: {one.final.text}")
+    )
 
 
-def _end(life: Life) -> Seconds:
-    """When it came to rest, or to its end."""
+def _end(life: WordLife) -> Seconds:
+    """The time at which a word became final or was gone."""
     ends = (at for at in (life.final, life.gone) if at is not None)
     return next(ends, life.shown)
 
 
-def _rows(lives: Sequence[Life]) -> list[list[Life]]:
-    """Lives, each behind the one that it replaced: gone when it appeared, and much like it."""
-    rows: list[list[Life]] = []
+def _rows(lives: Sequence[WordLife]) -> list[list[WordLife]]:
+    """Groups words into rows. A word follows the one that it replaced: one like it that was gone when it appeared."""
+    rows: list[list[WordLife]] = []
     for life in lives:
         replaced = [row for row in rows if row[-1].gone == life.shown]
         likest = max(replaced, key=lambda row: _likeness(row[-1].text, life.text), default=None)
-        if likest and _likeness(likest[-1].text, life.text) >= ALIKE:
+        if likest and _likeness(likest[-1].text, life.text) >= MIN_LIKENESS_SHARE:
             likest.append(life)
         else:
             rows.append([life])
@@ -114,24 +116,24 @@ def _rows(lives: Sequence[Life]) -> list[list[Life]]:
 
 
 def _likeness(a: str, b: str) -> float:
-    """0 to 1; a word that has only grown is very much like itself."""
+    """Likeness of two words, from 0 to 1; 1 if one is a prefix of the other."""
     return 1.0 if a.startswith(b) or b.startswith(a) else SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 
-def _said(words: Sequence[Spoken], x: Scale, top: float) -> Iterator[Markup]:
-    """When words were said, above the rows; one that has no room has its text in the tooltip alone."""
+def _said(words: Sequence[SpokenWord], x: Scale, top: float) -> Iterator[Markup]:
+    """Bars above the rows that show when words were spoken. A word without room for a label has only a tooltip."""
     free = 0.0
     for word in words:
         begin, end = x(word.start), x(word.end)
-        title = element("title", f"{word.text}: said from {word.start:.2f} to {word.end:.2f} s")
+        title = element("title", f"{word.text}: spoken from {word.start:.2f} to {word.end:.2f} s")
         yield element("rect", title, class_="said", x=begin, y=top - 14, width=max(2.0, end - begin - 1), height=6)
         if (middle := (begin + end) / 2) >= free:
             free = middle + 16
             yield element("text", word.text, transform=f"translate({middle - 1:.1f} {top - 18}) rotate(-38)")
 
 
-def _row(row: Sequence[Life], x: Scale, y: float) -> Markup:
-    """The words that were in one place, one after the other; what came of it stands at the end."""
+def _row(row: Sequence[WordLife], x: Scale, y: float) -> Markup:
+    """The words of one row, with the last one as label at the end."""
     last = row[-1]
     label = element(
         "text",
@@ -143,30 +145,30 @@ def _row(row: Sequence[Life], x: Scale, y: float) -> Markup:
     when = None
     if last.spoken is not None:
         begin, end = x(last.spoken.start), x(last.spoken.end)
-        when = element("rect", class_="when", x=begin, y=y + 3, width=max(2.0, end - begin), height=ROW - 6)
+        when = element("rect", class_="when", x=begin, y=y + 3, width=max(2.0, end - begin), height=ROW_PX - 6)
     return join(when, *(_life(life, x, y) for life in row), label)
 
 
-def _life(life: Life, x: Scale, y: float) -> Markup:
-    """One word, in the colour of what it is at each time."""
+def _life(life: WordLife, x: Scale, y: float) -> Markup:
+    """The bars of a word, coloured by its state."""
     end = _end(life)
     stable = end if life.stable is None else min(life.stable, end)
     early, late = ("gone", "gone was") if life.final is None else ("shown", "stable")
     drawn = [
-        element("rect", class_=style, x=x(a), y=y + 4, width=max(1.0, x(b) - x(a) - 1), height=ROW - 8)
+        element("rect", class_=style, x=x(a), y=y + 4, width=max(1.0, x(b) - x(a) - 1), height=ROW_PX - 8)
         for style, a, b in ((early, life.shown, stable), (late, stable, end))
         if b > a
     ]
     if life.final is not None:
-        drawn.append(element("rect", class_="final", x=x(end), y=y + 4, width=8, height=ROW - 8))
-    elif x(end) - x(life.shown) > LETTER * len(life.text) + 6:
+        drawn.append(element("rect", class_="final", x=x(end), y=y + 4, width=8, height=ROW_PX - 8))
+    elif x(end) - x(life.shown) > CHARACTER_PX * len(life.text) + 6:
         drawn.append(element("text", life.text, class_="inside", x=x(life.shown) + 4, y=y + 15))
     return element("g", element("title", _story(life)), *drawn)
 
 
-def _story(life: Life) -> str:
-    """A life in words."""
+def _story(life: WordLife) -> str:
+    """The tooltip of a word: the times of its states."""
     stages = (("shown", life.shown), ("stable", life.stable), ("final", life.final), ("gone", life.gone))
     story = [f"{stage} at {number(round(at, 2))} s" for stage, at in stages if at is not None]
-    said = [] if life.spoken is None else [f"said until {life.spoken.end:.2f} s"]
-    return f"{life.text}: {', '.join(said + story)}"
+    spoken = [] if life.spoken is None else [f"spoken until {life.spoken.end:.2f} s"]
+    return f"{life.text}: {', '.join(spoken + story)}"

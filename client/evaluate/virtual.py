@@ -1,8 +1,8 @@
-"""A stream in real time, on a virtual clock: what computes is real, what waits does not wait.
+"""Plays a clip to the engine on a virtual clock: computing takes real time, waiting takes none.
 
-As in a server there is one loop, which feeds streams and takes results, and one device, which computes meanwhile.
-Audio arrives block by block at its time. All that is done is timed with a stopwatch and charged to the one who does
-it, and the clock moves on to whatever happens next.
+Simulates a server: an event loop that feeds the stream and takes results, and a device that computes at the same time.
+Audio arrives in blocks, when they are due on the virtual clock. Each step of work is measured and added to the time of
+the loop or the device that did it; then the clock jumps to the next event.
 """
 
 import time
@@ -13,8 +13,8 @@ from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
 
-from earshot_asr.client.evaluate.playback import Progressed, blocks, unseen
-from earshot_asr.client.evaluate.take import Heard
+from earshot_asr.client.evaluate.recordings import Progressed, no_progress, timed_blocks
+from earshot_asr.client.evaluate.take import TimedEvent
 from earshot_asr.engine.audio import LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Final, Flushed
@@ -23,15 +23,15 @@ from earshot_asr.engine.recognizer import Batch, Recognizer, Result
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.windows import Window
 
-REST: Seconds = 0.02
-"""A machine that hears one stream sleeps between its windows, and is slower for that by some per cent."""
+REST_SECONDS: Seconds = 0.02
+"""Real sleep before each window. A processor that was idle, as in a server with one stream, is some percent slower."""
 
 T = TypeVar("T")
 Stopwatch = Callable[[], Seconds]
 
 
 class _Computing(NamedTuple):
-    """What the device is at, and when it will be done."""
+    """The batch on the device, its results, and the virtual time at which it is done."""
 
     until: Seconds
     batch: Batch
@@ -39,14 +39,14 @@ class _Computing(NamedTuple):
 
 
 class Playback:
-    """One stream, alone on its device, from the first sample to the last message.
+    """Plays one stream, alone on its device, from the first sample to the last message.
 
-    block        samples that arrive together
-    stopwatch    seconds of real time; what it shows across a piece of work is what that costs
-    progress     told how far it is
+    block        length of the blocks in which audio arrives, in samples
+    stopwatch    returns real time in seconds, to measure the work
+    progress     called with the share that was played
 
-    run() plays it. Then: `heard`, the messages; `work`, seconds of computing, of loop and device; `outputs`, what the
-    device made of each window.
+    After run(), `heard` has the messages, `work` the seconds of computing of loop and device, and `outputs` the model's
+    output for each window.
     """
 
     def __init__(
@@ -56,24 +56,24 @@ class Playback:
         pcm: Pcm,
         block: int,
         stopwatch: Stopwatch = time.perf_counter,
-        progress: Progressed = unseen,
+        progress: Progressed = no_progress,
     ) -> None:
-        self.heard: list[Heard] = []
+        self.heard: list[TimedEvent] = []
         self.work: Seconds = 0.0
         self.outputs: dict[Window, LogProbs] = {}
         self._now: Seconds = 0.0
         self._stopwatch = stopwatch
         self._progress = progress
-        self._coming = deque(blocks(pcm, block))
+        self._coming = deque(timed_blocks(pcm, block))
         self._seconds = self._coming[-1][0] if self._coming else 0.0
-        self._unread: deque[Pcm] = deque()  # arrived, but the ring was full
+        self._unread: deque[Pcm] = deque()  # has arrived, but the stream's buffer was full
         self._computing: _Computing | None = None
         self._recognizer = Recognizer(runner, lambda: self._now)
         self._stream = self._recognizer.open(config)
         self._finished = False
 
     def run(self) -> None:
-        """Plays it to its end."""
+        """Plays the stream to its end."""
         with ThreadPoolExecutor(1) as self._device:
             self._play()
 
@@ -94,7 +94,7 @@ class Playback:
             self._compute()
 
     def _at(self, event: Seconds) -> None:
-        """The loop turns to something that happened at `event`, or later, if it was busy then."""
+        """Moves the clock to the time at which the loop handles an event: later than `event` if the loop was busy."""
         self._now = max(self._now, event)
 
     def _charged(self, work: Callable[[], T]) -> T:
@@ -114,14 +114,14 @@ class Playback:
         windows = (job.window for job in computed.batch.jobs)
         self.outputs.update(zip(windows, (result.log_probs for result in computed.results), strict=True))
         self._charged(partial(self._recognizer.accept, computed.batch, computed.results))
-        self._listen()
+        self._collect()
 
     def _read(self) -> None:
-        """Feeds what has arrived, as far as there is room."""
+        """Feeds the audio that has arrived, as far as the stream has room."""
         while self._unread:
             pcm = self._unread[0]
             taken = self._charged(partial(self._stream.feed, pcm))
-            self._listen()
+            self._collect()
             if taken < len(pcm):
                 self._unread[0] = pcm[taken:]
                 return
@@ -129,26 +129,28 @@ class Playback:
         if not self._coming and not self._finished:
             self._finished = True
             self._charged(self._stream.finish)
-            self._listen()
+            self._collect()
 
     def _compute(self) -> None:
-        """Gives the device something to do, if it has nothing."""
+        """Starts the next batch, if the device is idle and there is one."""
         if self._computing is None and (batch := self._charged(self._recognizer.take)) is not None:
-            time.sleep(REST)
-            run = self._device.submit  # handing it over is part of the price
+            time.sleep(REST_SECONDS)
+            run = self._device.submit  # the time includes handing the batch to the device's thread
             results, seconds = self._timed(lambda: run(batch.run, self._recognizer.runner).result())
             self._computing = _Computing(self._now + seconds, batch, results)
 
-    def _listen(self) -> None:
-        self.heard += (Heard(self._now, event) for event in self._stream.events() if not isinstance(event, Flushed))
+    def _collect(self) -> None:
+        """Records the stream's new events at the current time."""
+        events = (event for event in self._stream.events() if not isinstance(event, Flushed))
+        self.heard += (TimedEvent(self._now, event) for event in events)
 
 
 def due(
     info: ModelInfo, config: StreamConfig, pcm: Pcm, block: int, outputs: dict[Window, LogProbs]
 ) -> dict[int, Seconds]:
-    """Of each segment, when the sample arrived that made its final due: there it would be if computing took no time.
+    """For each segment, the time at which the sample arrived that made its final due, if computing took no time.
 
-    outputs    of all windows that finals depend on; others may be missing: they change no final
+    outputs    the model's output for each window that finals depend on; other windows may be missing
     """
     session = Session(info, config)
     fell_due: dict[int, Seconds] = {}
@@ -160,7 +162,7 @@ def due(
         return (event for event in session.events() if isinstance(event, Final))
 
     at: Seconds = 0.0
-    for at, arrived in blocks(pcm, block):
+    for at, arrived in timed_blocks(pcm, block):
         waiting = arrived
         while len(waiting := waiting[session.feed(waiting) :]):
             fell_due.update((final.segment, at) for final in finals())

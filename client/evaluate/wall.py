@@ -1,11 +1,11 @@
-"""A stream in real time, over a socket: what a client of a server sees."""
+"""Streams a clip to a server in real time, over a socket, and times the messages as a client sees them."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
-from earshot_asr.client.evaluate.playback import Progressed, blocks, unseen
-from earshot_asr.client.evaluate.take import Heard
-from earshot_asr.client.stream import Stream
+from earshot_asr.client.evaluate.recordings import Progressed, no_progress, timed_blocks
+from earshot_asr.client.evaluate.take import TimedEvent
+from earshot_asr.client.stream import ClientStream
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import ConfigError
@@ -15,21 +15,22 @@ from earshot_asr.server import wire
 
 
 async def listen(
-    url: str, pcm: Pcm, info: ModelInfo, config: StreamConfig, block: int, progress: Progressed = unseen
-) -> list[Heard]:
-    """Streams audio (S,) to a server, `block` samples at a time, each when it has been spoken to its end.
+    url: str, pcm: Pcm, info: ModelInfo, config: StreamConfig, block: int, progress: Progressed = no_progress
+) -> list[TimedEvent]:
+    """Streams audio (S,) to a server in blocks of `block` samples, each when its last sample is due.
 
-    Raises what client.stream.Stream raises, and ConfigError where the server runs another model than `info`, or other
-    windows than `config`.
+    Raises the exceptions of ClientStream, and ConfigError if the server runs another model than `info` or another hop
+    (the time between partials) than `config`.
     """
     clock = asyncio.get_running_loop().time
-    heard: list[Heard] = []
-    async with Stream(url, retry=0, commit=config.commit) as stream:  # an outage is no delay of the engine
+    heard: list[TimedEvent] = []
+    # no retry: a reconnection would add a delay that is not the engine's
+    async with ClientStream(url, retry=0, commit=config.commit) as stream:
         _check(url, stream.ready, info, config)
         began = clock()
 
         async def spoken() -> AsyncIterator[Pcm]:
-            for at, arrived in blocks(pcm, block):
+            for at, arrived in timed_blocks(pcm, block):
                 await asyncio.sleep(began + at - clock())
                 yield arrived
                 progress(at * SAMPLE_RATE / len(pcm))
@@ -37,7 +38,7 @@ async def listen(
         stream.play(spoken())
         async for message in stream:
             if isinstance(message, wire.Partial | wire.Final):
-                heard.append(Heard(clock() - began, _event(message)))
+                heard.append(TimedEvent(clock() - began, _event(message)))
     return heard
 
 
@@ -45,15 +46,15 @@ def _check(url: str, ready: wire.Ready, info: ModelInfo, config: StreamConfig) -
     hop_ms = info.grid.from_ms(config.hop_ms) * info.grid.hop * 1000 // SAMPLE_RATE
     if (ready.model, ready.hop_ms) != (info.name, hop_ms):
         raise ConfigError(
-            f"{url} runs {ready.model} with a hop of {ready.hop_ms} ms, and is to be judged as {info.name} with one of "
-            f"{hop_ms} ms; give --model and --latency as the server has them"
+            f"{url} runs {ready.model} with a hop of {ready.hop_ms} ms, but the evaluation is set up for {info.name} "
+            f"with a hop of {hop_ms} ms; give the --model and --latency of the server"
         )
     if ready.fingerprint[: wire.HALF] != wire.mark(info.fingerprint):
-        raise ConfigError(f"{url} runs another {ready.model}, of other weights; give --model as the server has it")
+        raise ConfigError(f"{url} runs {ready.model} with other weights; give the --model of the server")
 
 
 def _event(message: wire.Partial | wire.Final) -> Partial | Final:
-    """What the engine said, from the wire."""
+    """Converts a message of the wire protocol to an event of the engine."""
     match message:
         case wire.Partial(segment, start, end, text, stable):
             return Partial(segment, start, end, text, stable)

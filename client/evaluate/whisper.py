@@ -1,4 +1,4 @@
-"""OpenAI's Whisper as somebody to compare with: whole, decoder and all, by faster-whisper."""
+"""OpenAI's Whisper with its decoder, run by faster-whisper, to compare with."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,16 +6,18 @@ from pathlib import Path
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 
-BEAM = 5
-WINDOW: Seconds = 30.0
-FILES = ("model.bin", "config.json", "tokenizer.json")
+BEAM_COUNT = 5
+WINDOW_SECONDS: Seconds = 30.0
+MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 
 
 def whisper(folder: Path | None, threads: int) -> Callable[[Sequence[Pcm]], str]:
-    """Recordings (S,) -> their text, with the model in `folder`, in the form that CTranslate2 reads.
+    """Returns a function that transcribes recordings (S,) as English, each on its own.
 
-    Each is transcribed alone, as English, with a beam of five, in eight bits, on a CPU with so many threads.
-    Raises ConfigError where faster-whisper is not installed or no folder is given, CheckpointError for a wrong one.
+    folder     of the model, in CTranslate2 format
+    threads    number of CPU threads; it runs with 8-bit weights and a beam of BEAM_COUNT hypotheses
+
+    Raises ConfigError if faster-whisper is not installed or no folder is given, CheckpointError if it can't be loaded.
     """
     try:
         from faster_whisper import WhisperModel
@@ -23,24 +25,28 @@ def whisper(folder: Path | None, threads: int) -> Callable[[Sequence[Pcm]], str]
         raise ConfigError("--against whisper needs the package: pip install faster-whisper") from None
     if folder is None:
         raise ConfigError(
-            "--against whisper wants to know which: --whisper-model DIR, a folder in CTranslate2's form "
-            "(Systran/faster-whisper-base on the hub is one)"
+            "--against whisper needs --whisper-model DIR: the folder of a model in CTranslate2 format, such as "
+            "Systran/faster-whisper-base on the hub"
         )
     folder = folder.expanduser()
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise CheckpointError(f"{folder} lacks {', '.join(missing)}: it is no Whisper in CTranslate2's form")
+    if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
+        raise CheckpointError(f"{folder} lacks {', '.join(missing)}: it is not a Whisper model in CTranslate2 format")
     try:
         model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
-    except Exception as error:  # tokenizers raises no other kind
+    except Exception as error:  # the tokenizers package raises plain Exception
         reason = str(error).strip().split("\n", 1)[0]
         raise CheckpointError(f"faster-whisper can't load {folder}: {reason}") from None
 
     def heard(pcm: Pcm) -> str:
         if not len(pcm):
             return ""
-        short = len(pcm) <= WINDOW * SAMPLE_RATE  # timestamps say where the next window of a longer one begins
+        short = len(pcm) <= WINDOW_SECONDS * SAMPLE_RATE  # timestamps say where the next window of a longer one begins
         segments, _ = model.transcribe(
-            to_float(pcm), language="en", beam_size=BEAM, without_timestamps=short, condition_on_previous_text=False
+            to_float(pcm),
+            language="en",
+            beam_size=BEAM_COUNT,
+            without_timestamps=short,
+            condition_on_previous_text=False,
         )
         return " ".join(segment.text.strip() for segment in segments)
 

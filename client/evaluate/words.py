@@ -1,27 +1,27 @@
-"""The lives of words: when each was said, shown and promised, and whether it was taken back."""
+"""When each word on the screen was spoken, shown, stable and final, and whether it was changed or withdrawn."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from earshot_asr.client.evaluate.take import Heard, Spoken, Take
+from earshot_asr.client.evaluate.take import SpokenWord, Take, TimedEvent
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.events import Final, Partial
 from earshot_asr.engine.text import normalize
 
-NEAR: Seconds = 0.5
-"""A word of a final is a word of the alignment only where the two, equal in letters, are no farther apart in time."""
+MAX_MATCH_SECONDS: Seconds = 0.5
+"""A word of a final matches an equal word of the alignment if their middles are at most this far apart."""
 
 
 @dataclass(slots=True, eq=False)
-class Life:
-    """A word that was on the screen, from the first message that held it to its end; times as in Heard.
+class WordLife:
+    """A word that was on the screen, with the times of the messages that concern it, see TimedEvent.
 
-    text      normalized
-    shown     the first message that held it
-    stable    the first message that held it inside `stable`; None: none did, before the final
-    final     the final that holds it; None: it did not come so far
-    gone      the message that changed or withdrew it; None: none did
-    spoken    the word of the reference that it is; None: it is wrong, or there is no alignment
+    text      the normalized word
+    shown     time of the first message that contains it
+    stable    time of the first message with it in its `stable` part; None: there was none before the final
+    final     time of the final that contains it; None: it was changed or withdrawn before
+    gone      time of the message that changed or withdrew it; None: there was none
+    spoken    its word in the alignment; None: it is wrong, or there is no alignment
     """
 
     text: str
@@ -30,13 +30,13 @@ class Life:
     stable: Seconds | None = None
     final: Seconds | None = None
     gone: Seconds | None = None
-    spoken: Spoken | None = None
+    spoken: SpokenWord | None = None
 
 
-def lives(take: Take) -> list[Life]:
-    """All words that were ever shown, in the order in which they appeared; those with `final` make the transcript."""
-    everyone: list[Life] = []
-    screens: dict[int, list[Life]] = {}
+def lives(take: Take) -> list[WordLife]:
+    """All words that were ever shown, in the order in which they appeared; those with `final` are the transcript."""
+    everyone: list[WordLife] = []
+    screens: dict[int, list[WordLife]] = {}
     unheard = sorted(take.clip.words or (), key=_middle)
     for at, event in _unretracted(take.heard):
         before = screens.get(event.segment, [])
@@ -49,12 +49,12 @@ def lives(take: Take) -> list[Life]:
 
 
 def retractions(take: Take) -> int:
-    """How many messages were about audio whose text had been final; there must be none."""
+    """Number of messages about audio whose text was final already. There must be none."""
     return len(take.heard) - sum(1 for _ in _unretracted(take.heard))
 
 
 def erased(take: Take) -> int:
-    """How many words a screen that can only delete at its end had to delete, for each to be shown as it was."""
+    """The erasure: number of words to delete on a screen that can only delete at its end, to follow the messages."""
     shown: dict[int, list[str]] = {}
     count = 0
     for _, event in _unretracted(take.heard):
@@ -65,7 +65,7 @@ def erased(take: Take) -> int:
 
 
 def pairs(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Indexes of the equal words of two texts, by an alignment with the fewest changes; what both begin with, first."""
+    """Pairs of indexes of equal words in two texts, by an alignment with the fewest changes after the common prefix."""
     import jiwer
 
     prefix = common(a, b)
@@ -79,12 +79,12 @@ def pairs(a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def common(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many words two texts have in common from the beginning on."""
+    """Length of the common prefix of two texts, in words."""
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _unretracted(heard: Sequence[Heard]) -> Iterator[Heard]:
-    """All messages but those about what had been final before."""
+def _unretracted(heard: Sequence[TimedEvent]) -> Iterator[TimedEvent]:
+    """All messages, except those about audio whose text was final already."""
     cut = 0
     for message in heard:
         if message.event.segment >= cut:
@@ -93,35 +93,35 @@ def _unretracted(heard: Sequence[Heard]) -> Iterator[Heard]:
                 cut = message.event.cut
 
 
-def _next_screen(before: list[Life], at: Seconds, event: Partial | Final) -> list[Life]:
-    """What is shown after a message: words that stay, and new ones. The others are gone."""
+def _next_screen(before: list[WordLife], at: Seconds, event: Partial | Final) -> list[WordLife]:
+    """The words on the screen after a message: those that stay, and new ones. Marks the others as gone."""
     words = normalize(event.text).split()
     kept = {new: before[old] for old, new in pairs([life.text for life in before], words)}
-    screen = [kept.get(n) or Life(word, event.segment, at) for n, word in enumerate(words)]
+    screen = [kept.get(n) or WordLife(word, event.segment, at) for n, word in enumerate(words)]
     for life in set(before) - set(screen):
         life.gone = at
     if isinstance(event, Final):
         for life in screen:
             life.final = at
     else:
-        promised = common(words, normalize(event.text[: event.stable]).split())
-        for life in screen[:promised]:
+        stable_count = common(words, normalize(event.text[: event.stable]).split())
+        for life in screen[:stable_count]:
             life.stable = at if life.stable is None else life.stable
     return screen
 
 
-def _find_spoken(screen: list[Life], final: Final, unheard: list[Spoken]) -> None:
-    """Finds the words of a final in the alignment, among those said in its part of the audio."""
+def _find_spoken(screen: list[WordLife], final: Final, unheard: list[SpokenWord]) -> None:
+    """Sets `spoken` for the words of a final, from the words of the alignment in its audio."""
     timed = [(text, word) for word in final.words for text in normalize(word.text).split()]
     if [text for text, _ in timed] != [life.text for life in screen]:
-        return  # words that are no words: of a script without spaces
+        return  # the final's words are not separated by spaces, as in some scripts
     first, past = final.segment / SAMPLE_RATE, final.cut / SAMPLE_RATE
     said = [word for word in unheard if first <= _middle(word) < past]
     for n, m in pairs([life.text for life in screen], [word.text for word in said]):
         word = timed[n][1]
-        if abs((word.start + word.end) / 2 - _middle(said[m])) <= NEAR:
+        if abs((word.start + word.end) / 2 - _middle(said[m])) <= MAX_MATCH_SECONDS:
             screen[n].spoken = said[m]
 
 
-def _middle(word: Spoken) -> Seconds:
+def _middle(word: SpokenWord) -> Seconds:
     return (word.start + word.end) / 2

@@ -6,23 +6,24 @@ from earshot_asr.client.evaluate.markup import Markup, element, join
 from earshot_asr.client.evaluate.take import Take
 from earshot_asr.client.evaluate.tally import errors
 
-WORST = 12
+MAX_CLIP_COUNT = 12
+"""Maximum number of clips that are shown."""
 
 
 def error_rate(take: Take) -> float:
-    """Word errors, or phoneme errors, over words of the reference; where it has none, how many words were heard."""
+    """Errors over words (or phonemes) of the reference; for a clip without speech, the number of false words."""
     wrong, said = errors(take.said, take.units(take.text))
     return wrong / max(1, said)
 
 
 def worst(takes: Sequence[Take]) -> Markup:
-    """The worst clips; nothing where all is right."""
+    """The clips with the most errors; empty if there are no errors."""
     wrong = sorted((take for take in takes if error_rate(take)), key=error_rate, reverse=True)
     if not wrong:
         return Markup("")
-    missing, too_many = element("del", "missing"), element("ins", "was not said")
-    legend = element("p", "Of what was said, this is ", missing, "; this ", too_many, ".", class_="soft")
-    return join(legend, element("div", *map(_clip, wrong[:WORST]), class_="card"))
+    missing, false = element("del", "missing words"), element("ins", "false words")
+    legend = element("p", "Compared with the reference: ", missing, " and ", false, ".", class_="soft")
+    return join(legend, element("div", *map(_clip, wrong[:MAX_CLIP_COUNT]), class_="card"))
 
 
 def _clip(take: Take) -> Markup:
@@ -40,13 +41,13 @@ def _clip(take: Take) -> Markup:
 
 
 def _said(take: Take) -> str:
-    """Its error rate; where nothing is said, there is none."""
+    """The error rate of a take, or the number of false words in a clip without speech."""
     rate = error_rate(take)
-    return f"{rate:.0%}" if take.said else f"{rate:.0f} {'word' if rate == 1 else 'words'} of none"
+    return f"{rate:.0%}" if take.said else f"{rate:.0f} false {'word' if rate == 1 else 'words'}"
 
 
 def diff(said: Sequence[str], heard: Sequence[str]) -> Markup:
-    """What was said and what was heard in one text: words missing as <del>, words too many as <ins>."""
+    """Reference and transcript as one text, with missing words in <del> and false words in <ins>."""
     parts: list[Markup] = []
     for same, old, new in _chunks(said, heard):
         if same:
@@ -57,7 +58,7 @@ def diff(said: Sequence[str], heard: Sequence[str]) -> Markup:
 
 
 def _chunks(said: Sequence[str], heard: Sequence[str]) -> list[tuple[bool, Sequence[str], Sequence[str]]]:
-    """Stretches of two texts: whether they are the same, and the words of each."""
+    """Aligned parts of two texts: whether they are equal, and the words of each."""
     import jiwer
 
     if not (said and heard):

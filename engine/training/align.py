@@ -22,7 +22,7 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
-from earshot_asr.engine.manifest import UNIT, Alignment, Row, Word, read
+from earshot_asr.engine.manifest import UNIT, AlignedWord, Alignment, Row, read
 from earshot_asr.engine.text import normalize
 from earshot_asr.engine.training.corpus import cores, read_audio, tell_apart
 from earshot_asr.engine.training.progress import Progress
@@ -168,7 +168,7 @@ def _entry(word: str) -> str:
     return "".join(char for char in plain if not unicodedata.combining(char))
 
 
-def _forced(decoder: Any, words: Sequence[str], pcm: Pcm) -> Iterator[Word]:
+def _forced(decoder: Any, words: Sequence[str], pcm: Pcm) -> Iterator[AlignedWord]:
     """Words in the first pass, their phones in the second. Raises RuntimeError and ValueError if there is no path."""
     decoder.set_align_text(" ".join(map(_entry, words)))
     for phones in (False, True):
@@ -183,7 +183,7 @@ def _forced(decoder: Any, words: Sequence[str], pcm: Pcm) -> Iterator[Word]:
         for entry in decoder.get_alignment()
         if entry.name[0] not in "<["
     ]
-    return (Word(word, *rest) for word, rest in zip(words, spoken, strict=True))
+    return (AlignedWord(word, *rest) for word, rest in zip(words, spoken, strict=True))
 
 
 def _decoder() -> Any:
@@ -259,7 +259,7 @@ def by_ctc(
         return "more letters than frames"
     at = ((path.spans[:, 0] - delay - LATE) * grid.hop + grid.field / 2) / UNIT
     sums = np.concatenate(([0.0], np.cumsum(path.scores)))
-    found: list[Word] = []
+    found: list[AlignedWord] = []
     for (word, letters), first in zip(words, firsts, strict=True):
         end = first + len(letters)
         spans = path.spans[first:end]
@@ -267,7 +267,7 @@ def by_ctc(
         earliest = found[-1].start + found[-1].length if found else 0
         edges = _edges(at, first, end, earliest)
         parts = zip((vocabulary.symbols[id] for id in letters), np.diff(edges).tolist(), strict=True)
-        found.append(Word(word, int(edges[0]), SCALE * float(score), tuple(parts)))
+        found.append(AlignedWord(word, int(edges[0]), SCALE * float(score), tuple(parts)))
     return Alignment(tuple(found), letters=True)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.manifest import PER_SECOND, UNIT, Alignment, Word, text_lines
+from earshot_asr.engine.manifest import PER_SECOND, UNIT, AlignedWord, Alignment, text_lines
 from earshot_asr.engine.text import normalize
 from earshot_asr.engine.training.corpus import Corpus
 from earshot_asr.engine.training.labels import Ints, Labels, Plan
@@ -130,12 +130,14 @@ class Imagined:
         return Plan(firsts + begin, rows, np.zeros_like(rows), np.full(count, width), np.ones(count), width), labels
 
     def _row(self, rng: np.random.Generator, units: int) -> Alignment:
-        words: list[Word] = []
+        words: list[AlignedWord] = []
         here, tempo = int(rng.integers(20)), float(np.exp(rng.normal(0.0, TEMPO)))
         while True:
             for which in self._sentence(rng):
                 ways = self._said[which]
-                word = Word(self._words[which], here, 0.0, self._parts(rng, ways[int(rng.integers(len(ways)))], tempo))
+                word = AlignedWord(
+                    self._words[which], here, 0.0, self._parts(rng, ways[int(rng.integers(len(ways)))], tempo)
+                )
                 if here + word.length >= units:
                     return Alignment(tuple(words))
                 words.append(word)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from earshot_asr.client.cli import RETRY_SECONDS, app, main
+from earshot_asr.client.cli import app, main
+from earshot_asr.client.options import RETRY_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +25,7 @@ def earshot(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | Non
     ("arguments", "complaint"),
     [
         (["stream", "nowhere.wav"], "nowhere.wav: there is no such file"),
-        (["stream", "--url", "http://h", "{wav}"], "'http://h' is no address of a server"),
+        (["stream", "--url", "http://h", "{wav}"], "'http://h' is not the URL of a server"),
         (["stream", "--url", "ws://127.0.0.1:{port}", "{wav}"], "no server at ws://127.0.0.1:{port}/v1/stream: start"),
         (["serve", "--host", "", "--port", "0"], "host is empty"),
         (["serve", "--host", "a..b", "--port", "0"], "'a..b': it is no name of a host"),
@@ -99,6 +100,6 @@ def test_every_command_explains_itself() -> None:
 def test_a_missing_recording_of_the_demo_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("earshot_asr.client.demo.RECORDING", "gone.flac")
+    monkeypatch.setattr("earshot_asr.client.demo.RECORDING_FILE", "gone.flac")
     assert earshot("demo", monkeypatch=monkeypatch) == 1
     assert "gone.flac" in capsys.readouterr().err

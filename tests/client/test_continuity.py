@@ -16,7 +16,7 @@ def final(segment: int, cut: int) -> Final:
 
 
 def told(continuity: Continuity, *messages: ServerMessage) -> list[ServerMessage]:
-    return [each for message in messages for each in continuity.tell(message)]
+    return [each for message in messages for each in continuity.filter(message)]
 
 
 def test_of_one_connection_everything_is_told_but_ready() -> None:
@@ -94,7 +94,7 @@ def test_counts_never_go_back(messages: list[Ack], losses: set[int]) -> None:
     for n, message in enumerate(messages):
         if n in losses:
             continuity.resumed()
-        (ack,) = continuity.tell(message)
+        (ack,) = continuity.filter(message)
         assert isinstance(ack, Ack)
         assert ack.received >= max(last.received, message.received)
         assert ack.committed >= max(last.committed, message.committed)

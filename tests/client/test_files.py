@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot_asr.client.files import BLOCK, FileAudio
+from earshot_asr.client.files import BLOCK_SAMPLES, FileAudio
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
 
@@ -69,8 +69,10 @@ def test_every_block_comes_when_its_last_sample_was_said(
     """Also for a reader that takes its time: the schedule is absolute, nothing adds up."""
     at, got = run(lambda: times(FileAudio(recording[0], speed), busy))
     ends = np.cumsum([len(block) for block in got])
-    assert set(map(len, got[:-1])) == {BLOCK}
-    assert np.allclose(np.array(at) - at[0] + BLOCK / SAMPLE_RATE / speed, ends / SAMPLE_RATE / speed, atol=1e-6)
+    assert set(map(len, got[:-1])) == {BLOCK_SAMPLES}
+    assert np.allclose(
+        np.array(at) - at[0] + BLOCK_SAMPLES / SAMPLE_RATE / speed, ends / SAMPLE_RATE / speed, atol=1e-6
+    )
 
 
 def test_a_reader_that_was_late_catches_up(recording: tuple[Path, Pcm]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from earshot_asr.client.inbox import CROWDED, Inbox, without_replaced
+from earshot_asr.client.inbox import CROWDED_MESSAGE_COUNT, Inbox, without_replaced
 from earshot_asr.server.wire import Ack, Done, Final, Partial, ServerMessage
 
 HELLO = Final(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
@@ -41,10 +41,10 @@ def test_only_what_is_replaced_is_dropped() -> None:
 
 def test_a_reader_who_sleeps_costs_no_more_than_the_finals() -> None:
     inbox: Inbox[ServerMessage] = Inbox()
-    for _ in range(10 * CROWDED):
+    for _ in range(10 * CROWDED_MESSAGE_COUNT):
         inbox.put(Partial(0, 0, 1, "A", 0))
         inbox.put(Ack(1, 0, 0))
-    assert len(inbox) <= CROWDED
+    assert len(inbox) <= CROWDED_MESSAGE_COUNT
 
 
 def test_a_thousand_finals_more_are_not_looked_at_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def test_a_thousand_finals_more_are_not_looked_at_once_for_each(monkeypatch: pyt
 
     monkeypatch.setattr("earshot_asr.client.inbox.without_replaced", counting)
     inbox: Inbox[Final] = Inbox()
-    for _ in range(20 * CROWDED):
+    for _ in range(20 * CROWDED_MESSAGE_COUNT):
         inbox.put(HELLO)
-    assert len(inbox) == 20 * CROWDED
+    assert len(inbox) == 20 * CROWDED_MESSAGE_COUNT
     assert looked <= 2 * len(inbox)

@@ -315,7 +315,7 @@ async def test_lost_audio_is_zeros_and_counted_in_seconds(portaudio: FakePortAud
 # ---- a device that goes away and comes back
 
 
-AWAY = "the microphone 'Desk microphone' went away; waiting for it"
+AWAY = "the microphone 'Desk microphone' is disconnected; waiting for it"
 BACK = "the microphone 'Desk microphone' is back"
 ONES = np.ones(1600, np.int16)
 
@@ -359,7 +359,11 @@ class Recording:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"RETRY_SECONDS": 0.005, "TICK_SECONDS": 0.005, "CLOSE_SECONDS": 0.05}.items():
+    for name, seconds in {
+        "RETRY_INTERVAL_SECONDS": 0.005,
+        "CHECK_INTERVAL_SECONDS": 0.005,
+        "CLOSE_TIMEOUT_SECONDS": 0.05,
+    }.items():
         monkeypatch.setattr(f"earshot_asr.client.microphone.{name}", seconds)
 
 
@@ -368,13 +372,13 @@ async def test_a_device_that_goes_away_is_waited_for(
     portaudio: FakePortAudio, impatient: None, monkeypatch: pytest.MonkeyPatch, silently: bool
 ) -> None:
     """Whether PortAudio says that the stream is over, or nothing comes any more."""
-    monkeypatch.setattr("earshot_asr.client.microphone.GONE_SECONDS", 0.1 if silently else 1000)
+    monkeypatch.setattr("earshot_asr.client.microphone.SILENT_DEVICE_SECONDS", 0.1 if silently else 1000)
     recording = Recording(portaudio)
     await recording.begin()
     recording.unplug(silently)
     await recording.until(lambda: len(recording.pcm) > 4800)  # zeros go on as time does
     assert recording.reports == [AWAY]
-    monkeypatch.setattr("earshot_asr.client.microphone.GONE_SECONDS", 1000)
+    monkeypatch.setattr("earshot_asr.client.microphone.SILENT_DEVICE_SECONDS", 1000)
     portaudio.info = portaudio.info | {"index": 7}
     portaudio.plugged = True
     await recording.until(lambda: len(portaudio.streams) == 2)
@@ -409,7 +413,7 @@ async def test_a_device_that_says_nothing_is_not_back(
     """It can be opened again and again, and is left each time: that is said once."""
     recording = Recording(portaudio)
     await recording.begin()
-    monkeypatch.setattr("earshot_asr.client.microphone.GONE_SECONDS", 0.05)
+    monkeypatch.setattr("earshot_asr.client.microphone.SILENT_DEVICE_SECONDS", 0.05)
     await recording.until(lambda: len(portaudio.streams) == 4)
     await recording.end()
     assert recording.reports == [AWAY]

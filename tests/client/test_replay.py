@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.client.replay import FLUSHES, SAMPLE_BYTES, Replay
+from earshot_asr.client.replay import MAX_FLUSH_COUNT, SAMPLE_BYTES, Replay
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.server import wire
 
@@ -163,7 +163,7 @@ def test_what_can_not_be_resumed_is_not_kept() -> None:
     assert replay.full
     drain(replay, Took())
     assert not replay.full
-    assert (len(replay._audio), len(replay._said)) == (0, 0)
+    assert (len(replay._audio), len(replay._sent_flushes)) == (0, 0)
 
 
 def test_flushes_at_one_place_are_sent_each_and_kept_once() -> None:
@@ -206,7 +206,7 @@ def test_messages_are_as_long_as_they_may_be() -> None:
 
 def test_flushes_are_bounded_too() -> None:
     replay = Replay(0, 60)
-    for _ in range(FLUSHES):
+    for _ in range(MAX_FLUSH_COUNT):
         assert not replay.full
         replay.flush()
     assert replay.full

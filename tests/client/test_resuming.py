@@ -14,13 +14,13 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from earshot_asr.client.stream import Message, Patience, Reconnecting, Resumed, Stream, StreamError
+from earshot_asr.client.stream import ClientStream, Message, Reconnecting, Resumed, StreamError, Timeouts
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server import wire
 from earshot_asr.server.wire import Ack, Done, Error, Final, Flush, Keepalive, Partial, Start, Stop
 from tests.client.scripted import HELLO, READY, Script, heard, listening, say, scripted
 
-HASTY = Patience(connect=5, silence=5, keepalive=5, close=0.5, first_wait=0.001, longest_wait=0.01)
+HASTY = Timeouts(connect=5, silence=5, keepalive=5, close=0.5, first_wait=0.001, longest_wait=0.01)
 SECOND = bytes(range(256)) * 125
 
 
@@ -75,7 +75,7 @@ async def test_a_lost_connection_is_resumed_at_the_cut() -> None:
         await say(socket, HELLO, Partial(16_000, 1.0, 2.5, "WOR", 3), Ack(30_000, 16_000, 16_000), world)
         await say(socket, Done(50_000, 3.125))
 
-    async with listening(handler(first, second)) as url, Stream(url, patience=HASTY, partials=True) as stream:
+    async with listening(handler(first, second)) as url, ClientStream(url, timeouts=HASTY, partials=True) as stream:
         await stream.send(SECOND * 3)
         messages = [await anext(stream) for _ in range(3)]
         await stream.flush()
@@ -111,7 +111,7 @@ async def test_a_server_that_can_not_go_on_is_asked_again(code: int) -> None:
         await heard(socket)
         await say(socket, HELLO, Done(0, 0.0))
 
-    async with listening(handler(first, second)) as url, Stream(url, patience=HASTY) as stream:
+    async with listening(handler(first, second)) as url, ClientStream(url, timeouts=HASTY) as stream:
         reason = "some code" if code > 1001 else "connection lost"
         assert await anext(stream) == Reconnecting(1, reason, 0.0)
         await stream.stop()
@@ -124,7 +124,7 @@ async def test_a_server_that_refuses_is_not_asked_again(code: int) -> None:
         await say(socket, Error("invalid_something", "that is wrong"))
         await socket.close(code)
 
-    async with listening(handler(script)) as url, Stream(url, patience=HASTY) as stream:
+    async with listening(handler(script)) as url, ClientStream(url, timeouts=HASTY) as stream:
         with pytest.raises(StreamError, match=r"^that is wrong \(invalid_something\)$"):
             await anext(stream)
 
@@ -140,8 +140,8 @@ async def test_another_model_or_configuration_is_refused_by_name() -> None:
             await say(socket, READY)
             cut_line(socket)
 
-    async with listening(handle) as url, Stream(url, patience=HASTY) as stream:
-        with pytest.raises(StreamError, match=r"can't go on with the stream: .* another model than fake") as caught:
+    async with listening(handle) as url, ClientStream(url, timeouts=HASTY) as stream:
+        with pytest.raises(StreamError, match=r"can't resume the stream: .* another model than fake") as caught:
             [message async for message in stream]
     assert caught.value.code == "fingerprint_mismatch"
 
@@ -158,7 +158,7 @@ async def test_between_stop_and_done_too() -> None:
         assert (b"".join(audio), messages) == (SECOND[-6400:], [Stop()])
         await say(socket, Done(16_000, 1.0))
 
-    async with listening(handler(first, second)) as url, Stream(url, patience=HASTY) as stream:
+    async with listening(handler(first, second)) as url, ClientStream(url, timeouts=HASTY) as stream:
         await stream.send(SECOND)
         await stream.stop()
         assert silent_about([m async for m in stream]) == [HELLO, Done(16_000, 1.0)]
@@ -186,7 +186,7 @@ async def test_audio_is_taken_while_there_is_no_connection() -> None:
         await admitting(socket)
 
     begun: list[bool] = []
-    async with listening(handle) as url, Stream(url, patience=HASTY) as stream:
+    async with listening(handle) as url, ClientStream(url, timeouts=HASTY) as stream:
         assert isinstance(await anext(stream), Reconnecting)
         for _ in range(100):
             await stream.send(SECOND)
@@ -206,8 +206,8 @@ async def test_more_than_is_kept_waits() -> None:
         await take(socket, 10 * len(SECOND))
         await say(socket, Done(1, 1.0))
 
-    patience = replace(HASTY, keepalive=1000)  # which would wake what waits
-    async with listening(handler(script)) as url, Stream(url, patience=patience, keep=60) as stream:
+    timeouts = replace(HASTY, keepalive=1000)  # which would wake what waits
+    async with listening(handler(script)) as url, ClientStream(url, timeouts=timeouts, keep=60) as stream:
         await stream.send(SECOND * 60)
         more = asyncio.create_task(stream.send(SECOND * 10))
         done, _ = await asyncio.wait([more], timeout=0.05)
@@ -222,10 +222,10 @@ async def test_a_stream_that_is_not_kept_may_be_of_any_length() -> None:
         await take(socket, 100 * len(SECOND))
         await say(socket, Done(1, 1.0))
 
-    patience = replace(HASTY, keepalive=1000)
+    timeouts = replace(HASTY, keepalive=1000)
     async with (
         listening(handler(script)) as url,
-        Stream(url, patience=patience, keep=60, encoding="mulaw", retry=0) as stream,
+        ClientStream(url, timeouts=timeouts, keep=60, encoding="mulaw", retry=0) as stream,
     ):
         for _ in range(100):
             await stream.send(SECOND)
@@ -246,8 +246,8 @@ async def test_what_is_ahead_of_the_connection_waits_and_what_is_said_without_on
         await heard(connection)
         await say(connection, Done(1, 1.0))
 
-    patience = replace(HASTY, keepalive=1000)
-    async with listening(handler(deaf, second)) as url, Stream(url, patience=patience) as stream:
+    timeouts = replace(HASTY, keepalive=1000)
+    async with listening(handler(deaf, second)) as url, ClientStream(url, timeouts=timeouts) as stream:
         talking = asyncio.create_task(stream.send(SECOND * 290))  # more than kernels hold
         done, _ = await asyncio.wait([talking], timeout=0.2)
         parted.set()
@@ -268,8 +268,8 @@ async def test_an_error_without_a_goodbye_goes_by_its_name(code: str, again: boo
         await heard(socket)
         await say(socket, Done(1, 1.0))
 
-    patience = replace(HASTY, close=0.05)
-    async with listening(handler(rude, second)) as url, Stream(url, patience=patience) as stream:
+    timeouts = replace(HASTY, close=0.05)
+    async with listening(handler(rude, second)) as url, ClientStream(url, timeouts=timeouts) as stream:
         if again:
             await stream.stop()
             assert silent_about([m async for m in stream]) == [Done(1, 1.0)]
@@ -289,8 +289,8 @@ async def test_a_silent_server_is_taken_for_dead() -> None:
         await heard(socket)
         await say(socket, Done(1, 1.0))
 
-    patience = replace(HASTY, silence=0.1)
-    async with listening(handler(silent, second)) as url, Stream(url, patience=patience) as stream:
+    timeouts = replace(HASTY, silence=0.1)
+    async with listening(handler(silent, second)) as url, ClientStream(url, timeouts=timeouts) as stream:
         await stream.send(SECOND)
         assert await anext(stream) == Reconnecting(1, "no answer", 1.0)
         await stream.stop()
@@ -310,8 +310,8 @@ async def test_a_server_that_falls_silent_after_stop_is_taken_for_dead() -> None
         await heard(socket)
         await say(socket, Done(16_000, 1.0))
 
-    patience = replace(HASTY, silence=0.1)
-    async with listening(handler(silent, second)) as url, Stream(url, patience=patience) as stream:
+    timeouts = replace(HASTY, silence=0.1)
+    async with listening(handler(silent, second)) as url, ClientStream(url, timeouts=timeouts) as stream:
         await stream.send(SECOND)
         await stream.stop()
         assert silent_about([m async for m in stream]) == [HELLO, Done(16_000, 1.0)]
@@ -328,8 +328,8 @@ async def test_a_silent_server_that_was_told_nothing_lives() -> None:
         await socket.recv()
         await say(socket, Done(0, 0.0))
 
-    patience = replace(HASTY, silence=0.1, keepalive=0.05)
-    async with listening(handler(script)) as url, Stream(url, patience=patience) as stream:
+    timeouts = replace(HASTY, silence=0.1, keepalive=0.05)
+    async with listening(handler(script)) as url, ClientStream(url, timeouts=timeouts) as stream:
         messages = [await anext(stream) for _ in range(5)]
         await stream.stop()
         assert [m async for m in stream] == [Done(0, 0.0)]
@@ -347,8 +347,8 @@ async def test_nothing_follows_stop_not_even_a_keepalive() -> None:
                 got.append(await socket.recv())
         await say(socket, Done(0, 0.0))
 
-    patience = replace(HASTY, keepalive=0.01)
-    async with listening(handler(script)) as url, Stream(url, patience=patience) as stream:
+    timeouts = replace(HASTY, keepalive=0.01)
+    async with listening(handler(script)) as url, ClientStream(url, timeouts=timeouts) as stream:
         await stream.stop()
         for more in (stream.send(SECOND), stream.flush(), stream.stop()):
             with pytest.raises(StreamError, match="nothing may follow stop"):
@@ -379,7 +379,7 @@ async def test_servers_are_tried_in_turn() -> None:
     async with (
         listening(counted("a", handler(drop, drop))) as a,
         listening(counted("b", handler(drop, end))) as b,
-        Stream([a, b], patience=HASTY) as stream,
+        ClientStream([a, b], timeouts=HASTY) as stream,
     ):
         resumed = [m.url async for m in stream if isinstance(m, Resumed)]
         assert stream.url == f"{b}{wire.PATH}"
@@ -391,10 +391,10 @@ async def test_of_several_servers_the_first_that_answers_is_taken() -> None:
     async def end(socket: ServerConnection, begin: Start) -> None:
         await say(socket, Done(0, 0.0))
 
-    async with listening(handler(end)) as there, Stream(["ws://127.0.0.1:1", there]) as stream:
+    async with listening(handler(end)) as there, ClientStream(["ws://127.0.0.1:1", there]) as stream:
         assert [m async for m in stream] == [Done(0, 0.0)]
     with pytest.raises(StreamError, match=f"no server at ws://127.0.0.1:1/v1/stream.*; no server at {there}"):
-        async with Stream(["ws://127.0.0.1:1", there]):
+        async with ClientStream(["ws://127.0.0.1:1", there]):
             pass
 
 
@@ -405,7 +405,7 @@ async def test_at_last_it_gives_up_and_says_how_much_is_lost() -> None:
         await socket.wait_closed()  # until the server is gone
 
     async with listening(handler(script)) as url:
-        stream = Stream(url, retry=0.1, patience=HASTY)
+        stream = ClientStream(url, retry=0.1, timeouts=HASTY)
         await stream.__aenter__()
         await stream.send(SECOND * 2)
         assert await anext(stream) == HELLO
@@ -424,7 +424,7 @@ async def test_a_stream_that_is_not_resumable_ends_with_its_connection() -> None
         await say(socket, msgspec.structs.replace(READY, resumable=False))
         cut_line(socket)
 
-    async with listening(handle) as url, Stream(url, encoding="mulaw", patience=HASTY) as stream:
+    async with listening(handle) as url, ClientStream(url, encoding="mulaw", timeouts=HASTY) as stream:
         with pytest.raises(StreamError, match="was lost"):
             await anext(stream)
 
@@ -433,8 +433,8 @@ async def test_leaving_while_it_reconnects() -> None:
     async def script(socket: ServerConnection) -> None:
         cut_line(socket)
 
-    patience = replace(HASTY, first_wait=1000, longest_wait=1000)
-    async with scripted(script) as url, Stream(url, patience=patience) as stream:
+    timeouts = replace(HASTY, first_wait=1000, longest_wait=1000)
+    async with scripted(script) as url, ClientStream(url, timeouts=timeouts) as stream:
         assert isinstance(await anext(stream), Reconnecting)
 
 
@@ -461,7 +461,7 @@ async def test_what_a_proxy_answers_meanwhile(status: int, again: bool) -> None:
         else:
             await say(socket, Done(0, 0.0))
 
-    async with listening(handle, process_request=process) as url, Stream(url, patience=HASTY) as stream:
+    async with listening(handle, process_request=process) as url, ClientStream(url, timeouts=HASTY) as stream:
         if again:
             messages = [message async for message in stream]
             assert [m.attempt for m in messages if isinstance(m, Reconnecting)] == [1, 2, 3]
@@ -476,9 +476,9 @@ async def test_what_a_proxy_answers_meanwhile(status: int, again: bool) -> None:
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], names: str) -> None:
     with pytest.raises(ConfigError, match=names):
-        Stream("ws://127.0.0.1:1", **settings)
+        ClientStream("ws://127.0.0.1:1", **settings)
 
 
 def test_at_least_one_server() -> None:
     with pytest.raises(ConfigError, match="no URL"):
-        Stream([])
+        ClientStream([])

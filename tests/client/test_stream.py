@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from earshot_asr.client.inbox import CROWDED
-from earshot_asr.client.line import complete
-from earshot_asr.client.stream import Stream, StreamError
+from earshot_asr.client.connection import with_default_path
+from earshot_asr.client.inbox import CROWDED_MESSAGE_COUNT
+from earshot_asr.client.stream import ClientStream, StreamError
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.server import wire
@@ -26,7 +26,7 @@ async def test_ten_lines_are_a_client() -> None:
     async def audio() -> AsyncIterator[Pcm]:
         yield np.zeros(16_000, np.int16)
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, ClientStream(url) as stream:
         stream.play(audio())
         messages = [message async for message in stream]
     assert stream.ready == READY
@@ -41,7 +41,7 @@ async def test_start_carries_the_options_and_the_path_is_added() -> None:
         got.extend((socket.request.path, wire.decode_client(await socket.recv())))
         await say(socket, READY)
 
-    async with listening(handle) as url, Stream(url, partials=False, commit="hop", hotwords=["earshot"]):
+    async with listening(handle) as url, ClientStream(url, partials=False, commit="hop", hotwords=["earshot"]):
         pass
     assert got == [wire.PATH, Start(partials=False, commit="hop", hotwords=["earshot"])]
 
@@ -56,7 +56,7 @@ async def test_audio_arrives_whole_in_messages_that_are_not_too_long() -> None:
         assert messages == [Flush(), Stop()]
         await say(socket, Done(0, 0.0))
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, ClientStream(url) as stream:
         await stream.send(pcm)
         await stream.flush()
         await stream.send(b"\x01\x02")
@@ -72,7 +72,7 @@ async def test_audio_arrives_whole_in_messages_that_are_not_too_long() -> None:
 )
 def test_wrong_options_are_named(options: dict[str, Any], names: str) -> None:
     with pytest.raises(ConfigError, match=names):
-        Stream("ws://127.0.0.1:1", **options)
+        ClientStream("ws://127.0.0.1:1", **options)
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,20 @@ def test_wrong_options_are_named(options: dict[str, Any], names: str) -> None:
     ],
 )
 def test_urls_are_completed(url: str, whole: str) -> None:
-    assert complete(url) == whole
+    assert with_default_path(url) == whole
 
 
 @pytest.mark.parametrize("url", ["http://h:1", "127.0.0.1:8765", "ws://", "ws://h:99999", "ws://h:x", "ws://[::1", ""])
 def test_what_is_no_url_is_said(url: str) -> None:
     with pytest.raises(ConfigError, match=r"looks like ws://127\.0\.0\.1:8765"):
-        complete(url)
+        with_default_path(url)
 
 
 async def test_an_array_of_floats_is_refused() -> None:
     async def script(socket: ServerConnection) -> None:
         await socket.wait_closed()
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, ClientStream(url) as stream:
         with pytest.raises(AudioError, match="float64"):
             await stream.send(np.zeros(10))  # type: ignore[arg-type]
 
@@ -107,7 +107,7 @@ async def test_an_int16_array_on_a_stream_of_another_encoding_is_refused() -> No
     async def script(socket: ServerConnection) -> None:
         await socket.wait_closed()
 
-    async with scripted(script) as url, Stream(url, encoding="mulaw") as stream:
+    async with scripted(script) as url, ClientStream(url, encoding="mulaw") as stream:
         with pytest.raises(AudioError, match="mulaw"):
             await stream.send(np.zeros(10, np.int16))
 
@@ -117,7 +117,7 @@ async def test_an_error_of_the_server_is_raised_after_what_came_before_it() -> N
         await say(socket, HELLO, Error("internal_error", "sorry"))
         await socket.close(1011)
 
-    async with scripted(script) as url, Stream(url, retry=0) as stream:
+    async with scripted(script) as url, ClientStream(url, retry=0) as stream:
         assert await anext(stream) == HELLO
         with pytest.raises(StreamError, match=r"^sorry \(internal_error\)$") as caught:
             await anext(stream)
@@ -133,7 +133,7 @@ async def test_sending_to_a_server_that_refused_tells_why() -> None:
         while True:
             yield bytes(32_000)
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, ClientStream(url) as stream:
         with pytest.raises(StreamError, match="that is a picture"):
             await stream._play(picture())
 
@@ -145,7 +145,7 @@ async def test_a_refusal_before_ready_is_raised_on_entering() -> None:
 
     async with listening(handle) as url:
         with pytest.raises(StreamError, match="try again later"):
-            async with Stream(url):
+            async with ClientStream(url):
                 raise AssertionError("not admitted")
 
 
@@ -153,7 +153,7 @@ async def test_a_lost_connection_names_the_url() -> None:
     async def script(socket: ServerConnection) -> None:
         socket.transport.abort()
 
-    async with scripted(script) as url, Stream(url, retry=0) as stream:
+    async with scripted(script) as url, ClientStream(url, retry=0) as stream:
         with pytest.raises(StreamError, match=f"the connection to {url}/v1/stream was lost") as caught:
             await anext(stream)
     assert caught.value.code == "lost"
@@ -163,7 +163,7 @@ async def test_an_orderly_close_without_done_is_a_loss_too() -> None:
     async def script(socket: ServerConnection) -> None:
         await socket.close(1012, "going down")
 
-    async with scripted(script) as url, Stream(url, retry=0) as stream:
+    async with scripted(script) as url, ClientStream(url, retry=0) as stream:
         with pytest.raises(StreamError, match=r"1012.*going down"):
             await anext(stream)
 
@@ -185,7 +185,7 @@ async def test_a_server_that_fails_while_much_is_unsent_is_a_loss(by: str) -> No
             yield bytes(wire.MESSAGE_BYTES)
 
     async def stream_to(url: str) -> None:
-        async with Stream(url, retry=0) as stream:
+        async with ClientStream(url, retry=0) as stream:
             if by == "playing":
                 stream.play(endless())
                 await anext(stream)
@@ -198,16 +198,16 @@ async def test_a_server_that_fails_while_much_is_unsent_is_a_loss(by: str) -> No
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1/#part", "ws://user@127.0.0.1:1", "ws://a..b:1"])
 async def test_what_only_looks_like_a_url_is_said(url: str) -> None:
-    with pytest.raises(ConfigError, match="is no address of a server"):
-        async with Stream(url):
+    with pytest.raises(ConfigError, match="is not the URL of a server"):
+        async with ClientStream(url):
             pass
 
 
 async def test_a_proxy_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "nonsense")
     monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: False)
-    with pytest.raises(ConfigError, match="proxy that the environment names: nonsense"):
-        async with Stream("ws://192.0.2.1:1"):
+    with pytest.raises(ConfigError, match="proxy from the environment variables: nonsense"):
+        async with ClientStream("ws://192.0.2.1:1"):
             pass
 
 
@@ -215,7 +215,7 @@ async def test_no_server_is_one_clear_line() -> None:
     async with listening(lambda socket: socket.wait_closed()) as url:
         pass  # the port is free again
     with pytest.raises(StreamError, match=f"no server at {url}/v1/stream: start one with `earshot serve`"):
-        async with Stream(url):
+        async with ClientStream(url):
             pass
 
 
@@ -229,7 +229,7 @@ async def test_a_server_of_another_kind_is_said() -> None:
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(StreamError, match="HTTP 404: is that an Earshot server"):
-            async with Stream(f"ws://127.0.0.1:{port}"):
+            async with ClientStream(f"ws://127.0.0.1:{port}"):
                 pass
 
 
@@ -241,7 +241,7 @@ async def test_a_server_that_does_not_speak_the_protocol_is_said(text: str) -> N
 
     async with listening(handle) as url:
         with pytest.raises(ProtocolError):
-            async with Stream(url):
+            async with ClientStream(url):
                 pass
 
 
@@ -253,7 +253,7 @@ async def test_a_file_that_breaks_ends_the_iteration_with_its_error() -> None:
         yield np.zeros(10, np.int16)
         raise AudioError("talk.opus: damaged")
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, ClientStream(url) as stream:
         stream.play(broken())
         with pytest.raises(AudioError, match=r"talk\.opus: damaged"):
             await anext(stream)
@@ -276,7 +276,7 @@ async def test_leaving_early_ends_what_plays() -> None:
         finally:
             closed.set()
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, ClientStream(url) as stream:
         stream.play(endless())
         assert await anext(stream) == HELLO
         await began.wait()
@@ -295,13 +295,13 @@ async def test_a_client_that_does_not_read_gets_all_finals_and_the_newest_partia
         await heard(socket)
         await say(socket, Done(0, 0.0))
 
-    async with scripted(script) as url, Stream(url) as stream:
+    async with scripted(script) as url, ClientStream(url) as stream:
         for _ in range(100):
             await stream.send(bytes(wire.MESSAGE_BYTES))
         await stream.stop()
         while not stream._inbox.closed:
             await asyncio.sleep(0.001)
-        assert len(stream._inbox) <= CROWDED + len(finals)
+        assert len(stream._inbox) <= CROWDED_MESSAGE_COUNT + len(finals)
         messages = [message async for message in stream]
     assert [m for m in messages if isinstance(m, Final)] == finals
     assert [m for m in messages if isinstance(m, Partial)][-1] == newest

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from earshot_asr.client.files import FileAudio
 from earshot_asr.client.live import caption
-from earshot_asr.client.stream import Stream
+from earshot_asr.client.stream import ClientStream
 from earshot_asr.client.terminal import screen
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.server.wire import Ack, Done, Final
@@ -41,7 +41,7 @@ async def earshot(*arguments: str, path: Path = ROOT) -> Process:
 
 
 async def test_a_file_streamed_as_fast_as_it_goes(talk: Path) -> None:
-    async with serving() as server, Stream(server.url) as stream:
+    async with serving() as server, ClientStream(server.url) as stream:
         stream.play(FileAudio(talk, speed=0))
         messages = [message async for message in stream]
     finals = [message for message in messages if isinstance(message, Final)]
@@ -50,7 +50,7 @@ async def test_a_file_streamed_as_fast_as_it_goes(talk: Path) -> None:
 
 
 async def test_flush_makes_final_what_was_said_so_far() -> None:
-    async with serving() as server, Stream(server.url, partials=False) as stream:
+    async with serving() as server, ClientStream(server.url, partials=False) as stream:
         await stream.send(np.concatenate([silence(0.5), speak("HELLO"), silence(0.3)]))
         await stream.flush()
         async for message in stream:

@@ -212,7 +212,7 @@ async def test_a_device_that_goes_away_is_waited_for(sound: SoundServer, recordi
                 sound.kill()
             case "hung":
                 sound.signal(signal.SIGSTOP)
-        assert await line_with(process, "went away") == "the microphone 'default' went away; waiting for it"
+        assert await line_with(process, "is disconnected") == "the microphone 'default' is disconnected; waiting for it"
         match how:
             case "unplugged":
                 await sound.run("pactl", *MICROPHONE.split())
@@ -238,7 +238,7 @@ async def test_the_last_words_come_without_the_device_too(
     await sound.play(recording)
     sound.signal(how)
     if how is signal.SIGKILL:
-        await line_with(process, "went away")
+        await line_with(process, "is disconnected")
     out, _ = await interrupt(process)
     assert_same(out, streamed(recording), words=12)
 

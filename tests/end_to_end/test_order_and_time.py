@@ -11,7 +11,7 @@ from websockets.asyncio import server as websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Opcode
 
-from earshot_asr.client.stream import Patience, Reconnecting, Stream
+from earshot_asr.client.stream import ClientStream, Reconnecting, Timeouts
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
 from earshot_asr.server import connection, wire
 from earshot_asr.server.app import Server
@@ -324,7 +324,7 @@ async def test_our_client_waits_for_a_server_that_is_behind(ticks: list[Conversa
     silence_seconds = 0.5
     runner = HeldRunner()
     async with serving(runner, limits=BACKLOG) as server:
-        async with Stream(server.url, patience=Patience(silence=silence_seconds)) as stream:
+        async with ClientStream(server.url, timeouts=Timeouts(silence=silence_seconds)) as stream:
             await stream.send(LONG)
             await stream.stop()
             await paused(server)

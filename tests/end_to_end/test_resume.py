@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot_asr.client.stream import Message, Patience, Reconnecting, Resumed, Stream, StreamError
+from earshot_asr.client.stream import ClientStream, Message, Reconnecting, Resumed, StreamError, Timeouts
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.sources import open_file
@@ -27,7 +27,7 @@ from tests.helpers import INFO, FakeRunner, clips, noise, silence, speak
 from tests.server.loopback import GIVE_UP_SECONDS, serving, until
 
 ROOT = Path(__file__).parents[2]
-HASTY = Patience(connect=1, silence=2.5, keepalive=0.5, close=0.5, first_wait=0.001, longest_wait=0.02)
+HASTY = Timeouts(connect=1, silence=2.5, keepalive=0.5, close=0.5, first_wait=0.001, longest_wait=0.02)
 POLICIES: tuple[Commit, ...] = ("utterance", "hop")
 SAMPLE_BYTES = 2
 TIMES_REAL_TIME = 20
@@ -43,7 +43,7 @@ class Talk:
     flushes: tuple[int, ...]
     commit: Commit
 
-    async def tell(self, stream: Stream, rng: random.Random) -> None:
+    async def tell(self, stream: ClientStream, rng: random.Random) -> None:
         """Sends all of it, in messages of any size."""
         data, at = self.pcm.tobytes(), 0
         for edge in (*self.flushes, len(data)):
@@ -60,7 +60,7 @@ class Talk:
         """All that comes back."""
         async with (
             asyncio.timeout(GIVE_UP_SECONDS),
-            Stream(url, commit=self.commit, patience=HASTY, retry=GIVE_UP_SECONDS) as stream,
+            ClientStream(url, commit=self.commit, timeouts=HASTY, retry=GIVE_UP_SECONDS) as stream,
         ):
             telling = asyncio.create_task(self.tell(stream, random.Random(seed)))
             messages = [message async for message in stream]
@@ -272,7 +272,10 @@ async def test_kill_9_in_mid_sentence(commit: Commit, unused_tcp_port: int) -> N
     messages: list[Message] = []
     async with process(unused_tcp_port) as victim:
         url = f"ws://127.0.0.1:{unused_tcp_port}"
-        async with asyncio.timeout(GIVE_UP_SECONDS), Stream(url, commit=commit, patience=HASTY, retry=60) as stream:
+        async with (
+            asyncio.timeout(GIVE_UP_SECONDS),
+            ClientStream(url, commit=commit, timeouts=HASTY, retry=60) as stream,
+        ):
             telling = asyncio.create_task(talk.tell(stream, random.Random(0)))
             while len(finals(messages)) < 2 or not isinstance(messages[-1], Partial):  # somebody is speaking
                 messages.append(await anext(stream))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.manifest import Alignment, Word, alignment_beside, read, read_alignments
+from earshot_asr.engine.manifest import AlignedWord, Alignment, alignment_beside, read, read_alignments
 
 
 def test_what_a_line_may_have(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_alignments(tmp_path: Path, suffix: str) -> None:
         file.write("\n".join(map(json.dumps, lines)))
     found = read_alignments(path)
     one, up = found["1.wav"].words
-    assert one == Word("ONE", 20, -9.0, (("W", 10), ("AH", 5), ("N", 5)))
+    assert one == AlignedWord("ONE", 20, -9.0, (("W", 10), ("AH", 5), ("N", 5)))
     assert (one.length, one.span, up.span) == (20, (0.2, 0.4), (0.5, 0.65))
     assert (found["1.wav"].score, found["1.wav"].letters) == (-14.0, False)
     assert found["2.wav"] == Alignment((), letters=True)

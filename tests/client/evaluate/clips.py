@@ -3,19 +3,19 @@
 import xml.etree.ElementTree as ET
 
 from earshot_asr.client.evaluate.markup import Markup
-from earshot_asr.client.evaluate.take import Clip, Heard, Spoken, Take
+from earshot_asr.client.evaluate.take import Clip, SpokenWord, Take, TimedEvent
 from earshot_asr.engine.events import Final, Partial, Word
 
-SAID = (Spoken("ONE", 0.2, 0.5), Spoken("TWO", 0.6, 0.9), Spoken("THREE", 1.0, 1.4))
+SAID = (SpokenWord("ONE", 0.2, 0.5), SpokenWord("TWO", 0.6, 0.9), SpokenWord("THREE", 1.0, 1.4))
 
 
 def take(name: str = "a.wav", text: str = "ONE TWO THREE", corpus: str = "tests", seconds: float = 4.0) -> Take:
     """ONE: shown at 0.8, stable at 1.2. TWO: TOO at 0.8, right at 1.2. THREE: with the final, at 2.0, due at 1.9."""
     words = tuple(Word(text, start, end, 0.9) for text, start, end in SAID)
     heard = [
-        Heard(0.8, Partial(0, 0.0, 0.7, "ONE TOO", 0)),
-        Heard(1.2, Partial(0, 0.0, 1.1, "ONE TWO", 3)),
-        Heard(2.0, Final(0, 0.2, 1.4, text, 0.9, words if text == "ONE TWO THREE" else (), 32_000)),
+        TimedEvent(0.8, Partial(0, 0.0, 0.7, "ONE TOO", 0)),
+        TimedEvent(1.2, Partial(0, 0.0, 1.1, "ONE TWO", 3)),
+        TimedEvent(2.0, Final(0, 0.2, 1.4, text, 0.9, words if text == "ONE TWO THREE" else (), 32_000)),
     ]
     clip = Clip(name, corpus, "One, two, three!", (), SAID)
     return Take(clip, heard, seconds, work=0.5, due={0: 1.9}, plain=text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from earshot_asr.client.evaluate.delays import LONG, delays
+from earshot_asr.client.evaluate.delays import LONG_STREAM_SECONDS, delays
 from earshot_asr.client.evaluate.figures import Figure
 from earshot_asr.client.evaluate.markup import Markup
 from earshot_asr.client.evaluate.take import Take
@@ -28,18 +28,19 @@ def test_word_latency() -> None:
         "0.28 to 0.3 s: 33.3 %",
         "0.3 to 0.32 s: 33.3 %",
     ]
-    assert [bar for bar in bars if bar.endswith("final")] == ["0.58 s or more: 33.3 % of words, came in the final"]
+    assert [bar for bar in bars if bar.endswith("final")] == ["0.58 s or more: 33.3 % of words, shown by the final"]
     assert "p50 0.30 s" in plots([take()])["Word latency"]
 
 
-def test_how_soon_words_can_be_relied_on() -> None:
+def test_time_until_words_are_shown_stable_and_final() -> None:
     """Stable is ONE after 0.7 s; TWO is final after 1.1, THREE after 0.6, ONE after 1.5."""
     tips = {
-        tip.split(" s: ")[0]: tip.split(" s: ")[1] for tip in titles(plots([take()])["How soon words can be relied on"])
+        tip.split(" s: ")[0]: tip.split(" s: ")[1]
+        for tip in titles(plots([take()])["Time until words are shown, stable and final"])
     }
-    assert tips["0.2"] == "shown for good 0 %; stable or final 0 %; final 0 %"
-    assert tips["0.5"] == "shown for good 66.7 %; stable or final 0 %; final 0 %"
-    assert tips["1"] == "shown for good 100 %; stable or final 66.7 %; final 33.3 %"
+    assert tips["0.2"] == "shown as in the final 0 %; stable or final 0 %; final 0 %"
+    assert tips["0.5"] == "shown as in the final 66.7 %; stable or final 0 %; final 0 %"
+    assert tips["1"] == "shown as in the final 100 %; stable or final 66.7 %; final 33.3 %"
     assert tips["1.5"].endswith("stable or final 100 %; final 100 %")
 
 
@@ -49,13 +50,13 @@ def test_final_lag() -> None:
 
 
 def test_a_long_stream_is_looked_at_along_its_length() -> None:
-    assert "Staleness along the stream" not in plots([take()])
-    long = take(seconds=LONG)
+    assert "Staleness over the stream" not in plots([take()])
+    long = take(seconds=LONG_STREAM_SECONDS)
     later = [(word.text, word.start + 100, word.end + 100) for word in long.clip.words or ()]
     assert long.clip.words
     words = (*long.clip.words, *(type(long.clip.words[0])(*word) for word in later))
     long.clip = type(long.clip)("long.jsonl", "tests", "", (), words)
-    tips = titles(plots([long])["Staleness along the stream"])
+    tips = titles(plots([long])["Staleness over the stream"])
     assert len(tips) == 2 and all("p50" in tip and "p95" in tip for tip in tips)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.client.evaluate.figures import COUNTS, MEANINGS, POOLED, QUANTILES, RATES, figures
-from earshot_asr.client.evaluate.take import Peer, Spoken, Take
+from earshot_asr.client.evaluate.take import PeerResult, SpokenWord, Take
 from earshot_asr.client.evaluate.tally import character_errors, errors, staleness, tally
 from tests.client.evaluate.scripted import clip, final, partial, spoken, take
 
@@ -18,7 +18,7 @@ WORDS = spoken("THE CAT SAT DOWN")  # from 1 to 3 s, half a second each
 
 def story() -> Take:
     """Four words, of which one is wrong; seven were shown, of which three went, one of them out of `stable`."""
-    heard = [*WORDS[:3], Spoken("TOWN", 2.5, 3.0)]
+    heard = [*WORDS[:3], SpokenWord("TOWN", 2.5, 3.0)]
     return take(
         clip("The cat sat down", WORDS),
         partial(1.62, "the", seen=1.5),
@@ -30,7 +30,10 @@ def story() -> Take:
         work=0.5,
         due={0: 3.7},
         plain="the cat sat down town",
-        peers={"transformers": Peer("The cat sat down, town", 1.0), "pocketsphinx": Peer("the cat sat", 2.0)},
+        peers={
+            "transformers": PeerResult("The cat sat down, town", 1.0),
+            "pocketsphinx": PeerResult("the cat sat", 2.0),
+        },
     )
 
 
@@ -138,7 +141,7 @@ def test_what_was_not_run_is_left_out() -> None:
 
 def test_what_is_heard_where_nothing_is_said_is_counted_by_the_minute_and_not_in_wer() -> None:
     quiet = take(clip("", [], corpus="noise"), final(3, spoken("I AM")), seconds=30.0, plain="I")
-    quiet.peers = {"pocketsphinx": Peer("the he hee", 1.0)}
+    quiet.peers = {"pocketsphinx": PeerResult("the he hee", 1.0)}
     silent = take(clip(" -- ", [], corpus="noise"), seconds=90.0)
     found = figures([quiet, silent, story()])
     assert found["noise"]["words a minute"].value == found[POOLED]["words a minute"].value == 1.0
@@ -174,14 +177,14 @@ def test_rounds_and_gains_of_a_recording_make_no_interval_narrower() -> None:
 
 
 def test_phonemes_have_a_rate_of_their_own() -> None:
-    heard = [Spoken(text, n / 10, n / 10 + 0.1) for n, text in enumerate(["ð", "ə", "k", "aː", "t"], 10)]
+    heard = [SpokenWord(text, n / 10, n / 10 + 0.1) for n, text in enumerate(["ð", "ə", "k", "aː", "t"], 10)]
     played = take(clip("The cat", spoken("THE CAT")), final(3, heard), plain="ð ə k æ t s", phonemes="ð ə k æ t")
-    played.peers = {"transformers": Peer("ð ə k æ t s", 1.0), "pocketsphinx": Peer("the", 1.0)}
+    played.peers = {"transformers": PeerResult("ð ə k æ t s", 1.0), "pocketsphinx": PeerResult("the", 1.0)}
     found = values(played)
     assert (found["transformers PER"], found["transformers equal"], found["pocketsphinx WER"]) == (20, 100, 50)
     assert "transformers WER" not in found
     noise = take(clip("", [], corpus="noise"), final(3, heard[:3]), seconds=30.0, phonemes="")
-    noise.peers = {"pocketsphinx": Peer("the", 1.0)}
+    noise.peers = {"pocketsphinx": PeerResult("the", 1.0)}
     minutes = figures([noise])["noise"]
     assert (minutes["words a minute"].value, minutes["pocketsphinx words a minute"].value) == (6, 2)
     assert found["PER"] == found["plain PER"] == 20
@@ -191,7 +194,7 @@ def test_phonemes_have_a_rate_of_their_own() -> None:
 
 
 def test_phonemes_are_no_words_of_the_alignment() -> None:
-    heard = [Spoken(text, 1.0, 1.5) for text in ("i", "s")]
+    heard = [SpokenWord(text, 1.0, 1.5) for text in ("i", "s")]
     played = take(clip("I see", spoken("I SEE")), final(3, heard), phonemes="aɪ s iː")
     assert "word latency p50" not in values(played)
     assert values(replace(played, phonemes=None))["words timed"] == 50
@@ -245,6 +248,6 @@ def test_rates_are_those_of_jiwer(lines: list[tuple[str, str]]) -> None:
 
 def test_an_engine_that_says_nothing_is_as_stale_as_speech_is_old() -> None:
     """Pauses between words do not make it fresh."""
-    said = [Spoken("WORD", at, at + 0.3) for at in np.arange(1.0, 15.0, 0.7)]
+    said = [SpokenWord("WORD", at, at + 0.3) for at in np.arange(1.0, 15.0, 0.7)]
     now, stale = staleness(take(clip("word " * 20, said)))
     assert stale == pytest.approx(now - 1.0)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.client.evaluate.intervals import Bootstrap, Ranked
+from earshot_asr.client.evaluate.intervals import Bootstrap, RankedValues
 
 values = st.lists(st.lists(st.floats(-5, 5), max_size=5), min_size=1, max_size=5)
 levels = st.lists(st.floats(0.01, 1), min_size=1, max_size=3)
@@ -16,7 +16,7 @@ def test_quantiles_are_numpy_s_of_the_clips_as_often_as_they_were_drawn(
     clips: list[list[float]], levels: list[float], data: st.DataObject
 ) -> None:
     drawn = [data.draw(st.integers(0, 3)) for _ in clips]
-    found = Ranked([np.array(clip) for clip in clips]).quantiles(levels, np.array(drawn, np.float64))
+    found = RankedValues([np.array(clip) for clip in clips]).quantiles(levels, np.array(drawn, np.float64))
     together = [value for clip, times in zip(clips, drawn, strict=True) for value in clip * times]
     if together:
         assert found.tolist() == np.quantile(together, levels, method="inverted_cdf").tolist()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot_asr.client.evaluate.manifest import Choice, load
-from earshot_asr.client.evaluate.playback import recording, recordings
-from earshot_asr.client.evaluate.take import Spoken
+from earshot_asr.client.evaluate.manifest import Selection, load
+from earshot_asr.client.evaluate.recordings import recording, recordings
+from earshot_asr.client.evaluate.take import SpokenWord
 from earshot_asr.engine.errors import ConfigError
 from tests.helpers import shared
 
@@ -40,15 +40,15 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def names(manifest: Path, **choice: Any) -> list[str]:
-    return [clip.name for clip in load([manifest], Choice(**choice))]
+    return [clip.name for clip in load([manifest], Selection(**choice))]
 
 
 def test_lines_become_clips(manifest: Path) -> None:
     one, two, three = load([manifest])
     assert (one.name, one.corpus, one.reference) == ("a/1.wav", "x", "One")
-    assert one.words == (Spoken("ONE", 0.2, 0.4),)
+    assert one.words == (SpokenWord("ONE", 0.2, 0.4),)
     assert two.words is not None
-    assert two.words[1] == pytest.approx(Spoken("TOO", 0.6, 1.0))
+    assert two.words[1] == pytest.approx(SpokenWord("TOO", 0.6, 1.0))
     assert (three.corpus, three.words) == ("dev", None)
     assert len(recording(three)) == 48_000
 
@@ -70,10 +70,10 @@ def test_joined_clips_are_one_stream_for_each_corpus(manifest: Path) -> None:
     assert [len(pcm) for pcm in recordings(joined)] == [16_000, 32_000]
     assert (other.name, other.words) == ("a/3.wav", None)
     assert [clip.name for clip in load([manifest], join=["dev", "x"])] == ["dev.jsonl", "dev.jsonl"]
-    with pytest.raises(ConfigError, match="no corpus y there; there are dev, x"):
+    with pytest.raises(ConfigError, match="no corpus y in the manifests; they have dev, x"):
         load([manifest], join=["y"])
-    with pytest.raises(ConfigError, match="nothing of dev is to be joined: no line of it was chosen"):
-        load([manifest], Choice(corpora=["x"]), join=["dev"])
+    with pytest.raises(ConfigError, match="nothing to join: no line of dev is selected"):
+        load([manifest], Selection(corpora=["x"]), join=["dev"])
 
 
 def test_joined_clips_have_a_language_if_they_share_one(manifest: Path) -> None:
@@ -100,24 +100,24 @@ def test_where_nothing_is_said(manifest: Path) -> None:
         {"audio": "a/3.wav", "text": "three"},
     ]
     manifest.write_text("\n".join(map(json.dumps, rows)))
-    clips = load([manifest], Choice(splits=["dev"]))
+    clips = load([manifest], Selection(splits=["dev"]))
     assert [(clip.name, clip.quiet, clip.words) for clip in clips] == [
         ("a/3.wav", False, None),
         ("a/1.wav", True, ()),
         ("a/2.wav", True, ()),
     ]
-    assert len(load([manifest], Choice(splits=["dev"], gains=[-20, 0, 10], minutes=0.5))) == 1 + 4 * 3 * 2
-    with pytest.raises(ConfigError, match="no split test there; there are dev, train"):
-        load([manifest], Choice(splits=["test"]))
-    with pytest.raises(ConfigError, match="gains and minutes are for recordings in which nothing is said"):
-        load([manifest], Choice(corpora=["dev"], gains=[3]))
+    assert len(load([manifest], Selection(splits=["dev"], gains=[-20, 0, 10], minutes=0.5))) == 1 + 4 * 3 * 2
+    with pytest.raises(ConfigError, match="no split test in the manifests; they have dev, train"):
+        load([manifest], Selection(splits=["test"]))
+    with pytest.raises(ConfigError, match="--gain and --minutes are for recordings without speech"):
+        load([manifest], Selection(corpora=["dev"], gains=[3]))
 
 
 def test_an_alignment_elsewhere(manifest: Path, tmp_path: Path) -> None:
     plain = tmp_path / "mine.jsonl"
     plain.write_text('{"audio": "a/3.wav", "words": [["THREE", 100, 0, [["TH", 50]]]]}')
     clips = load([manifest], alignments=plain)
-    assert [clip.words for clip in clips] == [None, None, (Spoken("THREE", 1.0, 1.5),)]
+    assert [clip.words for clip in clips] == [None, None, (SpokenWord("THREE", 1.0, 1.5),)]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_alignment_elsewhere(manifest: Path, tmp_path: Path) -> None:
         ("{", "line 2: not JSON"),
         ("[]", "line 2: not a JSON object"),
         ('{"text": "a"}', "line 2: audio is missing; it must be a text"),
-        ('{"audio": "a/1.wav", "text": null}', "line 2: text is missing; it must be a text, and an empty"),
+        ('{"audio": "a/1.wav", "text": null}', "line 2: text is missing; it must be a string, empty"),
         ('{"audio": "a/1.wav", "text": 1}', "line 2: text is 1; it must be a text"),
         ('{"audio": "a/1.wav", "text": "a", "fold": "0"}', "line 2: fold is '0'; it must be a number"),
         ('{"audio": "a/9.wav", "text": "a"}', "line 2: there is no file .*9.wav"),
@@ -157,16 +157,16 @@ def test_files_that_are_none(manifest: Path, data: bytes) -> None:
 
 
 def test_nothing_chosen(manifest: Path) -> None:
-    with pytest.raises(ConfigError, match="no corpus y there; there are dev, x"):
+    with pytest.raises(ConfigError, match="no corpus y in the manifests; they have dev, x"):
         names(manifest, corpora=["y"])
-    with pytest.raises(ConfigError, match="no fold 7 there; there are 0, 1"):
+    with pytest.raises(ConfigError, match="no fold 7 in the manifests; they have 0, 1"):
         names(manifest, corpora=["x"], folds=[7])
     with pytest.raises(ConfigError, match="nothing to evaluate"):
         names(manifest, limit=0)
 
 
 def test_the_manifests_of_real_speech() -> None:
-    clips = load([shared("speech") / "dev.jsonl", shared("speech") / "long.jsonl"], Choice(limit=2))
+    clips = load([shared("speech") / "dev.jsonl", shared("speech") / "long.jsonl"], Selection(limit=2))
     assert len(clips) == 8
     for clip in clips:
         assert clip.words

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from earshot_asr.client.evaluate.markup import Markup
 from earshot_asr.client.evaluate.plots import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    WIDTH,
+    BOTTOM_PX,
+    HEIGHT_PX,
+    LEFT_PX,
+    RIGHT_PX,
+    WIDTH_PX,
     Scale,
     Series,
     captioned,
@@ -56,8 +56,8 @@ def test_the_shares_of_a_histogram_make_a_whole(values: list[list[float]]) -> No
     assert sum(shares) == pytest.approx(100, abs=0.06 * len(shares))
     for bar in svg(plot).iter("rect"):
         x, y, width, height = (float(bar.get(name, "nan")) for name in ("x", "y", "width", "height"))
-        assert LEFT <= x < x + width <= WIDTH - RIGHT
-        assert 0 <= y <= y + height <= HEIGHT - BOTTOM + 0.1
+        assert LEFT_PX <= x < x + width <= WIDTH_PX - RIGHT_PX
+        assert 0 <= y <= y + height <= HEIGHT_PX - BOTTOM_PX + 0.1
 
 
 def test_a_bar_says_what_it_is() -> None:
@@ -79,13 +79,13 @@ def test_a_straggler_does_not_flatten_the_plot() -> None:
 def test_a_mark_is_always_in_the_picture() -> None:
     plot = histogram([Series("s", "shown", [1.0])], label="delay", unit="s", of="words", marks={"p99": 9.0})
     (line,) = (line for line in svg(plot).iter("line") if line.get("class") == "mark")
-    assert LEFT < float(line.get("x1", "nan")) <= WIDTH - RIGHT
+    assert LEFT_PX < float(line.get("x1", "nan")) <= WIDTH_PX - RIGHT_PX
 
 
 def test_curves_go_through_their_points() -> None:
     plot = curves([Series("a", "final", [0, 50, 100])], [0, 1, 2], x=("time", "s"), y=("share", "%"), high=100)
     (path,) = svg(plot).iter("path")
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (LEFT_PX + WIDTH_PX - RIGHT_PX) / 2
     assert f"{middle:.1f} " in path.get("d", "")
     assert titles(plot) == ["0 s: a 0 %", "1 s: a 50 %", "2 s: a 100 %"]
 

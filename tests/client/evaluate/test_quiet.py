@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot_asr.client.evaluate.playback import recording
 from earshot_asr.client.evaluate.quiet import rounds
+from earshot_asr.client.evaluate.recordings import recording
 from earshot_asr.client.evaluate.take import Clip
 
 RAMP = (100 * np.arange(160)).astype(np.int16).repeat(100)  # one second

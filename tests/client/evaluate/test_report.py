@@ -6,12 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from earshot_asr.client.evaluate.figures import MEANINGS, About, Figure, Figures, figures
+from earshot_asr.client.evaluate.figures import MEANINGS, Figure, Figures, RunInfo, figures
 from earshot_asr.client.evaluate.report import page
 from earshot_asr.client.evaluate.take import Take
 from tests.client.evaluate.clips import take
 
-ABOUT = About(
+ABOUT = RunInfo(
     model="base-en",
     fingerprint="8ef7caa4a902",
     device="cpu",
@@ -53,7 +53,7 @@ class Outline(HTMLParser):
         self.text += data
 
 
-def made(takes: list[Take], about: About = ABOUT) -> str:
+def made(takes: list[Take], about: RunInfo = ABOUT) -> str:
     return page(takes, figures(takes), about)
 
 
@@ -91,7 +91,7 @@ def test_every_figure_is_in_the_table_with_interval_and_meaning() -> None:
 def test_groups_have_one_heading_each_whatever_is_missing(missing: str) -> None:
     found = {"a": {name: Figure(1) for name in MEANINGS if name != missing}}
     groups = re.findall(r'class="group"><th [^>]*>([^<]*)<', page([], found, ABOUT))
-    assert groups == ["Words", "Delay", "Steadiness", "Cost and material"]
+    assert groups == ["Errors", "Delay", "Stability", "Computing and data"]
 
 
 def test_hostile_text_stays_text() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from earshot_asr.client.evaluate.manifest import Choice, load
-from earshot_asr.client.evaluate.playback import recording
+from earshot_asr.client.evaluate.manifest import Selection, load
+from earshot_asr.client.evaluate.recordings import recording
 from earshot_asr.client.evaluate.sphinx import pocketsphinx
 from earshot_asr.client.evaluate.tally import errors
 from earshot_asr.engine.text import normalize
@@ -19,7 +19,7 @@ def test_it_hears_nothing_in_nothing() -> None:
 
 
 def test_it_hears_speech_and_forgets_what_was_before() -> None:
-    *_, clip = load([shared("speech") / "long.jsonl"], Choice(limit=4))
+    *_, clip = load([shared("speech") / "long.jsonl"], Selection(limit=4))
     pcm = recording(clip)
     heard = pocketsphinx()
     alone = heard([pcm])

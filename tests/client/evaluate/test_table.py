@@ -5,10 +5,10 @@ import json
 
 from rich.console import Console
 
-from earshot_asr.client.evaluate.figures import About, Figure, Figures
+from earshot_asr.client.evaluate.figures import Figure, Figures, RunInfo
 from earshot_asr.client.evaluate.table import as_json, interval, machine, remarks, show, written
 
-ABOUT = About(
+ABOUT = RunInfo(
     "tiny", "0123456789abcdef", "cpu", "low", "hop", "virtual", "abacus, 2 cores", "2026-11-22", "earshot ..."
 )
 COUNTS = {"clips": Figure(3), "clips aligned": Figure(1)}

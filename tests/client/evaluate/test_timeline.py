@@ -4,24 +4,31 @@ from dataclasses import replace
 
 import pytest
 
-from earshot_asr.client.evaluate.take import Heard
-from earshot_asr.client.evaluate.timeline import FEWEST, LETTER, WIDTH, Utterance, screens, timeline
+from earshot_asr.client.evaluate.take import TimedEvent
+from earshot_asr.client.evaluate.timeline import (
+    CHARACTER_PX,
+    MIN_WORD_COUNT,
+    WIDTH_PX,
+    ShownUtterance,
+    screens,
+    timeline,
+)
 from earshot_asr.client.evaluate.words import lives
 from earshot_asr.engine.events import Final
 from tests.client.evaluate.clips import SAID, svg, take, titles
 
 
-def utterance() -> Utterance:
+def utterance() -> ShownUtterance:
     played = take()
-    return Utterance(played, played.finals[0], lives(played), list(SAID))
+    return ShownUtterance(played, played.finals[0], lives(played), list(SAID))
 
 
 def test_each_word_has_its_story() -> None:
     assert titles(timeline(utterance()))[len(SAID) :] == [
-        "ONE: said until 0.50 s, shown at 0.8 s, stable at 1.2 s, final at 2 s",
+        "ONE: spoken until 0.50 s, shown at 0.8 s, stable at 1.2 s, final at 2 s",
         "TOO: shown at 0.8 s, gone at 1.2 s",
-        "TWO: said until 0.90 s, shown at 1.2 s, final at 2 s",
-        "THREE: said until 1.40 s, shown at 2 s, final at 2 s",
+        "TWO: spoken until 0.90 s, shown at 1.2 s, final at 2 s",
+        "THREE: spoken until 1.40 s, shown at 2 s, final at 2 s",
     ]
 
 
@@ -58,22 +65,22 @@ def test_long_words_have_room() -> None:
     one = utterance()
     one.lives[-1].text = "ANTIDISESTABLISHMENTARIANISM"
     label = next(text for text in svg(timeline(one)).iter("text") if text.text == one.lives[-1].text)
-    assert float(label.get("x", "nan")) + LETTER * len(one.lives[-1].text) <= WIDTH
+    assert float(label.get("x", "nan")) + CHARACTER_PX * len(one.lives[-1].text) <= WIDTH_PX
 
 
-def test_a_typical_utterance_and_a_restless_one() -> None:
+def test_a_typical_utterance_and_the_least_stable_one() -> None:
     calm, usual, wild = take("calm"), take("usual"), take("wild")
     calm.heard = [heard for heard in calm.heard if heard.at != 0.8]
     first = wild.heard[0]
     wild.heard.insert(0, first._replace(at=0.5, event=replace(first.event, text="WHAT IS THIS")))
     takes = [calm, usual, wild]
     shown = screens(takes, [lives(one) for one in takes])
-    assert "Typical: usual" in shown and "Most restless: wild" in shown and "calm" not in shown
+    assert "Typical: usual" in shown and "Least stable: wild" in shown and "calm" not in shown
 
 
 def test_a_single_utterance_is_shown_once_however_short() -> None:
     played = take()
-    assert len(played.text.split()) < FEWEST
+    assert len(played.text.split()) < MIN_WORD_COUNT
     shown = screens([played], [lives(played)])
     assert shown.count("<figure>") == 1 and "Typical" not in shown
 
@@ -87,14 +94,14 @@ def test_nothing_was_said() -> None:
 def test_without_an_alignment_there_are_still_words() -> None:
     played = take()
     played.clip = replace(played.clip, words=None)
-    picture = svg(timeline(Utterance(played, played.finals[0], lives(played), [])))
+    picture = svg(timeline(ShownUtterance(played, played.finals[0], lives(played), [])))
     assert not [bar for bar in picture.iter("rect") if bar.get("class") in ("said", "when")]
     assert [text.text for text in picture.iter("text")][-1] == "THREE"
 
 
 def test_only_words_of_the_utterance_are_in_it() -> None:
     played = take()
-    played.heard.append(Heard(4.0, Final(48_000, 3.2, 3.4, "FOUR", 0.9, (), 64_000)))
+    played.heard.append(TimedEvent(4.0, Final(48_000, 3.2, 3.4, "FOUR", 0.9, (), 64_000)))
     shown = screens([played], [lives(played)])
     assert "From 0.2 to 1.4 s of the stream." in shown
     assert "TOO: " in shown and "FOUR: " not in shown

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earshot_asr.client.evaluate.take import Heard
+from earshot_asr.client.evaluate.take import TimedEvent
 from earshot_asr.client.evaluate.virtual import Playback, due
 from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import StreamConfig
@@ -47,7 +47,7 @@ def play(bench: Bench, pcm: Pcm = SPEECH, config: StreamConfig = CONFIG, block: 
     return playback
 
 
-def times(heard: Sequence[Heard]) -> list[Seconds]:
+def times(heard: Sequence[TimedEvent]) -> list[Seconds]:
     return [at for at, _ in heard]
 
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.client.evaluate.words import Life, common, erased, lives, pairs, retractions
+from earshot_asr.client.evaluate.words import WordLife, common, erased, lives, pairs, retractions
 from tests.client.evaluate.scripted import clip, final, partial, spoken, take
 
 WORDS = spoken("THE CAT SAT")
 
 
-def life(found: list[Life], text: str) -> Life:
+def life(found: list[WordLife], text: str) -> WordLife:
     (one,) = [each for each in found if each.text == text]
     return one
 

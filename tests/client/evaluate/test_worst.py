@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from earshot_asr.client.evaluate.worst import WORST, diff, error_rate, worst
+from earshot_asr.client.evaluate.worst import MAX_CLIP_COUNT, diff, error_rate, worst
 from earshot_asr.engine.text import normalize
 from tests.client.evaluate.clips import take
 
@@ -41,11 +41,11 @@ def test_the_worst_come_first_and_the_right_ones_not_at_all() -> None:
 def test_where_nothing_is_said_words_are_counted() -> None:
     quiet = take("noise", "I AM")
     quiet.clip = replace(quiet.clip, reference="")
-    assert "<b>2 words of none</b>" in worst([quiet])
+    assert "<b>2 false words</b>" in worst([quiet])
 
 
 def test_there_is_an_end_to_them() -> None:
-    assert worst([take(f"clip{n}", "NO") for n in range(WORST + 5)]).count("<code>clip") == WORST
+    assert worst([take(f"clip{n}", "NO") for n in range(MAX_CLIP_COUNT + 5)]).count("<code>clip") == MAX_CLIP_COUNT
 
 
 def test_all_is_right() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from earshot_asr.engine.manifest import UNIT, Alignment, Row, Word
+from earshot_asr.engine.manifest import UNIT, AlignedWord, Alignment, Row
 from earshot_asr.engine.text import normalize
 from earshot_asr.engine.training.corpus import Corpus
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -24,7 +24,7 @@ def ids(text: str) -> list[int]:
 
 def aligned(*words: tuple[str, int, list[tuple[str, int]]], letters: bool = False, score: float = -20.0) -> Alignment:
     """From texts, starts and parts."""
-    return Alignment(tuple(Word(text, start, score, tuple(parts)) for text, start, parts in words), letters)
+    return Alignment(tuple(AlignedWord(text, start, score, tuple(parts)) for text, start, parts in words), letters)
 
 
 def spelled(text: str, start: int = 10, length: int = 6, gap: int = 8) -> Alignment:

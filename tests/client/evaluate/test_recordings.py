@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.client.evaluate.playback import blocks, noise_floor
+from earshot_asr.client.evaluate.recordings import noise_floor, timed_blocks
 from earshot_asr.engine.endpoint import EnergyGate
 from tests.helpers import noise, silence, speak
 
@@ -47,7 +47,7 @@ def test_silence_is_followed_by_silence_and_the_same_by_the_same() -> None:
 @given(st.integers(0, 5000), st.integers(1, 2000))
 def test_blocks_are_there_when_their_last_sample_is(samples: int, size: int) -> None:
     pcm = np.arange(samples).astype(np.int16)
-    parts = list(blocks(pcm, size))
+    parts = list(timed_blocks(pcm, size))
     assert np.array_equal(np.concatenate([pcm[:0], *(block for _, block in parts)]), pcm)
     assert all(len(block) == size for _, block in parts[:-1])
     assert [at for at, _ in parts] == [min((n + 1) * size, samples) / 16_000 for n in range(len(parts))]

@@ -1,0 +1,93 @@
+"""`earshot mic`: live captions of a microphone."""
+
+import asyncio
+import sys
+from contextlib import nullcontext
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from earshot_asr.client.options import RETRY_SECONDS, Commit, CommitOption, Device, Latency, RetryOption
+
+EXAMPLES = """Examples:
+
+  earshot mic
+
+  earshot mic --list-devices
+
+  earshot mic --device "USB" --latency low
+
+  earshot mic --url ws://captions.example:8765 > notes.txt
+"""
+
+
+UrlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="Server to send the audio to. Repeat it to name fallback servers.",
+        show_default="a local server, started for this command",
+    ),
+]
+MicrophoneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="INDEX|NAME",
+        help="Microphone: its index, or a part of its name.",
+        show_default="the system's default",
+    ),
+]
+ListDevicesOption = Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")]
+LocalModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR|HUB_ID",
+        help="Folder of a checkpoint, or its name on the hub. Not with --url.",
+        show_default="the bundled model",
+    ),
+]
+LocalDeviceOption = Annotated[Device, typer.Option("--compute", help="Device that runs the model. Not with --url.")]
+LocalLatencyOption = Annotated[
+    Latency,
+    typer.Option("--latency", help="low shows words soonest; accurate makes the fewest errors. Not with --url."),
+]
+
+
+def mic(
+    url: UrlOption = None,
+    retry: RetryOption = RETRY_SECONDS,
+    microphone: MicrophoneOption = None,
+    list_devices: ListDevicesOption = False,
+    commit: CommitOption = Commit.utterance,
+    model: LocalModelOption = None,
+    compute: LocalDeviceOption = Device.auto,
+    latency: LocalLatencyOption = Latency.balanced,
+) -> None:
+    """Show live captions of the microphone until Ctrl-C. The last words are still transcribed.
+
+    If standard output is not a terminal, only finals are written to it, as plain text.
+    """
+    from earshot_asr.client.live import caption, local_server
+    from earshot_asr.client.microphone import Microphone, describe_devices
+    from earshot_asr.client.terminal import screen
+
+    if list_devices:
+        print(describe_devices())
+        return
+    if url and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
+        raise typer.BadParameter("--model, --compute and --latency can't be used with --url: the server chooses them")
+
+    async def run() -> None:
+        audio, console = Microphone(microphone, lambda line: print(line, file=sys.stderr)), Console()
+        local = local_server(console, model=model, device=compute, latency=latency)
+        async with nullcontext(url) if url else local as server:
+            Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
+            with screen(console, meter=True) as shown:
+                partials = console.is_terminal
+                await caption(server, audio, [shown], retry=retry if url else 0, commit=commit.value, partials=partials)
+
+    asyncio.run(run())

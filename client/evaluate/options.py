@@ -1,0 +1,47 @@
+"""The options of `earshot evaluate`."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from earshot_asr.client.evaluate.manifest import Selection
+from earshot_asr.engine.audio import from_ms
+from earshot_asr.engine.config import Commit, StreamConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of an evaluation.
+
+    model, revision, device, latency, commit   of the streams
+    selection, alignments, join                of the clips, see manifest.load
+    wall, url                                  stream in real time over a socket, to `url` or a local server
+    against, whisper_model                     names from peers.PEERS; the folder of the Whisper model
+    seed                                       random seed of the confidence intervals
+    block_ms                                   length of the blocks in which audio arrives
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    device: str = "auto"
+    latency: str = "balanced"
+    commit: Commit = "utterance"
+    selection: Selection = field(default_factory=Selection)
+    alignments: Path | None = None
+    join: Collection[str] = ()
+    wall: bool = False
+    url: str | None = None
+    against: Collection[str] = ()
+    whisper_model: Path | None = None
+    seed: int = 0
+    block_ms: int = 100
+
+    @property
+    def config(self) -> StreamConfig:
+        """The configuration of each stream."""
+        return StreamConfig.preset(self.latency, commit=self.commit)
+
+    @property
+    def block_samples(self) -> int:
+        """Length of the blocks in which audio arrives."""
+        return from_ms(self.block_ms)

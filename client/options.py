@@ -1,0 +1,85 @@
+"""Option types that several commands share. Loads no other module of Earshot, so that `--help` is fast."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+INTERRUPTED_EXIT_STATUS = 130
+"""Exit status that shells use for a command that Ctrl-C ended."""
+RETRY_SECONDS = 300.0
+"""Default of --retry; the same as client.stream.RETRY_SECONDS."""
+
+
+class Latency(StrEnum):
+    """Names of the presets of engine.config.StreamConfig."""
+
+    low = "low"
+    balanced = "balanced"
+    accurate = "accurate"
+
+
+class Commit(StrEnum):
+    """Values of engine.config.Commit."""
+
+    utterance = "utterance"
+    hop = "hop"
+
+
+class Device(StrEnum):
+    """Devices that can run the model."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Format(StrEnum):
+    """Formats of client.captions.writer."""
+
+    text = "text"
+    json = "json"
+    srt = "srt"
+    vtt = "vtt"
+
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR|HUB_ID",
+        help="Folder of a checkpoint, or its name on the hub.",
+        show_default="the bundled model",
+    ),
+]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--revision", help="Branch, tag or commit of a model on the hub.", show_default="the newest on the hub"
+    ),
+]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Device that runs the model; auto: a GPU if there is one, else the CPU.")
+]
+LatencyOption = Annotated[
+    Latency, typer.Option("--latency", help="low shows words soonest; accurate makes the fewest errors.")
+]
+CommitOption = Annotated[
+    Commit,
+    typer.Option(
+        "--commit",
+        help="When text becomes final. utterance: each utterance is decoded once more as a whole when it ends, which "
+        "is most accurate. hop: text is fixed step by step while somebody speaks, and what a partial marked as stable "
+        "never changes; a hop is one such step, 0.24 to 0.64 s of audio, depending on --latency.",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]
+RetryOption = Annotated[
+    float,
+    typer.Option(
+        "--retry",
+        min=0,
+        metavar="SECONDS",
+        help="Seconds to try to reconnect after the connection is lost; 0: do not reconnect.",
+    ),
+]
