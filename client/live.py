@@ -131,8 +131,8 @@ async def local_server(
 
     Raises CheckpointError and DeviceError if the model or device can't be used.
     """
-    from earshot_asr.server.app import ServerConfig, build  # loads the engine: not needed to use another server
-    from earshot_asr.server.limits import Limits
+    from earshot_asr.server.app import build  # loads the engine: not needed to use another server
+    from earshot_asr.server.settings import Limits, ServerConfig
 
     limits = Limits(streams=LOCAL_STREAM_COUNT)
     server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency, limits=limits))

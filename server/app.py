@@ -13,15 +13,12 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio import server as websockets
 
-from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import Runner
@@ -36,47 +33,13 @@ from earshot_asr.server.dialects.registry import DIALECTS
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.http import Hook, pages, router
-from earshot_asr.server.limits import Limits
 from earshot_asr.server.metrics import Metrics
+from earshot_asr.server.settings import ServerConfig
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5.0
 """How long clients may take to say goodbye when the server goes down; then they are disconnected."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerConfig:
-    """What `earshot serve` can be told.
-
-    model      a checkpoint's folder, or its name on the hub; None: the bundled one
-    revision   of a model on the hub: branch, tag or commit; None: the newest
-    device     auto, cpu or cuda
-    port       0: any free one
-    latency    preset of the windows: low, balanced or accurate
-    limits     what a client may have
-    drain      seconds that open streams have to reach their next endpoint when the server goes down
-    log_text   whether finals are logged
-    """
-
-    model: str | Path | None = None
-    revision: str | None = None
-    device: str = "auto"
-    host: str = "127.0.0.1"
-    port: int = 8765
-    latency: str = "balanced"
-    limits: Limits = field(default_factory=Limits)
-    drain: Seconds = 30.0
-    log_text: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"port is {self.port}; it must be between 0 and 65535")
-        if not self.host:
-            raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
-        if not 0 <= self.drain <= 86_400:
-            raise ConfigError(f"drain is {self.drain}; it must be between 0 and 86400 seconds")
-        StreamConfig.preset(self.latency)
 
 
 class Server:
@@ -146,13 +109,13 @@ class Server:
         self._pool.close()
 
     async def drain(self) -> None:
-        """Admits no more streams; waits until the open ones reach an endpoint, at most `config.drain` seconds."""
+        """Admits no more streams; waits until the open ones reach an endpoint, at most `config.drain_seconds`."""
         self._ready = False
         log.info("draining, %d connections", len(self.connections))
         for connection in list(self.connections):
             connection.drain()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.config.drain):
+            async with asyncio.timeout(self.config.drain_seconds):
                 while self.connections:
                     self._connection_closed.clear()
                     await self._connection_closed.wait()

@@ -18,8 +18,8 @@ from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.handshake import Handshake
-from earshot_asr.server.limits import Limits
 from earshot_asr.server.logs import FieldLogger
+from earshot_asr.server.settings import Limits
 
 WEBSOCKET_CLOSE_CODES = {1000, 1001, 1002, 1006, 1007}
 """Those that don't come from a dialect: the client's goodbye, mistakes in the framing, a lost connection."""

@@ -21,11 +21,11 @@ from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.server.admission import StreamRequest, fingerprint, resume_point
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.intake import Intake
-from earshot_asr.server.limits import Limits
 from earshot_asr.server.logs import FieldLogger
 from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Progress, Refusal
 from earshot_asr.server.outbox import Outbox
 from earshot_asr.server.refusals import Refused
+from earshot_asr.server.settings import Limits
 
 PROGRESS_SAMPLES = SAMPLE_RATE // 2
 """Progress is told at least this often: with messages of half a second or less, once a second."""

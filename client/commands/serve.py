@@ -1,14 +1,15 @@
-"""`earshot serve`: a server for streams over websockets."""
+"""`earshot serve`: a server for streams over websockets. Its flags are the fields of server.settings."""
 
 import asyncio
-from enum import StrEnum
-from typing import Annotated, Any
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from earshot_asr.client.options import Device, DeviceOption, Latency, LatencyOption, ModelOption, RevisionOption
+from earshot_asr.server.settings import Limits, ServerConfig, Setting
 
-LIMITS_PANEL: dict[str, Any] = {"rich_help_panel": "Limits"}
 EXAMPLES = """Examples:
 
   earshot serve
@@ -16,142 +17,55 @@ EXAMPLES = """Examples:
   earshot serve --model facebook/wav2vec2-base-960h --device cuda --latency low
 
   earshot serve --host 0.0.0.0 --port 80
+
+  EARSHOT_PORT=80 EARSHOT_IDLE_SECONDS=600 earshot serve
 """
 
 
-class LogFormat(StrEnum):
-    """Formats of server.logs."""
-
-    text = "text"
-    json = "json"
-
-
-HostOption = Annotated[
-    str, typer.Option(help="Address to listen at. 127.0.0.1: this machine only; 0.0.0.0: all its networks.")
-]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free port.")]
-DrainOption = Annotated[
-    float,
-    typer.Option(
-        "--drain-seconds",
-        min=0,
-        help="After SIGTERM: seconds that open streams may go on until their next endpoint, the pause that ends an "
-        "utterance.",
-    ),
-]
-StreamsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Maximum number of open streams.",
-        show_default="what the device can run, measured at the start",
-        **LIMITS_PANEL,
-    ),
-]
-PerAddressOption = Annotated[
-    int,
-    typer.Option(min=0, help="Maximum number of connections from one address; 0: no limit.", **LIMITS_PANEL),
-]
-MessageBytesOption = Annotated[
-    int,
-    typer.Option(min=65_536, max=1_048_576, help="Maximum size of a client's message, in bytes.", **LIMITS_PANEL),
-]
-BacklogOption = Annotated[
-    float,
-    typer.Option(
-        "--backlog-seconds",
-        min=1,
-        max=30,
-        help="Seconds of a stream's audio that may wait for the model; beyond that the server stops reading.",
-        **LIMITS_PANEL,
-    ),
-]
-HandshakeOption = Annotated[
-    float,
-    typer.Option(
-        "--handshake-seconds",
-        min=1,
-        help="Seconds to wait for the HTTP headers, and again for the `start` message.",
-        **LIMITS_PANEL,
-    ),
-]
-IdleOption = Annotated[
-    float,
-    typer.Option(
-        "--idle-seconds", min=1, help="Seconds without a message after which a stream is closed.", **LIMITS_PANEL
-    ),
-]
-LongestOption = Annotated[
-    float | None,
-    typer.Option(
-        "--longest-seconds",
-        min=1,
-        help="Maximum length of a stream, in seconds of audio.",
-        show_default="no limit",
-        **LIMITS_PANEL,
-    ),
-]
-UnsentOption = Annotated[
-    int,
-    typer.Option(
-        "--unsent-messages",
-        min=64,
-        help="Maximum number of finals waiting for a client that reads slowly; beyond that it is disconnected.",
-        **LIMITS_PANEL,
-    ),
-]
-LogFormatOption = Annotated[LogFormat, typer.Option(help="text: log lines for people; json: one object per line.")]
-LogTextOption = Annotated[bool, typer.Option("--log-text", help="Log the transcripts, too.")]
-
-
-def serve(
-    model: ModelOption = None,
-    revision: RevisionOption = None,
-    device: DeviceOption = Device.auto,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 8765,
-    latency: LatencyOption = Latency.balanced,
-    drain: DrainOption = 30.0,
-    streams: StreamsOption = None,
-    per_address: PerAddressOption = 64,
-    message_bytes: MessageBytesOption = 65_536,
-    backlog: BacklogOption = 10.0,
-    handshake: HandshakeOption = 10.0,
-    idle: IdleOption = 60.0,
-    longest: LongestOption = None,
-    unsent: UnsentOption = 256,
-    log_format: LogFormatOption = LogFormat.text,
-    log_text: LogTextOption = False,
-) -> None:
+def serve(**values: Any) -> None:
     """Serve streams over websockets until Ctrl-C. SIGTERM lets open streams finish their utterance first.
 
     The same port serves /healthz, /readyz, and /metrics for Prometheus. The protocol: server/PROTOCOL.md.
+
+    Options can also be set in the environment, --idle-seconds as EARSHOT_IDLE_SECONDS. The command line wins.
     """
-    from earshot_asr.server.app import ServerConfig, build
+    from earshot_asr.server.app import build
     from earshot_asr.server.app import serve as run
-    from earshot_asr.server.limits import Limits
     from earshot_asr.server.logs import configure
 
-    configure(as_json=log_format is LogFormat.json)
-    limits = Limits(
-        streams=streams,
-        per_address=per_address or None,
-        message_bytes=message_bytes,
-        backlog_seconds=backlog,
-        handshake_seconds=handshake,
-        idle_seconds=idle,
-        longest_seconds=longest,
-        unsent_messages=unsent,
-    )
-    config = ServerConfig(
-        model=model,
-        revision=revision,
-        device=device,
-        host=host,
-        port=port,
-        latency=latency,
-        limits=limits,
-        drain=drain,
-        log_text=log_text,
-    )
+    for each in settings(Limits):
+        if each.metadata["setting"].zero and values[each.name] == 0:
+            values[each.name] = None
+    limits = Limits(**{each.name: values.pop(each.name) for each in settings(Limits)})
+    config = ServerConfig(limits=limits, **values)
+    configure(as_json=config.log_format == "json")
     asyncio.run(run(build(config)))
+
+
+def settings(of: type) -> Iterator[Field[Any]]:
+    """The fields of a dataclass that are settings."""
+    return (each for each in fields(of) if "setting" in each.metadata)
+
+
+def options(of: type, panel: str | None = None) -> Iterator[Parameter]:
+    """An option for each setting of a dataclass, under a heading of its own in `--help` if `panel` names one."""
+    types = get_type_hints(of)
+    for each in settings(of):
+        known: Setting = each.metadata["setting"]
+        option = typer.Option(
+            f"--{each.name.replace('_', '-')}",
+            help=known.help,
+            envvar=f"EARSHOT_{each.name.upper()}",
+            show_envvar=False,  # one sentence says it of all
+            show_default=known.unset or True,
+            metavar=known.metavar,
+            rich_help_panel=panel,
+            min=0 if known.zero else known.low,
+            max=known.high,
+        )
+        kind: Any = Literal[known.choices] if known.choices else types[each.name]
+        annotation: Any = Annotated[kind, option]
+        yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)
+
+
+serve.__signature__ = Signature([*options(ServerConfig), *options(Limits, "Limits")])  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from earshot_asr.server import logs, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.connection import READ_BYTES
 from earshot_asr.server.dialects.native import CLOSE_CODES
-from earshot_asr.server.limits import Limits
+from earshot_asr.server.settings import Limits
 from tests.helpers import silence, speak
 from tests.server.dialects.test_native import NAN, REFUSED, START
 from tests.server.loopback import connected, cut, dictate, finals, get, hear, send, serving, talk, text, until

@@ -17,8 +17,8 @@ from earshot_asr.server import connection, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.connection import Connection
 from earshot_asr.server.conversation import Conversation
-from earshot_asr.server.limits import Limits
 from earshot_asr.server.outbox import SLOW_READER_NOTICES
+from earshot_asr.server.settings import Limits
 from tests.end_to_end.proxy import Cut, Proxy
 from tests.end_to_end.test_bad_input import ROOM, SPEECH, TEXTS, beside_others, clean_log, frame, handshake
 from tests.helpers import silence, speak

@@ -19,8 +19,8 @@ from earshot_asr.client.stream import ClientStream, Message, Reconnecting, Resum
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.sources import open_file
-from earshot_asr.server.app import Server, ServerConfig, build
-from earshot_asr.server.limits import Limits
+from earshot_asr.server.app import Server, build
+from earshot_asr.server.settings import Limits, ServerConfig
 from earshot_asr.server.wire import Ack, Commit, Done, Final, Partial
 from tests.end_to_end.proxy import Cut, How, Proxy, Shape
 from tests.helpers import INFO, FakeRunner, clips, noise, silence, speak
@@ -235,7 +235,8 @@ async def test_another_configuration_is_refused_by_name() -> None:
 
 SERVER = """
 import asyncio
-from earshot_asr.server.app import Server, ServerConfig, serve
+from earshot_asr.server.app import Server, serve
+from earshot_asr.server.settings import ServerConfig
 from tests.helpers import FakeRunner
 asyncio.run(serve(Server(ServerConfig(port={port}), [FakeRunner]), lambda server: print("ready", flush=True)))
 """

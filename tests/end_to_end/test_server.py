@@ -10,8 +10,8 @@ from earshot_asr.engine.audio import Pcm, seconds
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.sources import open_file
 from earshot_asr.server import wire
-from earshot_asr.server.app import Server, ServerConfig, build
-from earshot_asr.server.limits import Limits
+from earshot_asr.server.app import Server, build
+from earshot_asr.server.settings import Limits, ServerConfig
 from tests.helpers import FakeRunner, clips, noise, silence, speak
 from tests.server.dialects.test_native import REFUSED
 from tests.server.loopback import connected, cut, dictate, finals, hear, send, serving, talk, text, until

@@ -13,7 +13,8 @@ from websockets.protocol import State
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.model import Runner
 from earshot_asr.server import wire
-from earshot_asr.server.app import Server, ServerConfig
+from earshot_asr.server.app import Server
+from earshot_asr.server.settings import ServerConfig
 from tests.helpers import FakeRunner
 
 CHUNK = 6400

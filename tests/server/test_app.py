@@ -13,7 +13,8 @@ import pytest
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.model import Runner
 from earshot_asr.server import wire
-from earshot_asr.server.app import Server, ServerConfig, build, serve
+from earshot_asr.server.app import Server, build, serve
+from earshot_asr.server.settings import ServerConfig
 from tests.helpers import FakeRunner, silence, speak
 from tests.server.loopback import connected, cut, finals, get, hear, send, serving, text, until
 
@@ -206,7 +207,7 @@ async def test_a_second_signal_closes_at_once(
 
 
 async def test_draining_has_an_end() -> None:
-    async with serving(drain=0.1) as server, connected(server, wire.Start()) as speaking:
+    async with serving(drain_seconds=0.1) as server, connected(server, wire.Start()) as speaking:
         await send(speaking, *cut(MID_SENTENCE.tobytes()))
         await until(lambda: received(server) == len(MID_SENTENCE))
         await server.drain()

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from earshot_asr.engine.audio import LogProbs, Pcm, seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.server import app, connection, wire
-from earshot_asr.server.limits import Limits
+from earshot_asr.server.settings import Limits
 from tests.helpers import FakeRunner, finals, run_session, silence, speak
 from tests.server.loopback import connected, cut, dictate, hear, send, serving, talk, text, until
 

@@ -12,9 +12,9 @@ from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.server.admission import ResumePoint, StreamRequest
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.conversation import CLOSED, FINISHING, STREAMING, WAITING, Conversation
-from earshot_asr.server.limits import Limits
 from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Refusal, Reply
 from earshot_asr.server.refusals import CLOSE_CODES, Refused
+from earshot_asr.server.settings import Limits
 from tests.helpers import INFO, FakeRunner, finals, run_session, silence, speak
 
 REQUEST = StreamRequest(config=StreamConfig.preset("balanced", partials=False))

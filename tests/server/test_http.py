@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from earshot_asr.server import wire
-from earshot_asr.server.app import Server, ServerConfig
+from earshot_asr.server.app import Server
+from earshot_asr.server.settings import ServerConfig
 from tests.helpers import FakeRunner
 from tests.server.loopback import get, serving, until
 

@@ -15,7 +15,7 @@ from earshot_asr.server import wire
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.conversation import TICK_SECONDS
 from earshot_asr.server.intake import UNANSWERED_FLUSHES
-from earshot_asr.server.limits import Limits
+from earshot_asr.server.settings import Limits
 from tests.helpers import silence, speak
 from tests.server.dialects.test_native import DIALOGUE, TALK, Line, chunks
 

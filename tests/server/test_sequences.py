@@ -12,7 +12,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.server import wire
 from earshot_asr.server.conversation import CLOSED, STREAMING, WAITING
 from earshot_asr.server.dialects.native import CLOSE_CODES
-from earshot_asr.server.limits import Limits
+from earshot_asr.server.settings import Limits
 from tests.helpers import finals, run_session, silence
 from tests.server.dialects.test_native import NAN, Line, said
 

@@ -25,9 +25,9 @@ from earshot_asr.server.conversation import CLOSED, Conversation
 from earshot_asr.server.dialects.native import CLOSE_CODES, Native, stream_request
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.intake import UNANSWERED_FLUSHES
-from earshot_asr.server.limits import Limits
 from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.outbox import SLOW_READER_NOTICES
+from earshot_asr.server.settings import Limits
 from tests.helpers import INFO, FakeRunner, finals, noise, partials, run_session, silence, speak, utterances
 
 PAUSE = silence(0.2)

@@ -13,12 +13,12 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.engine.sources import AudioSource
 from earshot_asr.server import wire
-from earshot_asr.server.app import Server, ServerConfig
+from earshot_asr.server.app import Server
 from earshot_asr.server.conversation import Conversation
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.registry import DIALECTS
 from earshot_asr.server.handshake import Handshake
-from earshot_asr.server.limits import Limits
+from earshot_asr.server.settings import Limits, ServerConfig
 from tests.helpers import INFO, FakeRunner, finals, run_session, silence, speak
 from tests.server.dialects.shout import Shout
 from tests.server.loopback import cut, dictate, get, send

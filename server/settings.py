@@ -1,0 +1,150 @@
+"""The settings of a server, each declared once: name, default, range, unit and help.
+
+`earshot serve` makes a flag of each field, --idle-seconds of idle_seconds, and reads it from the environment as well,
+from EARSHOT_IDLE_SECONDS. Loads nothing heavy, as `--help` needs it.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.server.wire import MESSAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a setting, besides its name, type and default.
+
+    help        for `--help`; says the unit
+    low, high   range of its numbers, ends included; None: no end
+    choices     what a text may be; empty: anything
+    metavar     what stands for a text in `--help`
+    unset       what None means, in words
+    zero        on the command line, 0 means None
+    """
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    metavar: str | None = None
+    unset: str = ""
+    zero: bool = False
+
+
+def setting(default: Any, help: str, **more: Any) -> Any:
+    """A field of a dataclass that is a setting; see Setting for the rest."""
+    return field(default=default, metadata={"setting": Setting(help, **more)})
+
+
+def check(settings: Any) -> None:
+    """Raises ConfigError that names the first setting of a dataclass that is out of its range, and the range."""
+    for each in fields(settings):
+        known: Setting | None = each.metadata.get("setting")
+        value = getattr(settings, each.name)
+        if known is None or value is None:
+            continue
+        if known.choices and value not in known.choices:
+            raise ConfigError(f"{each.name} is {value!r}; it must be one of {', '.join(known.choices)}")
+        low, high = known.low, known.high
+        if (low is not None and not low <= value) or (high is not None and not value <= high):
+            raise ConfigError(f"{each.name} is {value}; it must be between {low:g} and {high:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client, or all of them together, may use of a server. PROTOCOL.md says what happens at each limit.
+
+    None is no limit; for `streams`, as many as the device was measured to run. Raises ConfigError for a value that is
+    out of its range.
+    """
+
+    streams: int | None = setting(
+        None,
+        "Maximum number of open streams.",
+        low=1,
+        high=1_000_000,
+        unset="what the device can run, measured at the start",
+    )
+    per_address: int | None = setting(
+        64, "Maximum number of connections from one address; 0: no limit.", low=1, high=1_000_000, zero=True
+    )
+    message_bytes: int = setting(
+        MESSAGE_BYTES, "Maximum size of a client's message, in bytes.", low=MESSAGE_BYTES, high=16 * MESSAGE_BYTES
+    )
+    backlog_seconds: float = setting(
+        10.0,
+        "Seconds of a stream's audio that may wait for the model; beyond that the server stops reading.",
+        low=1,
+        high=30,
+    )
+    handshake_seconds: float = setting(
+        10.0, "Seconds to wait for the HTTP headers, and again for the `start` message.", low=1, high=600
+    )
+    idle_seconds: float = setting(
+        60.0,
+        "Seconds without a message after which a stream is closed; the time while the server does not read is not "
+        "counted.",
+        low=1,
+        high=86_400,
+    )
+    longest_seconds: float | None = setting(
+        None, "Maximum length of a stream, in seconds of audio.", low=1, high=10**9, unset="no limit"
+    )
+    unsent_messages: int = setting(
+        256,
+        "Maximum number of finals waiting for a client that reads slowly; beyond that it is disconnected.",
+        low=64,
+        high=100_000,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where a server listens, what it runs, and what it allows. Raises ConfigError for a value out of its range."""
+
+    model: str | None = setting(
+        None,
+        "Folder of a checkpoint, or its name on the hub.",
+        metavar="DIR|HUB_ID",
+        unset="the bundled model",
+    )
+    revision: str | None = setting(
+        None, "Branch, tag or commit of a model on the hub.", metavar="REVISION", unset="the newest on the hub"
+    )
+    device: str = setting(
+        "auto",
+        "Device that runs the model; auto: a GPU if there is one, else the CPU.",
+        choices=("auto", "cpu", "cuda"),
+    )
+    host: str = setting(
+        "127.0.0.1",
+        "Address to listen at. 127.0.0.1: this machine only; 0.0.0.0: all its networks.",
+        metavar="ADDRESS",
+    )
+    port: int = setting(8765, "Port to listen at; 0: any free port.", low=0, high=65_535)
+    latency: str = setting(
+        "balanced",
+        "low shows words soonest; accurate makes the fewest errors.",
+        choices=("low", "balanced", "accurate"),
+    )
+    drain_seconds: float = setting(
+        30.0,
+        "After SIGTERM: seconds that open streams may go on until their next endpoint, the pause that ends an "
+        "utterance.",
+        low=0,
+        high=86_400,
+    )
+    log_format: str = setting(
+        "text", "text: log lines for people; json: one object per line.", choices=("text", "json")
+    )
+    log_text: bool = setting(False, "Log the transcripts, too.")
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
+        check(self)
