@@ -4,7 +4,7 @@ A server that resumes a stream starts again at the last cut, the sample before w
 messages about the audio after it. Partials that the reader has seen are left out, and the counts in acks never go back.
 """
 
-from earshot_asr.server.wire import Ack, Final, Partial, Ready, ServerMessage
+from earshot_asr.server.wire import Ack, FinalMessage, PartialMessage, Ready, ServerMessage
 
 
 class Continuity:
@@ -14,7 +14,7 @@ class Continuity:
         self.cut = 0
         """The newest cut, in samples: the reader has all text before it."""
         self._ack = Ack(0, 0, 0)
-        self._open: Partial | None = None  # the newest partial of an utterance that has no final yet
+        self._open: PartialMessage | None = None  # the newest partial of an utterance that has no final yet
         self._seen: tuple[int, float] | None = None  # segment and end of the newest partial before the resumption
 
     def resumed(self) -> None:
@@ -26,11 +26,11 @@ class Continuity:
         match message:
             case Ready():
                 return []
-            case Partial():
+            case PartialMessage():
                 return self._partial(message)
-            case Final() if message.cut <= self.cut:
+            case FinalMessage() if message.cut <= self.cut:
                 return []
-            case Final():
+            case FinalMessage():
                 return [*(w for w in self._cut_at(message.cut) if w.segment != message.segment), message]
             case Ack():
                 was = self._ack
@@ -43,16 +43,16 @@ class Continuity:
             case _:
                 return [message]
 
-    def _partial(self, partial: Partial) -> list[ServerMessage]:
+    def _partial(self, partial: PartialMessage) -> list[ServerMessage]:
         if partial.segment < self.cut or (self._seen and (partial.segment, partial.end) <= self._seen):
             return []
         self._open, self._seen = partial, None
         return [partial]
 
-    def _cut_at(self, cut: int) -> list[Partial]:
+    def _cut_at(self, cut: int) -> list[PartialMessage]:
         """Closes the open utterance if it is before the cut. If it got no final, returns an empty partial for it."""
         self.cut = max(self.cut, cut)
         if self._open is None or self._open.segment >= cut:
             return []
         was, self._open, self._seen = self._open, None, None
-        return [Partial(was.segment, was.start, was.end, "", 0)] if was.text else []
+        return [PartialMessage(was.segment, was.start, was.end, "", 0)] if was.text else []

@@ -14,7 +14,7 @@ from earshot_asr.client.terminal import screen
 from earshot_asr.engine.audio import Pcm, Seconds
 from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.text import normalize
-from earshot_asr.server.wire import Final, Partial
+from earshot_asr.server.wire import FinalMessage, PartialMessage
 
 MAX_CER_SHARE = 0.05
 """Maximum character error rate, from 0 to 1."""
@@ -76,8 +76,8 @@ class DemoObserver:
         self._clock = SampleClock()
         self._first_partial: Seconds | None = None
         self._early = False
-        self._open: Partial | None = None
-        self._finals: list[Final] = []
+        self._open: PartialMessage | None = None
+        self._finals: list[FinalMessage] = []
         self._delays: list[Seconds] = []
         self._stable = 0
 
@@ -89,10 +89,10 @@ class DemoObserver:
     def show(self, message: Message, now: Seconds) -> None:
         """See Screen."""
         match message:
-            case Partial(text=text) if text:
+            case PartialMessage(text=text) if text:
                 self._open = message
                 self._first_partial = now if self._first_partial is None else self._first_partial
-            case Final():
+            case FinalMessage():
                 self._finals.append(message)
                 self._delays.append(self._clock.age(message.words[-1].end if message.words else message.end, now))
                 if self._open is not None and self._open.segment == message.segment:
@@ -144,7 +144,7 @@ async def demo(console: Console, device: str = "auto") -> bool:
     return False
 
 
-def stable_words(partial: Partial, final: Final) -> int:
+def stable_words(partial: PartialMessage, final: FinalMessage) -> int:
     """Counts the words of a final that its last partial had in its stable part."""
     stable = partial.text[: partial.stable].split()
     return sum(a == b for a, b in zip(stable, final.text.split(), strict=False))

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Generic, TypeVar
 
-from earshot_asr.server.wire import Final
+from earshot_asr.server.wire import FinalMessage
 
 T = TypeVar("T")
 
@@ -55,4 +55,4 @@ class Inbox(Generic[T]):
 def without_replaced(messages: Collection[T]) -> list[T]:
     """All finals, and of every other type the newest message only; in order."""
     newest = {type(message): message for message in messages}
-    return [message for message in messages if isinstance(message, Final) or newest[type(message)] is message]
+    return [message for message in messages if isinstance(message, FinalMessage) or newest[type(message)] is message]

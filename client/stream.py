@@ -3,7 +3,7 @@
 async with ClientStream("ws://127.0.0.1:8765") as stream:
     stream.play(FileAudio("talk.opus"))
     async for message in stream:
-        if isinstance(message, Final):
+        if isinstance(message, FinalMessage):
             print(message.text)
 """
 
@@ -26,15 +26,15 @@ from earshot_asr.client.replay import Replay
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
 from earshot_asr.server import wire
-from earshot_asr.server.wire import Ack, Done, Final, Partial, Ready, ServerMessage
+from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage, Ready, ServerMessage
 
 __all__ = [
     "Ack",
     "ClientStream",
     "Done",
-    "Final",
+    "FinalMessage",
     "Message",
-    "Partial",
+    "PartialMessage",
     "Ready",
     "Reconnecting",
     "Resumed",
@@ -91,8 +91,8 @@ class ClientStream:
     options    fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
 
     Entering the context connects and waits until the server admits the stream; `ready` is its first message. Iterating
-    yields Partial, Final, Ack and, at the end, Done. Messages are received in the background, so it is safe to send
-    without reading.
+    yields PartialMessage, FinalMessage, Ack and, at the end, Done. Messages are received in the background, so it is
+    safe to send without reading.
 
     If the connection is lost or the server goes down, the stream moves to a new connection: audio without a final text
     is sent again, and no final is lost or repeated. The reader sees a Reconnecting for each attempt, then a Resumed.
@@ -166,7 +166,7 @@ class ClientStream:
             self._work.set()
 
     async def flush(self) -> None:
-        """Makes all text so far final. The server answers with a Final, if there are words, and an Ack."""
+        """Makes all text so far final. The server answers with a FinalMessage, if there are words, and an Ack."""
         (await self._buffer_with_room()).flush()
         self._work.set()
 

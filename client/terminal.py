@@ -16,7 +16,7 @@ from earshot_asr.client.captions import CaptionWriter, writer
 from earshot_asr.client.live import SampleClock, Screen
 from earshot_asr.client.stream import Message, Reconnecting, Resumed
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
-from earshot_asr.server.wire import Ack, Done, Final, Partial
+from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage
 
 QUIET_DB = -60.0
 """The lowest level that the meter shows, in dB relative to full scale."""
@@ -36,7 +36,7 @@ class Captions:
     def __init__(self, *, live: bool = True, meter: bool = False) -> None:
         self._live, self._meter = live, meter
         self._clock = SampleClock()
-        self._open: Partial | None = None
+        self._open: PartialMessage | None = None
         self._delay: Seconds | None = None
         self._level = QUIET_DB
         self._dropped: Seconds = 0.0
@@ -51,10 +51,10 @@ class Captions:
     def show(self, message: Message, now: Seconds) -> str | None:
         """Takes a message that arrived at `now`. Returns text that is final and leaves the redrawn part."""
         match message:
-            case Partial():
+            case PartialMessage():
                 self._open = message if message.text else None
                 self._delay = self._clock.age(message.end, now)
-            case Final():
+            case FinalMessage():
                 self._close(before=message.segment + 1)
                 return printable(message.text)
             case Ack():  # an utterance without words gets no final
@@ -148,7 +148,7 @@ class FinalsOnly:
     def show(self, message: Message, now: Seconds) -> None:
         """See Screen."""
         match message:
-            case Final():
+            case FinalMessage():
                 self._write(self._captions.feed(message))
             case Done():
                 self._finish(message.duration)
@@ -193,7 +193,7 @@ def screen(
             yield written
 
 
-def utterance(partial: Partial) -> Text:
+def utterance(partial: PartialMessage) -> Text:
     """The text of a partial: its stable part plain, the rest dim."""
     text = Text(printable(partial.text[: partial.stable]))
     return text.append(printable(partial.text[partial.stable :]), style="dim")

@@ -94,7 +94,7 @@ class WireWord(Struct, frozen=True):
     confidence: float
 
 
-class Partial(Struct, tag_field="type", tag="partial", frozen=True):
+class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True):
     """The open utterance so far; the first `stable` characters are stable."""
 
     segment: int
@@ -104,7 +104,7 @@ class Partial(Struct, tag_field="type", tag="partial", frozen=True):
     stable: int
 
 
-class Final(Struct, tag_field="type", tag="final", frozen=True, omit_defaults=True):
+class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defaults=True):
     """An utterance, for good. `words` is left out where `start` said so."""
 
     segment: int
@@ -139,7 +139,7 @@ class Done(Struct, tag_field="type", tag="done", frozen=True):
 
 
 ClientMessage: TypeAlias = Start | Flush | Keepalive | Stop
-ServerMessage: TypeAlias = Ready | Partial | Final | Ack | Error | Done
+ServerMessage: TypeAlias = Ready | PartialMessage | FinalMessage | Ack | Error | Done
 
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(ClientMessage)

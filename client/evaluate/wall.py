@@ -37,7 +37,7 @@ async def listen(
 
         stream.play(spoken())
         async for message in stream:
-            if isinstance(message, wire.Partial | wire.Final):
+            if isinstance(message, wire.PartialMessage | wire.FinalMessage):
                 heard.append(TimedEvent(clock() - began, _event(message)))
     return heard
 
@@ -53,11 +53,11 @@ def _check(url: str, ready: wire.Ready, info: ModelInfo, config: StreamConfig) -
         raise ConfigError(f"{url} runs {ready.model} with other weights; give the --model of the server")
 
 
-def _event(message: wire.Partial | wire.Final) -> Partial | Final:
+def _event(message: wire.PartialMessage | wire.FinalMessage) -> Partial | Final:
     """Converts a message of the wire protocol to an event of the engine."""
     match message:
-        case wire.Partial(segment, start, end, text, stable):
+        case wire.PartialMessage(segment, start, end, text, stable):
             return Partial(segment, start, end, text, stable)
-        case wire.Final(segment, start, end, text, confidence, cut, words):
+        case wire.FinalMessage(segment, start, end, text, confidence, cut, words):
             timed = (Word(word.text, word.start, word.end, word.confidence) for word in words or ())
             return Final(segment, start, end, text, confidence, tuple(timed), cut)

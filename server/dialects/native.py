@@ -92,7 +92,7 @@ class Native(Dialect):
             case Admitted():
                 return _ready(notice)
             case events.Partial():
-                return wire.Partial(notice.segment, notice.start, notice.end, notice.text, notice.stable)
+                return wire.PartialMessage(notice.segment, notice.start, notice.end, notice.text, notice.stable)
             case events.Final():
                 return _final(notice, with_words=self._words)
             case Progress():
@@ -135,9 +135,9 @@ def _ready(notice: Admitted) -> wire.Ready:
     )
 
 
-def _final(event: events.Final, *, with_words: bool) -> wire.Final:
+def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
     words = [wire.WireWord(word.text, word.start, word.end, word.confidence) for word in event.words]
-    return wire.Final(
+    return wire.FinalMessage(
         segment=event.segment,
         start=event.start,
         end=event.end,

@@ -7,10 +7,10 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 
 from earshot_asr.server import wire
-from earshot_asr.server.wire import Final, Ready, ServerMessage, Start, Stop
+from earshot_asr.server.wire import FinalMessage, Ready, ServerMessage, Start, Stop
 
 READY = Ready("s", "fake", "f00d", True, 3200, 16_000, 4000, 480, 320)
-HELLO = Final(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
+HELLO = FinalMessage(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
 Script = Callable[[ServerConnection], Awaitable[None]]
 
 

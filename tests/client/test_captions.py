@@ -103,7 +103,7 @@ def test_an_unknown_format_is_named_with_those_there_are() -> None:
 @pytest.mark.parametrize("format", ["text", "json", "srt", "vtt"])
 def test_finals_of_the_wire_are_written_as_well(format: str) -> None:
     words = [wire.WireWord(**asdict(word)) for word in HELLO.words]
-    final = wire.Final(0, HELLO.start, HELLO.end, HELLO.text, HELLO.confidence, HELLO.cut, words)
+    final = wire.FinalMessage(0, HELLO.start, HELLO.end, HELLO.text, HELLO.confidence, HELLO.cut, words)
     ours, theirs = writer(format), writer(format)
     assert ours.feed(HELLO) + ours.finish(2.0) == theirs.feed(final) + theirs.finish(2.0)
 
@@ -165,7 +165,7 @@ def test_a_word_longer_than_a_line_is_divided() -> None:
 
 
 def test_without_words_their_times_are_spread_over_the_utterance() -> None:
-    final = wire.Final(0, 2.0, 22.0, " ".join(["ABCDE"] * 20), 1.0, 16_000 * 23, None)
+    final = wire.FinalMessage(0, 2.0, 22.0, " ".join(["ABCDE"] * 20), 1.0, 16_000 * 23, None)
     said = list(CueTimer().feed(final))
     assert " ".join(" ".join(cue.lines) for cue in said) == final.text
     assert (said[0].start_ms, said[-1].end_ms) == (2000, 22_000)

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.client.continuity import Continuity
-from earshot_asr.server.wire import Ack, Done, Final, Partial, Ready, ServerMessage
+from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage, Ready, ServerMessage
 
 
-def partial(segment: int, end: float, text: str = "HELLO", stable: int = 0) -> Partial:
-    return Partial(segment, segment / 16_000, end, text, stable)
+def partial(segment: int, end: float, text: str = "HELLO", stable: int = 0) -> PartialMessage:
+    return PartialMessage(segment, segment / 16_000, end, text, stable)
 
 
-def final(segment: int, cut: int) -> Final:
-    return Final(segment, segment / 16_000, cut / 16_000, "HELLO", 0.9, cut)
+def final(segment: int, cut: int) -> FinalMessage:
+    return FinalMessage(segment, segment / 16_000, cut / 16_000, "HELLO", 0.9, cut)
 
 
 def told(continuity: Continuity, *messages: ServerMessage) -> list[ServerMessage]:
@@ -56,7 +56,7 @@ def test_an_utterance_that_turns_out_to_be_empty_meanwhile_is_withdrawn() -> Non
     continuity.resumed()
     assert told(continuity, partial(320, 0.5, "UH"), partial(320, 0.8, "")) == []
     assert told(continuity, Ack(32_000, 16_000, 16_000)) == [
-        Partial(320, 0.02, 0.9, "", 0),
+        PartialMessage(320, 0.02, 0.9, "", 0),
         Ack(32_000, 16_000, 16_000),
     ]
     assert told(continuity, Ack(32_000, 32_000, 32_000)) == [Ack(32_000, 32_000, 32_000)]
@@ -67,7 +67,7 @@ def test_the_final_of_a_later_utterance_withdraws_an_empty_one_too() -> None:
     told(continuity, partial(320, 0.9, "UH"))
     continuity.resumed()
     later = final(16_000, 32_000)
-    assert told(continuity, later) == [Partial(320, 0.02, 0.9, "", 0), later]
+    assert told(continuity, later) == [PartialMessage(320, 0.02, 0.9, "", 0), later]
 
 
 def test_no_final_is_told_twice() -> None:

@@ -5,16 +5,16 @@ import pytest
 
 from earshot_asr.client.demo import DemoObserver, character_error_rate, stable_words
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
-from earshot_asr.server.wire import Final, Partial, WireWord
+from earshot_asr.server.wire import FinalMessage, PartialMessage, WireWord
 
 TEXT = "Hello, world!"
 SECOND = np.zeros(SAMPLE_RATE, np.int16)
 
 
-def said(text: str, start: Seconds, end: Seconds, segment: int = 0) -> Final:
+def said(text: str, start: Seconds, end: Seconds, segment: int = 0) -> FinalMessage:
     words = text.split()
     edges = np.linspace(start, end, len(words) + 1)
-    return Final(
+    return FinalMessage(
         segment,
         start,
         end + 0.3,
@@ -29,7 +29,7 @@ def watched() -> DemoObserver:
     """Two seconds of audio from t = 100 on, a partial in between, a final at the end."""
     observer = DemoObserver()
     observer.hear(SECOND, 0.0, now=101.0)
-    observer.show(Partial(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
+    observer.show(PartialMessage(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
     observer.hear(SECOND, 0.0, now=102.0)
     observer.show(said("HELLO WORLD", 0.5, 1.5), now=102.25)
     return observer
@@ -50,14 +50,14 @@ def test_a_good_demo_has_no_faults() -> None:
 def test_a_partial_that_comes_after_the_audio_is_a_fault() -> None:
     observer = DemoObserver()
     observer.hear(SECOND, 0.0, now=101.0)
-    observer.show(Partial(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
+    observer.show(PartialMessage(0, 0.2, 1.0, "HELLO WORD", 6), now=101.25)
     observer.show(said("HELLO WORLD", 0.5, 0.9), now=101.5)
     assert observer.result(TEXT).faults() == ["no partial arrived before the audio ended"]
 
 
 def test_an_empty_partial_is_none() -> None:
     observer = DemoObserver()
-    observer.show(Partial(0, 0.2, 0.3, "", 0), now=100.5)
+    observer.show(PartialMessage(0, 0.2, 0.3, "", 0), now=100.5)
     observer.hear(SECOND, 0.0, now=101.0)
     assert not observer.result(TEXT).early
 
@@ -69,7 +69,7 @@ READ = "HELLO WORLD " * 3 + "HELLO"
 def test_more_than_a_twentieth_of_wrong_characters_is_a_fault(text: str, fault: bool) -> None:
     """Of 41 characters two wrong ones are 4.9 %, three are 7.3 %."""
     observer = DemoObserver()
-    observer.show(Partial(0, 0.2, 0.3, "H", 0), now=100.5)
+    observer.show(PartialMessage(0, 0.2, 0.3, "H", 0), now=100.5)
     observer.hear(SECOND, 0.0, now=101.0)
     observer.show(said(text, 0.2, 0.9), now=101.5)
     assert bool(observer.result(READ).faults()) is fault
@@ -88,7 +88,7 @@ def test_nothing_at_all_is_two_faults() -> None:
     ("stable", "words"), [("", 0), ("HELLO", 1), ("HELLO WOR", 1), ("HELLO WORLD", 2), ("YELLOW WORLD", 1)]
 )
 def test_a_word_was_stable_if_it_stood_where_the_final_has_it(stable: str, words: int) -> None:
-    assert stable_words(Partial(0, 0, 1, stable + " MORE", len(stable)), said("HELLO WORLD", 0, 1)) == words
+    assert stable_words(PartialMessage(0, 0, 1, stable + " MORE", len(stable)), said("HELLO WORLD", 0, 1)) == words
 
 
 def test_capitals_and_punctuation_are_no_errors() -> None:

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from earshot_asr.client.inbox import CROWDED_MESSAGE_COUNT, Inbox, without_replaced
-from earshot_asr.server.wire import Ack, Done, Final, Partial, ServerMessage
+from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage, ServerMessage
 
-HELLO = Final(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
+HELLO = FinalMessage(0, 0.1, 0.9, "HELLO", 0.9, 16_000)
 
 
 async def test_messages_come_in_their_order_and_then_the_end() -> None:
@@ -34,7 +34,7 @@ async def test_a_failure_comes_after_what_came_before_it_and_the_first_one_count
 
 
 def test_only_what_is_replaced_is_dropped() -> None:
-    a, b, done = Partial(0, 0, 1, "A", 0), Partial(0, 0, 2, "B", 0), Done(2, 0.1)
+    a, b, done = PartialMessage(0, 0, 1, "A", 0), PartialMessage(0, 0, 2, "B", 0), Done(2, 0.1)
     messages = [a, Ack(1, 0, 0), HELLO, b, HELLO, Ack(2, 1, 1), done]
     assert without_replaced(messages) == [HELLO, b, HELLO, Ack(2, 1, 1), done]
 
@@ -42,7 +42,7 @@ def test_only_what_is_replaced_is_dropped() -> None:
 def test_a_reader_who_sleeps_costs_no_more_than_the_finals() -> None:
     inbox: Inbox[ServerMessage] = Inbox()
     for _ in range(10 * CROWDED_MESSAGE_COUNT):
-        inbox.put(Partial(0, 0, 1, "A", 0))
+        inbox.put(PartialMessage(0, 0, 1, "A", 0))
         inbox.put(Ack(1, 0, 0))
     assert len(inbox) <= CROWDED_MESSAGE_COUNT
 
@@ -50,13 +50,13 @@ def test_a_reader_who_sleeps_costs_no_more_than_the_finals() -> None:
 def test_a_thousand_finals_more_are_not_looked_at_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = 0
 
-    def counting(messages: list[Final]) -> list[Final]:
+    def counting(messages: list[FinalMessage]) -> list[FinalMessage]:
         nonlocal looked
         looked += len(messages)
         return without_replaced(messages)
 
     monkeypatch.setattr("earshot_asr.client.inbox.without_replaced", counting)
-    inbox: Inbox[Final] = Inbox()
+    inbox: Inbox[FinalMessage] = Inbox()
     for _ in range(20 * CROWDED_MESSAGE_COUNT):
         inbox.put(HELLO)
     assert len(inbox) == 20 * CROWDED_MESSAGE_COUNT

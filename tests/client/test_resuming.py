@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from earshot_asr.client.stream import ClientStream, Message, Reconnecting, Resumed, StreamError, Timeouts
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server import wire
-from earshot_asr.server.wire import Ack, Done, Error, Final, Flush, Keepalive, Partial, Start, Stop
+from earshot_asr.server.wire import Ack, Done, Error, FinalMessage, Flush, Keepalive, PartialMessage, Start, Stop
 from tests.client.scripted import HELLO, READY, Script, heard, listening, say, scripted
 
 HASTY = Timeouts(connect=5, silence=5, keepalive=5, close=0.5, first_wait=0.001, longest_wait=0.01)
@@ -62,7 +62,7 @@ async def test_a_lost_connection_is_resumed_at_the_cut() -> None:
 
     async def first(socket: ServerConnection, begin: Start) -> None:
         await take(socket, 3 * len(SECOND))
-        await say(socket, HELLO, Partial(16_000, 1.0, 2.5, "WOR", 3), Ack(48_000, 16_000, 16_000))
+        await say(socket, HELLO, PartialMessage(16_000, 1.0, 2.5, "WOR", 3), Ack(48_000, 16_000, 16_000))
         await socket.recv()  # the flush
         cut_line(socket)
 
@@ -71,8 +71,8 @@ async def test_a_lost_connection_is_resumed_at_the_cut() -> None:
         audio, messages = await heard(socket)
         replayed.append(b"".join(audio))
         assert messages == [Flush(), Stop()]
-        world = Final(16_000, 1.0, 2.9, "WORLD", 0.9, 48_000)
-        await say(socket, HELLO, Partial(16_000, 1.0, 2.5, "WOR", 3), Ack(30_000, 16_000, 16_000), world)
+        world = FinalMessage(16_000, 1.0, 2.9, "WORLD", 0.9, 48_000)
+        await say(socket, HELLO, PartialMessage(16_000, 1.0, 2.5, "WOR", 3), Ack(30_000, 16_000, 16_000), world)
         await say(socket, Done(50_000, 3.125))
 
     async with listening(handler(first, second)) as url, ClientStream(url, timeouts=HASTY, partials=True) as stream:
@@ -89,10 +89,10 @@ async def test_a_lost_connection_is_resumed_at_the_cut() -> None:
     assert replayed == [(SECOND * 3)[25_600:] + SECOND[:4001]]
     assert silent_about(messages) == [
         HELLO,
-        Partial(16_000, 1.0, 2.5, "WOR", 3),
+        PartialMessage(16_000, 1.0, 2.5, "WOR", 3),
         Ack(48_000, 16_000, 16_000),
         Ack(48_000, 16_000, 16_000),
-        Final(16_000, 1.0, 2.9, "WORLD", 0.9, 48_000),
+        FinalMessage(16_000, 1.0, 2.9, "WORLD", 0.9, 48_000),
         Done(50_000, 3.125),
     ]
     assert [m for m in messages if isinstance(m, Reconnecting)] == [Reconnecting(1, "connection lost", 2.0)]

@@ -14,14 +14,14 @@ from earshot_asr.client.stream import ClientStream, StreamError
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.server import wire
-from earshot_asr.server.wire import Ack, Done, Error, Final, Flush, Partial, Start, Stop
+from earshot_asr.server.wire import Ack, Done, Error, FinalMessage, Flush, PartialMessage, Start, Stop
 from tests.client.scripted import HELLO, READY, heard, listening, say, scripted
 
 
 async def test_ten_lines_are_a_client() -> None:
     async def script(socket: ServerConnection) -> None:
         await heard(socket)
-        await say(socket, Partial(0, 0.1, 0.5, "HEL", 0), HELLO, Ack(16_000, 16_000, 16_000), Done(16_000, 1.0))
+        await say(socket, PartialMessage(0, 0.1, 0.5, "HEL", 0), HELLO, Ack(16_000, 16_000, 16_000), Done(16_000, 1.0))
 
     async def audio() -> AsyncIterator[Pcm]:
         yield np.zeros(16_000, np.int16)
@@ -30,7 +30,7 @@ async def test_ten_lines_are_a_client() -> None:
         stream.play(audio())
         messages = [message async for message in stream]
     assert stream.ready == READY
-    assert messages == [Partial(0, 0.1, 0.5, "HEL", 0), HELLO, Ack(16_000, 16_000, 16_000), Done(16_000, 1.0)]
+    assert messages == [PartialMessage(0, 0.1, 0.5, "HEL", 0), HELLO, Ack(16_000, 16_000, 16_000), Done(16_000, 1.0)]
 
 
 async def test_start_carries_the_options_and_the_path_is_added() -> None:
@@ -285,12 +285,12 @@ async def test_leaving_early_ends_what_plays() -> None:
 
 async def test_a_client_that_does_not_read_gets_all_finals_and_the_newest_partial() -> None:
     """Neither side waits for the other, however much is sent before anything is read."""
-    finals = [Final(k, 0, 1, "X" * 500, 1.0, k + 1) for k in range(300)]
-    newest = Partial(300, 0, 9, "Y", 0)
+    finals = [FinalMessage(k, 0, 1, "X" * 500, 1.0, k + 1) for k in range(300)]
+    newest = PartialMessage(300, 0, 9, "Y", 0)
 
     async def script(socket: ServerConnection) -> None:
         for final in finals:
-            await say(socket, final, *[Partial(300, 0, 1, "X" * 500, 0)] * 20, Ack(final.cut, 0, 0))
+            await say(socket, final, *[PartialMessage(300, 0, 1, "X" * 500, 0)] * 20, Ack(final.cut, 0, 0))
         await say(socket, newest)
         await heard(socket)
         await say(socket, Done(0, 0.0))
@@ -303,6 +303,6 @@ async def test_a_client_that_does_not_read_gets_all_finals_and_the_newest_partia
             await asyncio.sleep(0.001)
         assert len(stream._inbox) <= CROWDED_MESSAGE_COUNT + len(finals)
         messages = [message async for message in stream]
-    assert [m for m in messages if isinstance(m, Final)] == finals
-    assert [m for m in messages if isinstance(m, Partial)][-1] == newest
+    assert [m for m in messages if isinstance(m, FinalMessage)] == finals
+    assert [m for m in messages if isinstance(m, PartialMessage)][-1] == newest
     assert messages[-1] == Done(0, 0.0)

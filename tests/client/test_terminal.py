@@ -12,9 +12,9 @@ from earshot_asr.client.stream import Reconnecting, Resumed
 from earshot_asr.client.terminal import Captions, Terminal, elapsed, level_db, printable, screen, utterance
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.server.wire import Ack, Done, Final, Partial, WireWord
+from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage, WireWord
 
-HELLO = Final(0, 0.1, 0.9, "HELLO WORLD", 0.9, 16_000, [WireWord("HELLO", 0.1, 0.4, 0.9)])
+HELLO = FinalMessage(0, 0.1, 0.9, "HELLO WORLD", 0.9, 16_000, [WireWord("HELLO", 0.1, 0.4, 0.9)])
 
 
 def console(width: int = 80, height: int = 24) -> Console:
@@ -42,33 +42,33 @@ def shown(captions: Captions, width: int = 80, height: int = 24) -> list[str]:
 def test_the_open_utterance_stands_above_the_footer() -> None:
     captions = Captions()
     captions.hear(quiet(1.5), 0.0, now=101.5)
-    assert captions.show(Partial(0, 0.1, 1.2, "HELLO WOR", 5), now=101.8) is None
+    assert captions.show(PartialMessage(0, 0.1, 1.2, "HELLO WOR", 5), now=101.8) is None
     assert shown(captions) == ["HELLO WOR", "0:01  delay 0.6 s"]
 
 
 def test_stable_is_plain_and_the_rest_is_dim() -> None:
-    text = utterance(Partial(0, 0, 1, "HELLO WOR", 6))
+    text = utterance(PartialMessage(0, 0, 1, "HELLO WOR", 6))
     assert text.plain == "HELLO WOR"
     assert [(span.start, span.end, span.style) for span in text.spans] == [(6, 9, "dim")]
 
 
 def test_a_final_leaves_the_live_region() -> None:
     captions = Captions()
-    captions.show(Partial(0, 0.1, 0.8, "HELO", 0), now=1.0)
+    captions.show(PartialMessage(0, 0.1, 0.8, "HELO", 0), now=1.0)
     assert captions.show(HELLO, now=1.1) == "HELLO WORLD"
     assert shown(captions)[0].startswith("0:00")
 
 
 def test_a_final_does_not_wipe_the_utterance_after_it() -> None:
     captions = Captions()
-    captions.show(Partial(32_000, 2.0, 2.8, "AND", 0), now=1.0)
+    captions.show(PartialMessage(32_000, 2.0, 2.8, "AND", 0), now=1.0)
     captions.show(HELLO, now=1.1)
     assert shown(captions)[0] == "AND"
 
 
 def test_an_utterance_without_words_is_wiped_by_the_ack_behind_it() -> None:
     captions = Captions()
-    captions.show(Partial(16_000, 1.0, 1.8, "UH", 0), now=1.0)
+    captions.show(PartialMessage(16_000, 1.0, 1.8, "UH", 0), now=1.0)
     captions.show(Ack(40_000, 16_000, 16_000), now=1.0)
     assert shown(captions)[0] == "UH"
     captions.show(Ack(40_000, 32_000, 32_000), now=1.0)
@@ -78,7 +78,7 @@ def test_an_utterance_without_words_is_wiped_by_the_ack_behind_it() -> None:
 def test_of_a_long_utterance_on_a_small_screen_the_newest_lines_are_shown() -> None:
     captions = Captions()
     words = [f"WORD{n:03}" for n in range(60)]
-    captions.show(Partial(0, 0, 9, " ".join(words), 0), now=9.0)
+    captions.show(PartialMessage(0, 0, 9, " ".join(words), 0), now=9.0)
     lines = shown(captions, width=24, height=6)
     assert len(lines) == 5
     assert lines[-2].split()[-1] == "WORD059"
@@ -89,14 +89,14 @@ def test_delay_goes_by_the_newest_audio() -> None:
     captions = Captions()
     for k in range(1, 1001):
         captions.hear(quiet(0.1), 0.0, now=k * 0.101)
-    captions.show(Partial(0, 90.0, 99.7, "HELLO", 0), now=101.0)
+    captions.show(PartialMessage(0, 90.0, 99.7, "HELLO", 0), now=101.0)
     assert shown(captions)[-1] == "1:40  delay 0.3 s"
 
 
 def test_a_file_read_faster_than_real_time_has_no_delay() -> None:
     captions = Captions(live=False)
     captions.hear(quiet(60), 0.0, now=0.1)
-    captions.show(Partial(0, 0, 1, "HELLO", 0), now=0.2)
+    captions.show(PartialMessage(0, 0, 1, "HELLO", 0), now=0.2)
     assert shown(captions) == ["HELLO", "1:00"]
 
 
@@ -118,7 +118,7 @@ def test_lost_audio_is_shown_once_there_is_some() -> None:
 def test_a_lost_connection_is_shown_until_there_is_another() -> None:
     captions = Captions()
     captions.hear(quiet(1), 0.0, now=1.0)
-    captions.show(Partial(0, 0, 1, "HELLO", 0), now=1.0)
+    captions.show(PartialMessage(0, 0, 1, "HELLO", 0), now=1.0)
     captions.show(Reconnecting(3, "connection lost", 12.34), now=2.0)
     assert shown(captions) == ["HELLO", "0:01  delay 0.0 s  reconnecting (3): connection lost; 12.3 s kept"]
     footer = captions.footer("#-")
@@ -131,7 +131,7 @@ def test_a_lost_connection_is_shown_until_there_is_another() -> None:
 def test_a_lost_connection_is_drawn_at_once() -> None:
     out = console()
     with Terminal(out) as terminal:
-        terminal.show(Partial(0, 0, 1, "HELLO", 0), now=1.0)
+        terminal.show(PartialMessage(0, 0, 1, "HELLO", 0), now=1.0)
         terminal.show(Reconnecting(1, "connection lost", 0.0), now=1.001)
         assert "reconnecting (1)" in written(out)
 
@@ -156,14 +156,14 @@ def test_text_of_a_server_can_not_steer_the_terminal() -> None:
     evil = "\x1b[2JHELLO\r\x07\x9b31m\nWORLD"
     assert printable(evil) == " [2JHELLO   31m WORLD"
     captions = Captions()
-    captions.show(Partial(0, 0, 1, evil, 3), now=0.0)
+    captions.show(PartialMessage(0, 0, 1, evil, 3), now=0.0)
     assert "\x1b[2J" not in "".join(shown(captions))
-    assert captions.show(Final(0, 0, 1, evil, 1.0, 1), now=0.0) == printable(evil)
+    assert captions.show(FinalMessage(0, 0, 1, evil, 1.0, 1), now=0.0) == printable(evil)
 
 
 def test_markup_is_only_text() -> None:
     captions = Captions()
-    captions.show(Partial(0, 0, 1, "[bold]HELLO[/bold] :smile:", 0), now=0.0)
+    captions.show(PartialMessage(0, 0, 1, "[bold]HELLO[/bold] :smile:", 0), now=0.0)
     assert shown(captions)[0] == "[bold]HELLO[/bold] :smile:"
 
 
@@ -183,7 +183,7 @@ def test_level_of_nothing_and_of_silence() -> None:
 
 def play(terminal: Terminal) -> None:
     terminal.hear(quiet(1), 0.0, now=1.0)
-    terminal.show(Partial(0, 0.1, 0.8, "HELLO WOR", 5), now=1.2)
+    terminal.show(PartialMessage(0, 0.1, 0.8, "HELLO WOR", 5), now=1.2)
     terminal.show(HELLO, now=1.3)
 
 
@@ -219,7 +219,7 @@ def test_only_finals_are_left_on_the_screen() -> None:
     out = console()
     with Terminal(out) as terminal:
         play(terminal)
-        terminal.show(Partial(32_000, 2.0, 2.5, "AND", 0), now=2.8)
+        terminal.show(PartialMessage(32_000, 2.0, 2.5, "AND", 0), now=2.8)
     assert isinstance(out.file, StringIO)
     assert "HELLO WOR" in out.file.getvalue()
     assert lines_left(out.file.getvalue()) == ["HELLO WORLD"]
@@ -229,7 +229,7 @@ def test_while_it_lasts_finals_stand_above_the_open_utterance() -> None:
     out = console()
     with Terminal(out) as terminal:
         play(terminal)
-        terminal.show(Partial(32_000, 2.0, 2.5, "AND THEN", 0), now=2.8)
+        terminal.show(PartialMessage(32_000, 2.0, 2.5, "AND THEN", 0), now=2.8)
         assert isinstance(out.file, StringIO)
         assert lines_left(out.file.getvalue()) == ["HELLO WORLD", "AND THEN", "0:01  delay 0.3 s"]
 
@@ -254,7 +254,7 @@ def test_without_a_terminal_finals_are_plain_lines() -> None:
     out = Console(file=StringIO(), width=10)
     with screen(out) as plain:
         plain.hear(quiet(1), 0.0, now=1.0)
-        plain.show(Partial(0, 0.1, 0.8, "HELLO WOR", 5), now=1.2)
+        plain.show(PartialMessage(0, 0.1, 0.8, "HELLO WOR", 5), now=1.2)
         plain.show(HELLO, now=1.3)
         plain.show(Done(16_000, 1.0), now=1.4)
     assert isinstance(out.file, StringIO)

@@ -59,7 +59,7 @@ async def beside_others(limits: Limits = ROOM) -> AsyncIterator[Server]:
         assert heard == [alone] * len(others)
 
 
-async def hesitating(server: Server, over: asyncio.Event, size: int) -> list[wire.Final]:
+async def hesitating(server: Server, over: asyncio.Event, size: int) -> list[wire.FinalMessage]:
     """The finals of a stream that says its last word when all is over."""
     messages = cut(AUDIO, size)
     middle = 2 * len(messages) // 3
@@ -246,7 +246,7 @@ async def test_a_client_that_leaves_within_a_frame() -> None:
 # ---- what is odd, but right
 
 
-async def said(server: Server, data: bytes) -> list[wire.Final]:
+async def said(server: Server, data: bytes) -> list[wire.FinalMessage]:
     """The finals of a stream in frames of its own, which has to end well."""
     async with connected(server) as websocket:
         websocket.transport.write(data)

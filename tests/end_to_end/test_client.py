@@ -19,7 +19,7 @@ from earshot_asr.client.live import caption
 from earshot_asr.client.stream import ClientStream
 from earshot_asr.client.terminal import screen
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
-from earshot_asr.server.wire import Ack, Done, Final
+from earshot_asr.server.wire import Ack, Done, FinalMessage
 from tests.helpers import FakeRunner, silence, speak
 from tests.server.loopback import serving, until
 
@@ -44,7 +44,7 @@ async def test_a_file_streamed_as_fast_as_it_goes(talk: Path) -> None:
     async with serving() as server, ClientStream(server.url) as stream:
         stream.play(FileAudio(talk, speed=0))
         messages = [message async for message in stream]
-    finals = [message for message in messages if isinstance(message, Final)]
+    finals = [message for message in messages if isinstance(message, FinalMessage)]
     assert [final.text for final in finals] == ["HELLO WORLD", "GOOD BYE"]
     assert messages[-1] == Done(len(TALK), round(len(TALK) / SAMPLE_RATE, 3))
 
@@ -54,7 +54,7 @@ async def test_flush_makes_final_what_was_said_so_far() -> None:
         await stream.send(np.concatenate([silence(0.5), speak("HELLO"), silence(0.3)]))
         await stream.flush()
         async for message in stream:
-            if isinstance(message, Final):
+            if isinstance(message, FinalMessage):
                 assert message.text == "HELLO"
                 break
         assert isinstance(await anext(stream), Ack)

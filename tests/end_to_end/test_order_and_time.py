@@ -333,7 +333,7 @@ async def test_our_client_waits_for_a_server_that_is_behind(ticks: list[Conversa
             messages = [message async for message in stream]
         alone = await dictate(server, LONG)
     assert not [message for message in messages if isinstance(message, Reconnecting)]
-    assert [message for message in messages if isinstance(message, wire.Final)] == alone
+    assert [message for message in messages if isinstance(message, wire.FinalMessage)] == alone
 
 
 # ---- limits

@@ -21,7 +21,7 @@ from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.sources import open_file
 from earshot_asr.server.app import Server, build
 from earshot_asr.server.settings import Limits, ServerConfig
-from earshot_asr.server.wire import Ack, Commit, Done, Final, Partial
+from earshot_asr.server.wire import Ack, Commit, Done, FinalMessage, PartialMessage
 from tests.end_to_end.proxy import Cut, How, Proxy, Shape
 from tests.helpers import INFO, FakeRunner, clips, noise, silence, speak
 from tests.server.loopback import GIVE_UP_SECONDS, serving, until
@@ -99,11 +99,11 @@ def cuts(rng: random.Random, number: int) -> list[Cut]:
     return made
 
 
-def finals(messages: Sequence[Message]) -> list[Final]:
-    return [message for message in messages if isinstance(message, Final)]
+def finals(messages: Sequence[Message]) -> list[FinalMessage]:
+    return [message for message in messages if isinstance(message, FinalMessage)]
 
 
-def words(said: Sequence[Final]) -> int:
+def words(said: Sequence[FinalMessage]) -> int:
     return sum(len(final.text.split()) for final in said)
 
 
@@ -118,15 +118,15 @@ def check_continuity(messages: Sequence[Message], talk: Talk) -> None:
     if talk.commit == "hop":  # what is stable is promised
         promised: dict[int, str] = {}
         for message in messages:
-            if isinstance(message, Partial | Final):
+            if isinstance(message, PartialMessage | FinalMessage):
                 assert message.text.startswith(promised.get(message.segment, ""))
-            if isinstance(message, Partial):
+            if isinstance(message, PartialMessage):
                 promised[message.segment] = message.text[: message.stable]
 
 
 async def cut_and_uncut(
     talk: Talk, ports: Sequence[int], seed: int, number: int, shape: Shape = "as it comes"
-) -> tuple[list[Final], list[Cut]]:
+) -> tuple[list[FinalMessage], list[Cut]]:
     """The same talk with and without cuts. What was said, and the cuts there were."""
     uncut = finals(await talk.told(f"ws://127.0.0.1:{ports[0]}", seed))
     async with Proxy(ports, cuts(random.Random(seed), number), shape) as proxy:
@@ -136,13 +136,13 @@ async def cut_and_uncut(
     return uncut, proxy.made
 
 
-def told(final: Final) -> tuple[object, ...]:
+def told(final: FinalMessage) -> tuple[object, ...]:
     """All of a final; confidences as far as batches of other sizes leave them alone."""
     spoken = [(w.text, w.start, w.end, round(w.confidence, 2)) for w in final.words or ()]
     return final.segment, final.start, final.end, final.text, final.cut, round(final.confidence, 2), spoken
 
 
-def summary(results: Sequence[tuple[list[Final], list[Cut]]]) -> tuple[int, Counter[str]]:
+def summary(results: Sequence[tuple[list[FinalMessage], list[Cut]]]) -> tuple[int, Counter[str]]:
     """Words, and cuts by what they were. Printed as well."""
     said, made = sum(words(said) for said, _ in results), [cut for _, made in results for cut in made]
     kinds = Counter(cut.how for cut in made) + Counter("behind a final" for cut in made if cut.finals)
@@ -278,7 +278,7 @@ async def test_kill_9_in_mid_sentence(commit: Commit, unused_tcp_port: int) -> N
             ClientStream(url, commit=commit, timeouts=HASTY, retry=60) as stream,
         ):
             telling = asyncio.create_task(talk.tell(stream, random.Random(0)))
-            while len(finals(messages)) < 2 or not isinstance(messages[-1], Partial):  # somebody is speaking
+            while len(finals(messages)) < 2 or not isinstance(messages[-1], PartialMessage):  # somebody is speaking
                 messages.append(await anext(stream))
             victim.kill()
             await victim.wait()

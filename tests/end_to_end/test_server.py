@@ -46,7 +46,7 @@ async def test_a_session_from_start_to_done() -> None:
     assert isinstance(ack, wire.Ack)
     assert done == wire.Done(len(pcm), seconds(len(pcm)))
     assert text(heard) == "HELLO THERE"
-    assert any(isinstance(message, wire.Partial) for message in heard)
+    assert any(isinstance(message, wire.PartialMessage) for message in heard)
 
 
 async def test_sessions_have_names_of_their_own() -> None:
@@ -73,7 +73,7 @@ async def test_flush_is_answered_while_the_stream_goes_on() -> None:
         await send(websocket, said("FIRST")[:20_160].tobytes(), wire.Flush())
         heard_so_far, final, ack = [wire.decode_server(await websocket.recv()) for _ in range(3)]
         assert heard_so_far == wire.Ack(20_160, 0, 0)
-        assert isinstance(final, wire.Final)
+        assert isinstance(final, wire.FinalMessage)
         assert final.text == "FIRST"
         assert isinstance(ack, wire.Ack)
         assert ack.cut >= final.cut

@@ -79,7 +79,9 @@ async def talk(
         return heard, websocket.close_code
 
 
-async def dictate(server: Server, pcm: Pcm, start: wire.Start | None = None, size: int = CHUNK) -> list[wire.Final]:
+async def dictate(
+    server: Server, pcm: Pcm, start: wire.Start | None = None, size: int = CHUNK
+) -> list[wire.FinalMessage]:
     """The finals of a whole stream, which has to end well."""
     heard, code = await talk(server, start or wire.Start(), *cut(pcm.tobytes(), size), wire.Stop())
     assert code == 1000, heard[-1]
@@ -92,9 +94,9 @@ def cut(data: bytes, size: int = CHUNK) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def finals(messages: list[wire.ServerMessage]) -> list[wire.Final]:
+def finals(messages: list[wire.ServerMessage]) -> list[wire.FinalMessage]:
     """The finals among them."""
-    return [message for message in messages if isinstance(message, wire.Final)]
+    return [message for message in messages if isinstance(message, wire.FinalMessage)]
 
 
 def text(messages: list[wire.ServerMessage]) -> str:

@@ -150,9 +150,9 @@ def in_order(heard: list[wire.ServerMessage]) -> None:
         match message:
             case wire.Ready():
                 assert n == 0
-            case wire.Partial():
+            case wire.PartialMessage():
                 assert cut <= message.segment
-            case wire.Final():
+            case wire.FinalMessage():
                 assert cut <= message.segment < message.cut
                 cut = message.cut
             case wire.Ack():

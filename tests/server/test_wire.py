@@ -43,9 +43,9 @@ def test_round_trip_client(message: wire.ClientMessage) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        wire.Partial(segment=0, start=0.1, end=0.5, text="SO", stable=1),
-        wire.Final(0, 0.1, 0.5, "SO", 0.9, 8000, [wire.WireWord("SO", 0.1, 0.5, 0.9)]),
-        wire.Final(0, 0.1, 0.5, "SO", 0.9, 8000),
+        wire.PartialMessage(segment=0, start=0.1, end=0.5, text="SO", stable=1),
+        wire.FinalMessage(0, 0.1, 0.5, "SO", 0.9, 8000, [wire.WireWord("SO", 0.1, 0.5, 0.9)]),
+        wire.FinalMessage(0, 0.1, 0.5, "SO", 0.9, 8000),
         wire.Ack(received=3, committed=2, cut=1),
         wire.Error("code", "message"),
         wire.Done(received=16000, duration=1.0),
@@ -56,7 +56,7 @@ def test_round_trip_server(message: wire.ServerMessage) -> None:
 
 
 def test_words_are_left_out_not_null() -> None:
-    assert "words" not in msgspec.json.decode(wire.encode(wire.Final(0, 0.0, 1.0, "A", 1.0, 16000)))
+    assert "words" not in msgspec.json.decode(wire.encode(wire.FinalMessage(0, 0.0, 1.0, "A", 1.0, 16000)))
 
 
 def test_a_newer_server_may_say_more() -> None:

@@ -85,12 +85,12 @@ class Line:
         return first
 
     @property
-    def finals(self) -> list[wire.Final]:
-        return [m for m in self.heard if isinstance(m, wire.Final)]
+    def finals(self) -> list[wire.FinalMessage]:
+        return [m for m in self.heard if isinstance(m, wire.FinalMessage)]
 
     @property
-    def partials(self) -> list[wire.Partial]:
-        return [m for m in self.heard if isinstance(m, wire.Partial)]
+    def partials(self) -> list[wire.PartialMessage]:
+        return [m for m in self.heard if isinstance(m, wire.PartialMessage)]
 
     @property
     def acks(self) -> list[wire.Ack]:
@@ -156,7 +156,7 @@ def test_stop_is_answered_by_the_rest_then_done_then_close() -> None:
     line = talk(said("HELLO"))
     total = len(said("HELLO"))
     final, ack, done = line.heard[-3:]
-    assert isinstance(final, wire.Final)
+    assert isinstance(final, wire.FinalMessage)
     assert final.text == "HELLO"
     assert isinstance(ack, wire.Ack)
     assert (ack.received, ack.committed, ack.cut) == (total, final.cut, final.cut)
@@ -209,7 +209,7 @@ def test_flush_finalizes_and_goes_on() -> None:
     line = Line()
     line.send(wire.Start(partials=False), said("ONE").tobytes(), wire.Flush())
     *_, final, ack = line.heard
-    assert isinstance(final, wire.Final)
+    assert isinstance(final, wire.FinalMessage)
     assert final.text == "ONE"
     assert isinstance(ack, wire.Ack)
     assert ack.cut == ack.committed == final.cut
@@ -279,10 +279,10 @@ def test_an_ack_never_runs_ahead_of_a_final(pcm: Pcm, size: int, commit: wire.Co
     line = talk(pcm, wire.Start(commit=commit), samples=size)
     cut = received = committed = 0
     for message in line.heard:
-        if isinstance(message, wire.Final):
+        if isinstance(message, wire.FinalMessage):
             assert cut <= message.segment < message.cut
             cut = message.cut
-        elif isinstance(message, wire.Partial):
+        elif isinstance(message, wire.PartialMessage):
             assert message.segment >= cut
         elif isinstance(message, wire.Ack):
             assert message.cut >= cut
@@ -547,8 +547,8 @@ def test_a_slow_reader_misses_old_partials_and_nothing_else() -> None:
     late = slow.heard[SLOW_READER_NOTICES:]
     last = {partial.segment: partial for partial in quick.partials}
     assert {partial.segment: partial for partial in slow.partials} == last
-    for segment in {m.segment for m in late if isinstance(m, wire.Partial)}:
-        (shown,) = [m for m in late if isinstance(m, wire.Partial) and m.segment == segment]
+    for segment in {m.segment for m in late if isinstance(m, wire.PartialMessage)}:
+        (shown,) = [m for m in late if isinstance(m, wire.PartialMessage) and m.segment == segment]
         assert shown == last[segment]
     assert len([m for m in late if isinstance(m, wire.Ack)]) <= 2
 
@@ -632,8 +632,8 @@ def test_the_example_of_the_page_is_in_the_format() -> None:
     assert {type(wire.decode_client(text)) for text in client} == {wire.Start, wire.Flush, wire.Stop}
     assert {type(wire.decode_server(text)) for text in server} == {
         wire.Ready,
-        wire.Partial,
-        wire.Final,
+        wire.PartialMessage,
+        wire.FinalMessage,
         wire.Ack,
         wire.Done,
     }
@@ -648,7 +648,7 @@ def test_the_example_of_the_page_is_in_the_format() -> None:
 def test_from_every_cut_on_a_stream_says_the_same(commit: wire.Commit) -> None:
     start = wire.Start(commit=commit)
     whole = talk(DIALOGUE, start)
-    cuts = {m.cut for m in whole.heard if isinstance(m, wire.Ack | wire.Final)}
+    cuts = {m.cut for m in whole.heard if isinstance(m, wire.Ack | wire.FinalMessage)}
     assert len(cuts) > 2
     for cut in sorted(cuts):
         line = Line()
