@@ -1,14 +1,11 @@
-"""From a folder or a hub id to an encoder and its vocabulary. One pure loader: dimensions come from the checkpoint.
-
-A family of models is a file with a `build` function, and a line in FAMILIES.
-"""
+"""Loads a checkpoint, a folder or a hub id, as an encoder and its vocabulary. All sizes come from the checkpoint."""
 
 import hashlib
 import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from earshot_asr.engine import wav2vec2, wav2vec2_bert, whisper
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.vocabulary import Vocabulary, read_json
-
-FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Encoder]] = {
-    "wav2vec2": wav2vec2.build,
-    "wav2vec2-bert": wav2vec2_bert.build,
-    "whisper": whisper.build,
-}
-"""model_type -> encoder of (config.json, preprocessor_config.json)."""
 
 SETTINGS = (
     "config.json",
@@ -46,8 +36,6 @@ WEIGHTS = (*SAFETENSORS, *PICKLED)
 """In the order of preference."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-LEFTOVER = re.compile(r"(^|\.)(quantizer|project_q|project_hid|masked_spec_embed|embed_positions)(\.|$)")
-"""Of pretraining, and tables that are computed: not needed, and not missed."""
 SCALE = ".scale"
 """After the name of a tensor of eight bits: how much one is worth in each of its rows."""
 WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
@@ -143,11 +131,9 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
 
     Raises UnsupportedModel that names what is not supported.
     """
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise UnsupportedModel(f"model_type {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
+    family = family_of(config)
     if not has_ctc_head(config):
-        named = (config.get("architectures") or [kind])[0]
+        named = (config.get("architectures") or [config["model_type"]])[0]
         raise UnsupportedModel(
             f"{named} has no CTC head, and only CTC models stream: `earshot train ctc MANIFEST --out OUT --from "
             "CHECKPOINT` gives it one, from recordings with texts; or take one whose architecture ends in ForCTC"
@@ -156,13 +142,13 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     if rate != SAMPLE_RATE:
         raise UnsupportedModel(f"the model wants {rate!r} samples a second; this engine works at {SAMPLE_RATE}")
     with torch.device("meta"):
-        return FAMILIES[kind](config, preprocessor).eval().requires_grad_(False)
+        return family.build(config, preprocessor).eval().requires_grad_(False)
 
 
 def has_ctc_head(config: Mapping[str, Any]) -> bool:
-    """Whether config.json says so; where it names no architecture: yes, but of Whisper, whose own models have none."""
+    """Whether a config.json is that of a model with a CTC head. Raises UnsupportedModel, if its family has to say."""
     named = config.get("architectures") or ()
-    return any(str(name).endswith("ForCTC") for name in named) if named else config.get("model_type") != "whisper"
+    return any(str(name).endswith("ForCTC") for name in named) if named else family_of(config).assumed_ctc
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -275,7 +261,7 @@ def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.
             weights[name] = weight.to(device, dtype)
         else:
             misshapen += [f"{part} {tuple(t.shape)}" for part, t in zip(recipe.names, parts, strict=True)]
-    unexpected = [name for name in tensors if name not in used and not LEFTOVER.search(name)]
+    unexpected = [name for name in tensors if name not in used and not encoder.IGNORED & set(name.split("."))]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape than config.json says": misshapen}
     if any(problems.values()):
         lists = "; ".join(f"{what}: {', '.join(sorted(names))}" for what, names in problems.items() if names)

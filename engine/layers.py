@@ -39,29 +39,41 @@ def activation(name: str) -> Activation:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a parameter of ours is made of a checkpoint: `make` of the tensors `names` there; `undo` for export."""
+    """How a parameter of an encoder is made from a checkpoint's tensors, and how these are made from it again.
+
+    names    of the tensors in the checkpoint, pairs that stand for one weight (weight norm) already replaced by it
+    make     the parameter from those tensors
+    undo     the tensors to be written from the parameter
+    written  their names, where they are not `names`
+    """
 
     names: tuple[str, ...]
     make: Callable[..., Tensor] = lambda x: x
     undo: Callable[[Tensor], tuple[Tensor, ...]] = lambda x: (x,)
+    written: tuple[str, ...] = ()
 
 
 class Encoder(nn.Module):
-    """Samples in, log-probabilities out: all that the engine knows of a model.
+    """A model as the engine and training see it: samples in, log-probabilities out.
 
     `grid` says where its frames lie; V is the size of its CTC head.
 
-    `HEAD`: before the names of the weights that come with a new head; all others are the body. `ABOVE`: before those of
-    the body that come after its layers. `UNUSED`: before the names of tensors that a checkpoint without a CTC head may
-    have, and a model with one has no use for.
+    HEAD     prefixes of the parameters that come with a new head; all other parameters are the body
+    ABOVE    prefixes of the body's parameters that lie above its layers
+    UNUSED   prefixes of tensors that a checkpoint without a CTC head may have and that an encoder does not use
+    IGNORED  parts of the names of tensors that any checkpoint may have and that an encoder does not use: those of
+             pretraining, and tables that are computed here
 
-    For training, each nn.Dropout in it is called what config.json calls its rate, and has the rate 0 until it is set;
-    in evaluation it does nothing. The steps of encode() can be called one by one.
+    For training, each nn.Dropout is named as config.json names its rate, and has the rate 0 until training sets it.
+    The steps of encode() can be called one by one.
     """
 
     HEAD: tuple[str, ...] = ("lm_head.",)
     ABOVE: tuple[str, ...] = ()
     UNUSED: tuple[str, ...] = ()
+    IGNORED: frozenset[str] = frozenset(
+        {"quantizer", "project_q", "project_hid", "masked_spec_embed", "embed_positions"}
+    )
 
     def __init__(self, grid: FrameGrid, channels: int, vocab: int) -> None:
         super().__init__()
@@ -76,28 +88,43 @@ class Encoder(nn.Module):
 
     @property
     def layers(self) -> "Stack":
-        """What hidden states go through."""
+        """The layers, the lowest first."""
         raise NotImplementedError
 
     @property
+    def convolutions(self) -> nn.Module | None:
+        """The learned convolutions over samples, which training may leave as they are; None if there are none."""
+        return None
+
+    @property
     def width(self) -> int:
-        """C of what the layers are given; that of hidden states is lm_head's."""
+        """The number of channels C that the layers are given; that of the hidden states is lm_head's."""
         return self.lm_head.in_features
 
     @property
     def middle(self) -> int:
-        """After how many layers phones, and letters, can be told in training: states there have lm_head's channels."""
+        """The number of layers after which training has auxiliary losses; states there have lm_head's channels."""
         return max(1, len(self.layers) * 5 // 8)
 
     @property
     def pre_norm(self) -> bool:
-        """Whether nothing is normalized between the layers, but only before and after each."""
+        """Whether layers normalize their input and not their output, so that states between them are not normal."""
         return False
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the layers compute in. Statistics and log-probabilities are float32 whatever it is."""
+        """The dtype that the layers compute in. Statistics and log-probabilities are float32 in any case."""
         return self.lm_head.weight.dtype
+
+    def new_mask(self) -> Tensor:
+        """masked_spec_embed (C,), which takes the place of masked frames, for a checkpoint that has none."""
+        return torch.rand(self.width)
+
+    def initialize(self) -> None:
+        """Draws the random weights of a new encoder for which torch's defaults are not suitable."""
+
+    def prepare_for_training(self) -> None:
+        """Trades precision that training does not need for speed, before the first step."""
 
     def forward(self, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, T, V), float32, T = grid.frames(S), of samples (B, S), float32 in [-1, 1).
@@ -126,18 +153,16 @@ class Encoder(nn.Module):
         """Features (B, T, F) -> (B, T, C): what the layers are given, and what is masked in training."""
         raise NotImplementedError
 
-    def contextualize(
-        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
-    ) -> Tensor:
-        """(B, T, C) -> hidden states (B, T, C); frames (B,): how many of each row are valid, None for all.
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> hidden states (B, T, C).
 
-        states: what comes out of each layer is appended.
-        first: the layer that x goes into; not 0: x is what came out of the one below.
+        frames   (B,) how many frames of each row are valid; None: all
+        states   a list to which the output of each layer is appended
         """
         raise NotImplementedError
 
     def recipe(self, name: str) -> Recipe:
-        """What the parameter `name` of state_dict() is made of."""
+        """How the parameter `name` of state_dict() is made from a checkpoint."""
         raise NotImplementedError
 
     def frames(self, lengths: Tensor) -> Tensor:
@@ -146,16 +171,17 @@ class Encoder(nn.Module):
 
 
 class Stack(nn.ModuleList):
-    """Layers, one upon another. `layerdrop`: how often each is left out in training (Fan et al. 2019)."""
+    """Layers, each on top of the one before. `layerdrop`: chance that training skips a layer (Fan et al. 2019)."""
 
     layerdrop = 0.0
 
-    def forward(self, x: Tensor, *shared: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
-        """(B, T, C) -> (B, T, C); `shared` is given to each layer; states, first: see Encoder.contextualize."""
-        for layer in list(self)[first:]:
+    def forward(self, x: Tensor, *shared: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); each layer is also given `shared`; states: see Encoder.contextualize."""
+        for layer in self:
             y = layer(x, *shared)
             if self.training and self.layerdrop > 0:
-                # Computed all the same: one graph for the compiler, and gradients, if of zero, for all processes.
+                # A skipped layer is computed all the same: the compiler sees one graph, and every process has
+                # gradients for the same weights, if zeros.
                 y = torch.where(torch.rand((), device=x.device) < self.layerdrop, x, y)
             x = y
             if states is not None:

@@ -7,7 +7,6 @@ which log-mels are normalized.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import Config, Family
 from earshot_asr.engine.layers import (
     DepthwiseConv,
     Encoder,
@@ -35,6 +35,7 @@ from earshot_asr.engine.layers import (
 )
 
 PREFIX = "wav2vec2_bert."
+EXTRACTOR = "SeamlessM4TFeatureExtractor"
 POSITIONS = ("relative_key", "relative", "rotary", None)
 
 MEL_WINDOW, MEL_HOP, MEL_FFT = 400, 160, 512
@@ -64,15 +65,12 @@ class Wav2Vec2BertDims:
         check_heads(self, "hidden_size", "num_attention_heads")
 
 
-def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Vec2Bert":
-    """The encoder that config.json and preprocessor_config.json describe, its weights yet to be loaded.
-
-    Raises UnsupportedModel, and CheckpointError for an entry that makes no sense.
-    """
+def build(config: Config, preprocessor: Config) -> "Wav2Vec2Bert":
+    """See Family.build."""
     if config.get("add_adapter"):
         raise UnsupportedModel("config.json: add_adapter is true; adapters are not supported")
-    extractor = preprocessor.get("feature_extractor_type", "SeamlessM4TFeatureExtractor")
-    if extractor != "SeamlessM4TFeatureExtractor":
+    extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
+    if extractor != EXTRACTOR:
         raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'wav2vec2-bert'")
     positions = config.get("position_embeddings_type", "relative_key")
     if positions not in POSITIONS:
@@ -85,6 +83,20 @@ def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Ve
             f"config.json's feature_projection_input_dim, {dims.feature_projection_input_dim}"
         )
     return Wav2Vec2Bert(dims, positions, bands, stride)
+
+
+def preprocessor_for(config: Config) -> dict[str, Any]:
+    """See Family.preprocessor."""
+    return {
+        "feature_extractor_type": EXTRACTOR,
+        "feature_size": 80,
+        "num_mel_bins": 80,
+        "stride": 2,
+        "sampling_rate": 16000,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": True,
+    }
 
 
 class Wav2Vec2Bert(Encoder):
@@ -106,6 +118,21 @@ class Wav2Vec2Bert(Encoder):
         """See Encoder.layers."""
         return self.encoder.layers
 
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """See Encoder.initialize: as transformers does."""
+        for module in self.modules():
+            match module:
+                case RelativeAttention():
+                    nn.init.xavier_uniform_(module.pos_bias_u)
+                    nn.init.xavier_uniform_(module.pos_bias_v)
+                case nn.Embedding():
+                    nn.init.normal_(module.weight, std=0.02)
+
+    def prepare_for_training(self) -> None:
+        """See Encoder.prepare_for_training. Log-mels in single precision take half the time."""
+        self.mels.precision = torch.float32
+
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """See Encoder.extract."""
         with torch.autocast(samples.device.type, enabled=False):  # it would multiply by the filters in half precision
@@ -117,11 +144,9 @@ class Wav2Vec2Bert(Encoder):
         out: Tensor = self.feature_projection(features)
         return out
 
-    def contextualize(
-        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
-    ) -> Tensor:
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
-        x = self.encoder(x, frames, states, first)
+        x = self.encoder(x, frames, states)
         return x if self.intermediate_ffn is None else torch.add(x, self.intermediate_ffn(x), alpha=0.5)
 
     def recipe(self, name: str) -> Recipe:
@@ -154,7 +179,7 @@ class LogMels(nn.Module):
     """Log-mels, normalized per band over the valid frames of a row, as SeamlessM4TFeatureExtractor makes them.
 
     Double precision until the logarithm, as there: in single precision a quiet band next to a loud one is off by 1e-3.
-    Training, which alters sound by more than that anyway, sets `precision` to float32: it takes half the time.
+    Training alters the sound by more than that anyway, and sets `precision` to float32.
     Where the last mel frame is an odd one (never in a window of exactly grid.span() samples), it counts in mean and
     variance and makes no frame; transformers appends a padded frame there and masks it, which comes to the same.
     """
@@ -221,11 +246,11 @@ class Conformer(nn.Module):
         self.hidden_dropout = nn.Dropout(0.0)
         self.layers = Stack(Layer(dims, positions) for _ in range(dims.num_hidden_layers))
 
-    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
+    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
         mask = None if frames is None else key_mask(frames, x.shape[1], x.dtype)
-        x = x if first else self.hidden_dropout(x)
-        out: Tensor = self.layers(x, self.table(x), mask, states=states, first=first)
+        x = self.hidden_dropout(x)
+        out: Tensor = self.layers(x, self.table(x), mask, states=states)
         return out
 
     def table(self, x: Tensor) -> Tensor | None:
@@ -387,3 +412,11 @@ ATTENTIONS: dict[str | None, type[Attention]] = {
     "relative": RelativeAttention,
     "relative_key": RelativeKeyAttention,
 }
+
+
+FAMILY = Family(
+    build=build,
+    head="Wav2Vec2BertForCTC",
+    prefix=PREFIX,
+    preprocessor=preprocessor_for,
+)

@@ -10,7 +10,6 @@ convolutions, the attention keys, and the depthwise convolutions of the layers o
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import Config, Family
 from earshot_asr.engine.layers import (
     Attention,
     DepthwiseConv,
@@ -36,8 +36,9 @@ from earshot_asr.engine.layers import (
 )
 
 PREFIX = "model."
+EXTRACTOR = "WhisperFeatureExtractor"
 ON_TOP = "ctc_encoder."
-"""Before the names of what stands between Whisper's encoder and the head."""
+"""Prefix of the tensors of the layers between Whisper's encoder and the head."""
 
 POSITIONS = 1500
 """Frames that positions are wanted for: the longest window has 20 s and its context, a plain pass 30 s. Nothing stops
@@ -89,13 +90,10 @@ class TopDims:
             raise CheckpointError(f"config.json: ctc_conv_kernel is {self.ctc_conv_kernel}; it must be odd")
 
 
-def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Whisper":
-    """The encoder that config.json and preprocessor_config.json describe, its weights yet to be loaded.
-
-    Raises UnsupportedModel, and CheckpointError for an entry that makes no sense.
-    """
-    extractor = preprocessor.get("feature_extractor_type", "WhisperFeatureExtractor")
-    if extractor != "WhisperFeatureExtractor":
+def build(config: Config, preprocessor: Config) -> "Whisper":
+    """See Family.build."""
+    extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
+    if extractor != EXTRACTOR:
         raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'whisper'")
     for name, expected in (("n_fft", MEL_WINDOW), ("hop_length", MEL_HOP)):
         if preprocessor.get(name, expected) != expected:
@@ -117,11 +115,25 @@ def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Whispe
     return Whisper(dims, top)
 
 
-def with_top(config: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json of a Whisper checkpoint that is to get a CTC head: with the entries for what stands below it, those
-    that are there kept, and masks in training, which Whisper's own configuration turns off.
+def preprocessor_for(config: Config) -> dict[str, Any]:
+    """See Family.preprocessor."""
+    return {
+        "feature_extractor_type": EXTRACTOR,
+        "feature_size": config.get("num_mel_bins", 80),
+        "sampling_rate": SAMPLE_RATE,
+        "n_fft": MEL_WINDOW,
+        "hop_length": MEL_HOP,
+        "chunk_length": 30,
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+    }
 
-    `ctc_layers: 0` is none of that: the head reads the encoder's last norm.
+
+def with_top(config: Config) -> dict[str, Any]:
+    """See Family.with_new_head: adds the entries that describe the layers below the head, and keeps those that are set.
+
+    `ctc_layers: 0` is for no such layers: the head reads the encoder's last norm. Training masks frames, which
+    Whisper's own configuration turns off.
     """
     dims = read_dims(WhisperDims, config)
     size = max(64, dims.d_model * 5 // 8 // 64 * 64)
@@ -139,7 +151,7 @@ def with_top(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Whisper(Encoder):
-    """See Encoder. `top`: what stands between Whisper's encoder and the head; None: the encoder's last norm alone."""
+    """See Encoder. `top`: the layers between Whisper's encoder and the head; None: only the encoder's last norm."""
 
     HEAD = ("lm_head.", "top.")
     ABOVE = ("layer_norm.",)
@@ -176,6 +188,10 @@ class Whisper(Encoder):
         """See Encoder.width."""
         return self.conv2.out_channels
 
+    def new_mask(self) -> Tensor:
+        """See Encoder.new_mask. Whisper was never trained with masks: they begin as frames of zeros."""
+        return torch.zeros(self.width)
+
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """See Encoder.extract."""
         frames = None if lengths is None else self.frames(lengths)
@@ -190,26 +206,17 @@ class Whisper(Encoder):
         """See Encoder.project: nothing is left to do."""
         return features
 
-    def contextualize(
-        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
-    ) -> Tensor:
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
-        below = len(self.blocks)
-        assert first == 0 or self.top is None or first > below, (first, below)
         mask = None if frames is None else key_mask(frames, x.shape[1], x.dtype)
         states = [] if states is None else states
-        if first < below:
-            if first == 0:
-                x = self.hidden_dropout(x + sinusoids(x))
-            x = self.blocks(x, mask, states=states, first=first)
+        x = self.blocks(self.hidden_dropout(x + sinusoids(x)), mask, states=states)
         if self.top is None:
             assert self.layer_norm is not None
             out: Tensor = self.layer_norm(x)
             return out
         inside = None if frames is None else valid(frames, x.shape[1])[..., None]
-        if first == 0:
-            x = self.top.join(states[-below:])
-        out = self.top(x, mask, inside, states, max(0, first - below))
+        out = self.top(self.top.join(states[-len(self.blocks) :]), mask, inside, states)
         return out
 
     def recipe(self, name: str) -> Recipe:
@@ -327,11 +334,9 @@ class Top(nn.Module):
         out: Tensor = self.projection_norm(self.projection(torch.cat(normal, dim=-1)))
         return out
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, inside: Tensor | None, states: list[Tensor] | None, first: int
-    ) -> Tensor:
-        """(B, T, C) -> (B, T, C); inside: which frames (B, T, 1) are valid; None, all."""
-        out: Tensor = self.layer_norm(self.layers(x, mask, inside, states=states, first=first))
+    def forward(self, x: Tensor, mask: Tensor | None, inside: Tensor | None, states: list[Tensor]) -> Tensor:
+        """(B, T, C) -> (B, T, C); inside: which frames (B, T, 1) are valid, None for all; states: see Encoder."""
+        out: Tensor = self.layer_norm(self.layers(x, mask, inside, states=states))
         return out
 
 
@@ -361,3 +366,16 @@ class TopLayer(nn.Module):
         x = x + self.hidden_dropout(self.pointwise_conv2(mixed))
         out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
         return out
+
+
+FAMILY = Family(
+    build=build,
+    head="WhisperForCTC",
+    prefix=PREFIX,
+    assumed_ctc=False,
+    preprocessor=preprocessor_for,
+    with_new_head=with_top,
+    ctc_layers=True,
+    # Whisper's own entries, `dropout` and `encoder_layerdrop`, are not read.
+    regularization={"final_dropout": 0.0, "layerdrop": 0.0},
+)

@@ -29,7 +29,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, from_ms
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import BUNDLED, Runner
-from earshot_asr.engine.training.phonemes import targets
+from earshot_asr.engine.phonemes import targets
 
 PEERS = ("transformers", "pocketsphinx", "whisper")
 """The plain pass of the same weights by transformers, PocketSphinx with its own English model, and a whole Whisper."""
