@@ -1,9 +1,9 @@
-"""Text -> phonemes by eSpeak NG, as facebook/wav2vec2-xlsr-53-espeak-cv-ft was trained: targets of `--units phonemes`.
+"""Text -> phonemes by eSpeak NG, in the form that facebook/wav2vec2-xlsr-53-espeak-cv-ft was trained on.
 
-What Wav2Vec2PhonemeCTCTokenizer of transformers asks of the package phonemizer (lower case, punctuation away, no
-stress, no flags of language switches) is asked of the library itself here: four functions of its C interface. Both
-phonemizer and eSpeak NG are under the GPL, so neither is required: the extra `phonemes` brings the library as a wheel,
-the system's own does as well. Its version belongs to a model's recipe: pronunciations change with it.
+transformers' Wav2Vec2PhonemeCTCTokenizer gets the same (lower case, no punctuation, no stress, no flags of language
+switches) from the package phonemizer; here it comes from four C functions of the library itself. phonemizer and eSpeak
+NG are under the GPL, so neither is required: the extra `phonemes` installs the library as a wheel, and the system's own
+works as well. Pronunciations change with its version, which therefore belongs to the description of a model.
 """
 
 import ctypes
@@ -23,29 +23,30 @@ Phonemes: TypeAlias = list[list[str]]
 """Words of phonemes."""
 
 OTHER_NAMES = {"en": "en-us", "fr": "fr-fr", "zh": "cmn", "zh-hk": "yue", "nn": "nb", "no": "nb"}
-"""Languages that the library knows by another name."""
+"""Our names of languages -> the library's, where they differ."""
 DOTLESS = ("tr", "az")
 """Languages in which "I" is the capital of "ı"."""
 SCRIPTS = {"cmn": "你好", "yue": "你好", "ja": "日本語"}
-"""What a voice has to be able to read: some versions have no dictionary of it, and say "Chinese letter" in English."""
-NEAR = 4
-"""Languages that are named where one is not known."""
+"""Text that a voice must be able to read: some versions lack its dictionary, and say "Chinese letter" in English."""
+MOST_NEAR = 4
+"""Similar languages that an error message names for one that is unknown."""
 INSTALL = "pip install espeakng-loader, or the system's package espeak-ng"
 
 MARK = "_"
-"""Between two phonemes of a word."""
+"""The separator between two phonemes of a word."""
 PUNCTUATION = re.compile(r'[;:!?¡¿—…"«»“”(){}\[\]\0]|(?<!\d)[,.]|[,.](?!\d)')
-"""phonemizer's, but for what stands in a number."""
+"""What phonemizer takes for punctuation, except within a number."""
 STRESS = re.compile(r"[ˈˌ'-]+")
 SWITCH = re.compile(r"\(.+?\)")
-"""To another language, as in "(en)"."""
+"""A switch to another language, as in "(en)"."""
 
 
 def phonemes(text: str, language: str) -> Phonemes:
-    """How a text is said, "hello you" -> [["h", "ə", "l", "oʊ"], ["j", "uː"]]. Words may be run together: "of the".
+    """The phonemes of a text: "hello you" -> [["h", "ə", "l", "oʊ"], ["j", "uː"]]. "of the" may become one word.
 
     language    as in manifests: "en", "sv-SE", "zh-CN"
-    Raises ConfigError for a language without a voice, and where eSpeak NG is not installed.
+
+    Raises ConfigError if the language has no voice, or if eSpeak NG is not installed.
     """
     spoken = SWITCH.sub("", _espeak().read(PUNCTUATION.sub(" ", _lower(text, language)), voice(language)))
     words = ([phone for phone in word.split(MARK) if phone] for word in STRESS.sub("", spoken).split())
@@ -53,16 +54,16 @@ def phonemes(text: str, language: str) -> Phonemes:
 
 
 def _lower(text: str, language: str) -> str:
-    """In lower case; Turkish and Azeri have an i with a dot and one without, in both cases."""
+    """The text in lower case. In Turkish and Azeri the capital of "ı" is "I", and that of "i" is "İ"."""
     if re.split("[-_]", language.lower())[0] in DOTLESS:
         text = unicodedata.normalize("NFC", text).replace("İ", "i").replace("I", "ı")
     return text.lower()
 
 
 def targets(text: str, language: str | None, given: str | None, where: str) -> str:
-    """What a line of a manifest says in phonemes, with spaces between them: those `given`, or else as it is read.
+    """The phonemes of a manifest's line, with spaces between them: those `given`, or eSpeak NG's for its text.
 
-    Raises ConfigError, which names the line: `where`.
+    Raises ConfigError that names the line, `where`.
     """
     if given is not None:
         return " ".join(given.split())
@@ -78,13 +79,13 @@ def targets(text: str, language: str | None, given: str | None, where: str) -> s
 
 @cache
 def voice(language: str) -> str:
-    """The identifier of a language's voice. Raises ConfigError for one without."""
+    """The identifier of a language's voice. Raises ConfigError if it has none."""
     voices = _espeak().voices
     tag = language.lower().replace("_", "-")
     names = [OTHER_NAMES.get(name, name) for name in (tag, tag.partition("-")[0])]
     name = next((name for name in names if name in voices), None)
     if name is None:
-        near = ", ".join(sorted(get_close_matches(tag, {*voices, *OTHER_NAMES}, n=NEAR, cutoff=0.4)))
+        near = ", ".join(sorted(get_close_matches(tag, {*voices, *OTHER_NAMES}, n=MOST_NEAR, cutoff=0.4)))
         raise ConfigError(
             f"espeak-ng {version()} has no voice for language {language!r}{near and f'; near are {near}'}; "
             f"`espeak-ng --voices` lists all {len(voices)}, and so does its docs/languages.md"
@@ -98,7 +99,7 @@ def voice(language: str) -> str:
 
 
 def version() -> str:
-    """Of eSpeak NG, as "1.52.0". Raises ConfigError where it is not installed."""
+    """The version of eSpeak NG, such as "1.52.0". Raises ConfigError if it is not installed."""
     return _espeak().version
 
 
@@ -106,13 +107,13 @@ def version() -> str:
 
 
 class _Voice(ctypes.Structure):
-    """The beginning of espeak_VOICE. languages: a byte of priority, and a name."""
+    """The first fields of espeak_VOICE. languages: a byte of priority, then a name."""
 
     _fields_ = (("name", ctypes.c_char_p), ("languages", ctypes.c_char_p), ("identifier", ctypes.c_char_p))
 
 
 class _Espeak:
-    """The library, of which a process has one: with one voice at a time, for one thread at a time."""
+    """The library. A process has one of it, which has one voice and serves one thread at a time."""
 
     SYNCHRONOUS, DONT_EXIT = 2, 0x8000
     UTF8, IPA = 1, 2
@@ -143,7 +144,7 @@ class _Espeak:
         return voices
 
     def read(self, text: str, voice: str) -> str:
-        """In IPA: words with spaces, phonemes with MARK between them, stress and switches of the language marked."""
+        """The text in IPA: spaces between words, MARK between phonemes, with stress and switches of language."""
         clauses: list[str] = []
         place = ctypes.c_char_p(text.encode())
         with self._lock:
@@ -151,7 +152,7 @@ class _Espeak:
                 failed = self._library.espeak_SetVoiceByName(voice.encode())
                 assert not failed, (voice, failed)
                 self._voice = voice
-            while place:  # moved on by a clause each time, at last to NULL
+            while place:  # each call moves it on by a clause, and at the end to NULL
                 mode = ord(MARK) << 8 | self.IPA
                 clauses.append(
                     self._library.espeak_TextToPhonemes(ctypes.byref(place), self.UTF8, mode).decode(errors="ignore")
@@ -161,7 +162,7 @@ class _Espeak:
 
 @cache
 def _espeak() -> _Espeak:
-    """That of the wheel if there is one, as its version is the same everywhere; else the system's."""
+    """The library of the wheel, whose version is the same everywhere, or else the system's."""
     try:
         wheel = importlib.import_module("espeakng_loader")
     except ImportError:

@@ -2,9 +2,9 @@
 
     samples -> convolutions, a frame every 320 samples -> positional convolution -> transformer -> CTC head
 
-Everything is kept as (B, T, C): convolutions are matrix products over views of that, so nothing is ever transposed.
-Padding leaks in three places, and is masked in each: the group norm's statistics over time, the input of the
-positional convolution, the attention keys.
+All states are (B, T, C). Convolutions are matrix products over views of them, so that nothing is transposed. Padding
+could change the result in three places, and is masked in each: the group norm's statistics over time, the input of the
+positional convolution, and the attention keys.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ MAGNITUDE, DIRECTION = "parametrizations.weight.original0", "parametrizations.we
 
 @dataclass(frozen=True, slots=True)
 class Wav2Vec2Dims:
-    """The entries of config.json that shape the model, with transformers' names and defaults."""
+    """The entries of config.json with the model's sizes, under transformers' names and with its defaults."""
 
     vocab_size: int = 32
     hidden_size: int = 768
@@ -192,7 +192,7 @@ def _magnitude_and_direction(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalized(samples: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, S) with zero mean and unit variance over what is valid in each row, zero beyond it."""
+    """Samples (B, S) with zero mean and unit variance over the valid part of each row, and zeros beyond it."""
     if lengths is None:
         variance, mean = torch.var_mean(samples, dim=1, correction=0, keepdim=True)
         return (samples - mean) * torch.rsqrt(variance + 1e-7)
@@ -233,10 +233,10 @@ class FeatureExtractor(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution over time on (B, T, C): one matrix product for each `stride` taps of the kernel.
+    """Convolution over time on (B, T, C), as one matrix product for each `stride` taps of the kernel.
 
-    `stride` frames that lie side by side are one row of a matrix, without a copy; a kernel of 3 with stride 2 is two
-    products, over rows of 2 frames and of 1.
+    `stride` frames side by side are one row of a matrix, without a copy. A kernel of 3 with stride 2 takes two
+    products, over rows of two frames and of one frame.
     """
 
     def __init__(self, kernel: int, stride: int, c_in: int, c_out: int, bias: bool) -> None:
@@ -281,12 +281,12 @@ class ConvLayer(nn.Module):
 
 
 class GroupNormConvLayer(nn.Module):
-    """The first layer of a group-norm model: each channel is normalized over time.
+    """The first layer of a group-norm model, which normalizes each channel over time.
 
-    Mean and variance of a channel follow from those of its input: with patches p of `kernel` samples, of mean m and
-    covariance K over time, w·p has mean w·m and variance w·Kw. So the norm is a scale of the weights and a bias, and
-    costs no pass over the (long) output; what is padding is left out of m and K. Double precision, for K is
-    ill-conditioned on speech and there is little of it.
+    Mean and variance of a channel follow from those of its input: if patches p of `kernel` samples have the mean m and
+    the covariance K over time, then w·p has the mean w·m and the variance w·Kw. So the norm becomes a factor on the
+    weights and a bias, without a pass over the long output. Padding is left out of m and K, which are computed in
+    double precision, because K is ill-conditioned on speech; they are small.
     """
 
     def __init__(self, conv: Conv, norm: nn.GroupNorm, act: Activation) -> None:
@@ -319,7 +319,7 @@ class GroupNormConvLayer(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """From the channels of the convolutions to those of the transformer."""
+    """A norm and a linear map from the convolutions' channels to the transformer's."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
@@ -334,7 +334,7 @@ class FeatureProjection(nn.Module):
 
 
 class PositionalConv(nn.Module):
-    """The relative position of frames, by a wide grouped convolution; its weight norm is fused at load."""
+    """Relative positions, by a wide grouped convolution, whose weight norm is fused when a checkpoint is loaded."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
@@ -349,12 +349,12 @@ class PositionalConv(nn.Module):
         nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C); an even kernel gives a frame too many."""
+        """(B, T, C) -> (B, T, C). An even kernel gives one frame too many, which is cut off."""
         return self.act(self.conv(x.mT)[..., : x.shape[1]]).mT
 
 
 class Transformer(nn.Module):
-    """Post-norm layers (base), or pre-norm ones (`do_stable_layer_norm`: the large models)."""
+    """The layers, post-norm in base models, pre-norm in large ones (`do_stable_layer_norm`)."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
@@ -377,7 +377,7 @@ class Transformer(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and a feed-forward part."""
+    """A transformer layer: self-attention and a feed-forward part."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()

@@ -1,12 +1,12 @@
-"""Whisper's encoder (Radford et al. 2022) with a CTC head: transformers' WhisperEncoder, and what is on top of it.
+"""Whisper's encoder (Radford et al. 2022), transformers' WhisperEncoder, with layers of our own and a CTC head on top.
 
     samples -> log-mels every 160 samples -> two convolutions, a frame of two -> transformer -> conformer -> CTC head
 
-transformers knows no such model; `earshot train ctc --from` a Whisper checkpoint makes one. Where Whisper pads
-everything to 30 s, a window here is as long as it is, and its positions are counted from its start.
+transformers has no such model; `earshot train ctc --from` a Whisper checkpoint makes one. Whisper pads all audio to
+30 s; here a window keeps its length, and positions count from its start.
 
-Padding leaks in four places, and is masked in each: the maximum that log-mels are floored by, the input of both
-convolutions, the attention keys, and the depthwise convolutions of the layers on top.
+Padding could change the result in four places, and is masked in each: the maximum that the floor of log-mels depends
+on, the input of both convolutions, the attention keys, and the depthwise convolutions of the layers on top.
 """
 
 import math
@@ -41,19 +41,19 @@ ON_TOP = "ctc_encoder."
 """Prefix of the tensors of the layers between Whisper's encoder and the head."""
 
 POSITIONS = 1500
-"""Frames that positions are wanted for: the longest window has 20 s and its context, a plain pass 30 s. Nothing stops
-longer input, whose positions go on where Whisper has never learned any."""
+"""Positions that a checkpoint must have: the longest window has 20 s and its contexts, a plain pass 30 s. Longer input
+is not refused; Whisper has not been trained on the positions beyond."""
 HALF_RANGE = torch.finfo(torch.float16).max - 1000
 MEL_WINDOW, MEL_HOP = 400, 160
 MEL_FLOOR = 1e-10
 MEL_RANGE = 8.0
-"""Powers of ten: what lies further below the loudest is raised to there."""
+"""Powers of ten below the loudest log-mel at which the floor is."""
 GRID = FrameGrid(2 * MEL_HOP, MEL_WINDOW + MEL_HOP)
 
 
 @dataclass(frozen=True, slots=True)
 class WhisperDims:
-    """The entries of config.json that shape the encoder, with transformers' names and defaults."""
+    """The entries of config.json with the encoder's sizes, under transformers' names and with its defaults."""
 
     vocab_size: int
     d_model: int = 384
@@ -72,9 +72,9 @@ class WhisperDims:
 
 @dataclass(frozen=True, slots=True)
 class TopDims:
-    """Entries of our own: the layers between Whisper's encoder and the head.
+    """Entries of config.json that are our own: the layers between Whisper's encoder and the head.
 
-    ctc_inputs    numbers, from 1 on, of the encoder's layers whose outputs these are given, side by side
+    ctc_inputs    numbers, from 1 on, of the encoder's layers whose outputs, side by side, are their input
     """
 
     ctc_layers: int
@@ -175,7 +175,7 @@ class Whisper(Encoder):
 
     @property
     def middle(self) -> int:
-        """See Encoder.middle. Below the layers on top nothing has the head's channels."""
+        """See Encoder.middle. Only the layers on top have the head's channels."""
         return len(self.blocks) + 1 if self.top else super().middle
 
     @property
@@ -203,7 +203,7 @@ class Whisper(Encoder):
         return self.act(self.conv2(x))
 
     def project(self, features: Tensor) -> Tensor:
-        """See Encoder.project: nothing is left to do."""
+        """See Encoder.project. Features are what the layers are given."""
         return features
 
     def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
@@ -235,7 +235,7 @@ class Whisper(Encoder):
 
 
 def sinusoids(x: Tensor) -> Tensor:
-    """Whisper's positions (T, C) for x (B, T, C): sines of falling frequency, and cosines behind them."""
+    """Whisper's positions (T, C) for x (B, T, C): sines of falling frequency, then cosines."""
     half = x.shape[2] // 2
     rates = torch.arange(half, device=x.device).float() * (-math.log(10000.0) / (half - 1))
     angles = torch.arange(x.shape[1], device=x.device)[:, None] * rates.exp()
@@ -243,7 +243,7 @@ def sinusoids(x: Tensor) -> Tensor:
 
 
 def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Slaney's triangles of equal area, from 0 Hz to the Nyquist frequency: (MEL_WINDOW // 2 + 1, bands)."""
+    """Slaney's triangular filters of equal area, 0 Hz to the Nyquist frequency: (MEL_WINDOW // 2 + 1, bands)."""
     # Linear up to 1 kHz, 15 mels of it, then logarithmic: 27 mels for a factor of 6.4.
     mels = np.linspace(0.0, 15.0 + 27.0 * math.log(SAMPLE_RATE / 2 / 1000.0) / math.log(6.4), bands + 2)
     logarithmic = 1000.0 * np.exp((mels - 15.0) * math.log(6.4) / 27.0)
@@ -257,8 +257,7 @@ def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 class LogMels(nn.Module):
-    """Log-mels as WhisperFeatureExtractor makes them, but that frames are not centred on their sample: none looks
-    before the window or behind it."""
+    """Log-mels as by WhisperFeatureExtractor, but that frames are not centred: none needs samples around the window."""
 
     window: Tensor
     filters: Tensor
@@ -270,7 +269,7 @@ class LogMels(nn.Module):
         self.register_buffer("filters", torch.from_numpy(mel_filters(bands).astype(np.float32)), persistent=False)
 
     def forward(self, samples: Tensor, frames: Tensor | None) -> Tensor:
-        """(B, S) -> (B, 2 T, bands), float32; zero beyond 2 * frames (B,), which the maximum does not know of."""
+        """(B, S) -> (B, 2 T, bands), float32; beyond 2 * frames (B,) zero, and not part of the maximum."""
         size = 2 * GRID.frames(samples.shape[1])
         windows = samples.float().unfold(1, MEL_WINDOW, MEL_HOP)[:, :size] * self.window.float()
         spectrum = torch.fft.rfft(windows)
@@ -285,7 +284,7 @@ class LogMels(nn.Module):
 
 
 class Conv(nn.Conv1d):
-    """A convolution over three frames, zeros around them, as one matrix product: it is faster."""
+    """A convolution over three frames, padded with zeros, as one matrix product, which is faster."""
 
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         super().__init__(channels, out, 3, stride)
@@ -313,12 +312,12 @@ class Layer(Attention):
         x = x + self.hidden_dropout(super().forward(self.self_attn_layer_norm(x), mask))
         inner = self.activation_dropout(self.act(self.fc1(self.final_layer_norm(x))))
         out: Tensor = x + self.hidden_dropout(self.fc2(inner))
-        # As transformers does: the large models come near the end of half precision.
+        # As transformers does: states of the large models come near the largest number in half precision.
         return out.clamp(-HALF_RANGE, HALF_RANGE) if out.dtype == torch.float16 else out
 
 
 class Top(nn.Module):
-    """Layers between Whisper's encoder and the head: it was made to be read by a decoder, not letter by letter."""
+    """The layers between Whisper's encoder, which was trained for a decoder, and the head, which writes letters."""
 
     def __init__(self, dims: TopDims, channels: int) -> None:
         super().__init__()
@@ -329,7 +328,7 @@ class Top(nn.Module):
         self.layer_norm = nn.LayerNorm(dims.ctc_hidden_size)
 
     def join(self, states: list[Tensor]) -> Tensor:
-        """Outputs (B, T, channels) of the encoder's layers -> (B, T, C), what the layers are given."""
+        """Outputs (B, T, channels) of the encoder's layers -> (B, T, C), the input of these layers."""
         normal = [F.layer_norm(states[n - 1], states[n - 1].shape[-1:]) for n in self.inputs]
         out: Tensor = self.projection_norm(self.projection(torch.cat(normal, dim=-1)))
         return out

@@ -37,7 +37,8 @@ def to_checkpoint(encoder: Encoder) -> dict[str, Tensor]:
 
 def has_mask(config: Mapping[str, Any]) -> bool:
     """Whether transformers gives a model with this config.json a masked_spec_embed."""
-    return bool(config.get("mask_time_prob", 0.05) > 0 or config.get("mask_feature_prob", 0.0) > 0)
+    usual = {"mask_time_prob": 0.05, "mask_feature_prob": 0.0, **family_of(config).regularization}
+    return any(config.get(name, usual[name]) > 0 for name in ("mask_time_prob", "mask_feature_prob"))
 
 
 def save(

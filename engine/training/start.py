@@ -279,11 +279,19 @@ def new_head(
                 module.reset_parameters()
         nn.init.normal_(encoder.lm_head.weight, std=0.02)
         nn.init.zeros_(encoder.lm_head.bias)
-    made = {encoder.recipe(name).names[0]: tensor for name, tensor in encoder.state_dict().items() if name in new}
-    known = {part for name in encoder.state_dict() if name not in new for part in encoder.recipe(name).names}
+    made: dict[str, Tensor] = {}
+    head: set[str] = set()
+    known: set[str] = set()
+    for name, tensor in encoder.state_dict().items():
+        recipe = encoder.recipe(name)
+        if name in new:
+            made |= dict(zip(recipe.names, recipe.undo(tensor), strict=True))
+            head.update(recipe.names if name.startswith("lm_head.") else ())
+        else:
+            known.update(recipe.names)
     kept = {name: tensor for name, tensor in tensors.items() if name in known or not name.startswith(encoder.UNUSED)}
-    for name in made.keys() & tensors.keys():
-        if not name.startswith("lm_head.") and tensors[name].shape == made[name].shape:
+    for name in (made.keys() & tensors.keys()) - head:
+        if tensors[name].shape == made[name].shape:
             made[name] = tensors[name]
     return kept | made
 

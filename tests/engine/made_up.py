@@ -52,9 +52,11 @@ class MadeUp(Encoder):
         return out
 
     def recipe(self, name: str) -> Recipe:
-        """See Encoder.recipe. Its checkpoints have the first map turned around, and call the head another name."""
+        """See Encoder.recipe. In checkpoints the first map is transposed, and the head a convolution named mouth."""
         if name == "ears.weight":
             return Recipe((PREFIX + "ears.kernel",), lambda w: w.T.contiguous(), lambda w: (w.T,))
+        if name == "lm_head.weight":
+            return Recipe(("mouth.weight",), lambda w: w[..., 0], lambda w: (w[..., None],))
         return Recipe((name.replace("lm_head", "mouth") if name.startswith("lm_head.") else PREFIX + name,))
 
 

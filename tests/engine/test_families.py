@@ -17,6 +17,7 @@ from earshot_asr.engine.errors import UnsupportedModel
 from earshot_asr.engine.families import FAMILIES, Family, family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.training.__main__ import main
+from earshot_asr.engine.training.data.units import characters
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import from_checkpoint
 from tests.engine.test_wav2vec2 import speechlike
@@ -58,7 +59,8 @@ def test_a_further_family_is_trained_and_loaded(manifest: Path, tmp_path: Path) 
     assert json.loads((model / "preprocessor_config.json").read_text())["sampling_rate"] == 16000
     tensors = load_file(model / "model.safetensors")
     assert tensors["made_up.ears.kernel"].shape == (400, 16)
-    assert {"mouth.weight", "made_up.blocks.1.output_dense.bias", "made_up.masked_spec_embed"} <= tensors.keys()
+    assert tensors["mouth.weight"].shape == (9, 16, 1)
+    assert {"made_up.blocks.1.output_dense.bias", "made_up.masked_spec_embed"} <= tensors.keys()
     save_file({**tensors, "made_up.vocoder.bias": torch.ones(3)}, model / "model.safetensors")
     encoder = load_checkpoint(model).encoder
     assert type(encoder).__name__ == "MadeUp"
@@ -72,6 +74,18 @@ def test_a_further_family_is_trained_and_loaded(manifest: Path, tmp_path: Path) 
     }
     assert moved["ears.weight"] == moved["blocks.0.output_dense.weight"] == 0
     assert moved["blocks.1.output_dense.weight"] > 0 < moved["lm_head.weight"]
+
+
+def test_a_head_for_other_symbols_is_new_whatever_it_is_called(manifest: Path, tmp_path: Path) -> None:
+    """Also if there are as many symbols as before."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    model = train(manifest, tmp_path / "out", "--config", tmp_path / "config.json")
+    before = from_checkpoint(model).encoder
+    after = from_checkpoint(model, characters(["WXYZ"])).encoder
+    assert after.lm_head.weight.shape == before.lm_head.weight.shape
+    assert not torch.equal(after.lm_head.weight, before.lm_head.weight)
+    assert not after.lm_head.bias.any()
+    assert torch.equal(after.get_parameter("ears.weight"), before.get_parameter("ears.weight"))
 
 
 def test_a_bare_checkpoint_gets_a_head(manifest: Path, tmp_path: Path) -> None:

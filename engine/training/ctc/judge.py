@@ -1,4 +1,4 @@
-"""Errors of a model on whole recordings, greedy: quick figures to choose by while it is trained."""
+"""Error rates of a model on whole recordings, decoded greedily, by which training chooses the best weights."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ POOLED = "pooled"
 
 @dataclass
 class Errors:
-    """Edits, and symbols of the reference, of words and of characters. Phonemes are words here."""
+    """Counts of edits, and of the words and characters of the references. Phonemes count as words."""
 
     word_edits: int = 0
     words: int = 0
@@ -28,7 +28,7 @@ class Errors:
     characters: int = 0
 
     def add(self, said: str, heard: str) -> None:
-        """A recording's."""
+        """Adds the errors of a recording."""
         self.word_edits += distance(said.split(), heard.split())
         self.words += len(said.split())
         self.character_edits += distance(said, heard)
@@ -38,7 +38,7 @@ class Errors:
         return Errors(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def rates(self, phonemes: bool = False) -> dict[str, float]:
-        """In percent of the reference: wer and cer, or per."""
+        """The error rates in percent: wer and cer, or per."""
         wer = 100 * self.word_edits / max(1, self.words)
         if phonemes:
             return {"per": wer}
@@ -46,7 +46,7 @@ class Errors:
 
 
 def distance(a: Sequence[T], b: Sequence[T]) -> int:
-    """How many insertions, deletions and substitutions make b of a (Levenshtein)."""
+    """The fewest insertions, deletions and substitutions that turn a into b (Levenshtein)."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         diagonal, row[0] = row[0], i
@@ -56,13 +56,13 @@ def distance(a: Sequence[T], b: Sequence[T]) -> int:
 
 
 class Judge:
-    """Recordings to judge on.
+    """Evaluates a model on recordings.
 
-    per_corpus    so many of each corpus, the first ones; None: all
-    seconds       of audio at once, padding included
-    by            wer or cer: what is the score; of a vocabulary of phonemes per. None: the first that there is
+    per_corpus    how many recordings of each corpus are used, the first ones; None: all
+    seconds       audio in a batch, padding included
+    by            the error rate that is the score: wer or cer, or per for phonemes. None: wer or per
 
-    Raises ConfigError for a score that the vocabulary does not have.
+    Raises ConfigError if the vocabulary's units do not have the error rate `by`.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, encoder: Encoder, device: torch.device) -> dict[str, Any]:
-        """Corpus -> {"wer", "cer"}, or {"per"}, in percent, "pooled" over all; "score" is the one to choose by."""
+        """Corpus -> {"wer", "cer"} or {"per"} in percent, with "pooled" over all corpora; "score": the one of `by`."""
         errors: dict[str, Errors] = {}
         for batch in self._batches():
             lengths = torch.tensor([len(self.corpus.pcm(n)) for n in batch])
@@ -108,7 +108,7 @@ class Judge:
         return {**(rates if len(rates) > 1 else {}), POOLED: pooled, "score": pooled[self.by]}
 
     def _batches(self) -> Iterator[list[int]]:
-        """Those of like length together, the longest first: what does not fit in memory shows at once."""
+        """Batches of similar lengths, the longest first, so that one that does not fit into memory shows at once."""
         lengths = self.corpus.lengths
         batch: list[int] = []
         for n in sorted(self.chosen, key=lambda n: -lengths[n]):

@@ -1,8 +1,8 @@
-"""What happens to speech on its way from a mouth into a stream: rooms, noise, telephones, codecs, microphones, gain.
+"""Augmentation of speech: rooms, noise, telephones, codecs, microphones, gain.
 
-Everything runs on the device, on a batch (B, S) at once, and is decided by numpy's generator alone: the same comes out
-on a CPU and on a GPU, which never has to be waited for. Functions take a value for each row (B, 1), and rows do not
-know of each other.
+All of it runs on the device for a batch (B, S) at once. numpy's generator alone decides what is done, so a CPU and a
+GPU give the same result, and nothing waits for the GPU. Parameters have a value for each row, (B, 1), and rows are
+independent.
 """
 
 import math
@@ -17,19 +17,19 @@ from torch import Tensor
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
 from earshot_asr.engine.training.data.corpus import Filter, open_corpus
-from earshot_asr.engine.training.data.rooms import LENGTH, random_rooms, trimmed
+from earshot_asr.engine.training.data.rooms import RESPONSE_SAMPLES, random_rooms, trimmed
 
-EPS = 1e-5
-"""Of full scale: below that is silence."""
-HISS = 1 << 21
-"""Samples of white noise kept; where in them a row begins is random."""
-COLOURED = 30 * SAMPLE_RATE
-"""Of each colour of noise that is made."""
+SILENCE_LEVEL = 1e-5
+"""Share of full scale below which sound is silence."""
+HISS_SAMPLES = 1 << 21
+"""Samples of white noise that are kept; each row takes a random part of them."""
+COLOURED_SAMPLES = 30 * SAMPLE_RATE
+"""Samples of each colour of noise that are made."""
 MU = 255.0
-EDGE = 120.0
-"""Hz over which a band limit goes from nothing to everything."""
+EDGE_HERTZ = 120.0
+"""Width of the slope of a band limit, from no signal to all of it."""
 TOP_MEL = 2840.0
-"""Of 8 kHz."""
+"""8 kHz on the mel scale."""
 
 
 # ---- one thing each
@@ -43,26 +43,26 @@ def level(x: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def decibels(db: Tensor) -> Tensor:
-    """As a factor on amplitudes."""
+    """Decibels as a factor on amplitudes."""
     factor: Tensor = torch.pow(10.0, db / 20)
     return factor
 
 
 def add_noise(x: Tensor, noise: Tensor, snr: Tensor, loud: Tensor) -> Tensor:
-    """Noise (B, S) so that it is `snr` (B, 1) dB below `loud` (B, 1), the root mean square of the speech."""
-    y: Tensor = torch.addcmul(x, noise, loud * decibels(-snr) / (level(noise) + EPS))
+    """Adds noise (B, S), `snr` (B, 1) dB below `loud` (B, 1), which is the root mean square of the speech."""
+    y: Tensor = torch.addcmul(x, noise, loud * decibels(-snr) / (level(noise) + SILENCE_LEVEL))
     return y
 
 
 def reverberate(x: Tensor, responses: Tensor) -> Tensor:
-    """Rows (B, S) in rooms (B, K), as loud as before and no longer, later by what precedes the direct sound."""
+    """Rows (B, S) in rooms with responses (B, K): as loud and as long as before, delayed by a response's lead."""
     n = fast_length(x.shape[1] + responses.shape[1])
     y: Tensor = torch.fft.irfft(torch.fft.rfft(x, n) * torch.fft.rfft(responses, n), n)[:, : x.shape[1]]
-    return y.mul_(level(x) / (level(y) + EPS))
+    return y.mul_(level(x) / (level(y) + SILENCE_LEVEL))
 
 
 def limit_band(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Nothing left below `low` and above `high`, (B, 1) in Hz."""
+    """Removes what is below `low` and above `high`, (B, 1) in Hz."""
     n = fast_length(x.shape[1])
     y: Tensor = torch.fft.irfft(torch.fft.rfft(x, n) * _band(n, low, high), n)[:, : x.shape[1]]
     return y
@@ -70,30 +70,33 @@ def limit_band(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 def _band(n: int, low: Tensor, high: Tensor) -> Tensor:
     hertz = torch.arange(n // 2 + 1, device=low.device) * (SAMPLE_RATE / n)
-    rising = ((hertz - low) / EDGE).clamp_(0, 1)
-    falling = ((high - hertz) / EDGE).clamp_(0, 1)
+    rising = ((hertz - low) / EDGE_HERTZ).clamp_(0, 1)
+    falling = ((high - hertz) / EDGE_HERTZ).clamp_(0, 1)
     return 0.5 - 0.5 * torch.cos(math.pi * rising * falling)
 
 
 def stop_band(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Nothing left between `low` and `high`, (B, 1) in Hz: SpecAugment's mask of frequencies (Park et al. 2019)."""
+    """Removes what is between `low` and `high`, (B, 1) in Hz: SpecAugment's mask of frequencies (Park et al. 2019)."""
     n = fast_length(x.shape[1])
     y: Tensor = torch.fft.irfft(torch.fft.rfft(x, n) * (1 - _band(n, low, high)), n)[:, : x.shape[1]]
     return y
 
 
 def hertz_of(mel: Tensor) -> Tensor:
-    """Kaldi's mel scale, backwards."""
+    """From Kaldi's mel scale to Hz."""
     hertz: Tensor = 700 * torch.expm1(mel / 1127)
     return hertz
 
 
 def telephone(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """A band at 8 kHz in eight bits, mu-law (ITU-T G.711), and back at 16 kHz. Full scale is the row's peak."""
+    """A band of the sound at 8 kHz in eight bits of mu-law (ITU-T G.711), and back to 16 kHz.
+
+    low, high   (B, 1) edges of the band in Hz; full scale is the row's peak
+    """
     n = fast_length(x.shape[1])
     spectrum = torch.fft.rfft(x, n) * _band(n, low, high)
     slow = torch.fft.irfft(spectrum[:, : n // 4 + 1], n // 2)
-    peak = slow.abs().amax(1, keepdim=True) + EPS
+    peak = slow.abs().amax(1, keepdim=True) + SILENCE_LEVEL
     y = torch.fft.rfft(mu_law(slow / peak) * peak)
     z: Tensor = torch.fft.irfft(torch.nn.functional.pad(y, (0, n // 2 - n // 4)), n)[:, : x.shape[1]]
     return z
@@ -106,12 +109,12 @@ def mu_law(x: Tensor) -> Tensor:
 
 
 def compress(x: Tensor, coarse: Tensor) -> Tensor:
-    """As a codec of few bits leaves it: a short-time spectrum in steps of `coarse` (B, 1) times the level of each band.
+    """The sound after a codec of few bits: a short-time spectrum rounded to steps.
 
-    What is below half a step becomes nothing: holes, and birdies where it comes and goes.
+    coarse   (B, 1) the step of each band, as a factor on its level; what is below half a step disappears
     """
     half = 256
-    window = torch.hann_window(2 * half, device=x.device).sqrt_()  # twice applied, two that overlap add up to 1
+    window = torch.hann_window(2 * half, device=x.device).sqrt_()  # applied twice; two windows that overlap add up to 1
     frames = torch.nn.functional.pad(x, (half, half + -x.shape[1] % half)).unfold(1, 2 * half, half)
     spectrum = torch.view_as_real(torch.fft.rfft(frames * window))[:, :, :half]  # (B, T, 256, 2)
     bands = spectrum.reshape(*spectrum.shape[:2], 16, 16, 2)
@@ -124,25 +127,25 @@ def compress(x: Tensor, coarse: Tensor) -> Tensor:
 
 
 def clip(x: Tensor, share: Tensor) -> Tensor:
-    """Cut off at a share (B, 1) of each row's peak."""
+    """Clips each row at a share (B, 1) of its peak."""
     most = x.abs().amax(1, keepdim=True) * share
     return torch.minimum(torch.maximum(x, -most), most)
 
 
 def add_hum(x: Tensor, hertz: Tensor, loud: Tensor, offset: Tensor) -> Tensor:
-    """Mains with two harmonics, and a constant; all (B, 1), of full scale."""
+    """Adds mains hum with two harmonics, and a constant offset; `loud` and `offset` (B, 1) are of full scale."""
     turn = torch.arange(x.shape[1], device=x.device) * (2 * math.pi / SAMPLE_RATE) * hertz
     return x + loud * (turn.sin() + 0.5 * (2 * turn).sin() + 0.3 * (3 * turn).sin()) + offset
 
 
 def scale(x: Tensor, peak: Tensor) -> Tensor:
-    """So that each row's loudest sample is at `peak` (B, 1) dB of full scale; silence stays silent."""
-    return x * (decibels(peak) / (x.abs().amax(1, keepdim=True) + EPS))
+    """Scales each row so that its loudest sample is at `peak` (B, 1) dB of full scale; silence stays silent."""
+    return x * (decibels(peak) / (x.abs().amax(1, keepdim=True) + SILENCE_LEVEL))
 
 
 @lru_cache(maxsize=64)
 def fast_length(n: int) -> int:
-    """The next length with factors of 2, 3 and 5 only and divisible by 4: what Fourier transforms are quick at."""
+    """The next length divisible by 4 and with no factors but 2, 3 and 5, which Fourier transforms are fast for."""
     n = -(-n // 4) * 4
     while True:
         rest = n
@@ -159,7 +162,7 @@ def fast_length(n: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chances:
-    """How probable each is for a row; hiss is noise far below the speech, noise is near."""
+    """The chance of each change to a row. `noise` is near the level of speech, `hiss` far below it."""
 
     room: float = 0.25
     gap: float = 0.35
@@ -172,16 +175,16 @@ class Chances:
     hum: float = 0.03
 
     def scaled(self, factor: float) -> "Chances":
-        """All of them times a factor, at most 1."""
+        """The chances times a factor, each at most 1."""
         return Chances(**{f.name: min(1.0, getattr(self, f.name) * factor) for f in fields(self)})
 
 
 class Augmentation:
-    """Everything above, at random; called on batches.
+    """Applies the changes above at random to batches.
 
-    factor    on all chances; 0: gain only
-    noise     (N,) int16: noise and music, end to end
-    rooms     (R, K) float32: responses
+    noise     (N,) int16: noise and music, one after the other
+    rooms     (R, K) float32: responses of rooms
+    factor    on all chances; 0: only the gain changes
     """
 
     def __init__(
@@ -193,7 +196,7 @@ class Augmentation:
         self._rooms = rooms.to(self.device)
         self._noise = noise
         generator = torch.Generator().manual_seed(seed)
-        self._hiss = torch.randn(HISS, generator=generator).to(self.device)
+        self._hiss = torch.randn(HISS_SAMPLES, generator=generator).to(self.device)
 
     @classmethod
     def open(
@@ -206,10 +209,10 @@ class Augmentation:
         rooms: int = 48,
         seed: int = 0,
     ) -> Self:
-        """With the noise, music and room responses (`kind` rir) of a manifest, those of split train only.
+        """With two colours of noise, computed rooms, and what a manifest has.
 
-        manifest    None: noise of two colours and made rooms, which there are in any case
-        rooms       how many rooms are made
+        manifest    noise, music and responses of rooms (`kind` rir), of which only the split train is used
+        rooms       number of rooms that are computed
 
         Raises ConfigError and AudioError, as open_corpus does.
         """
@@ -220,10 +223,10 @@ class Augmentation:
             corpus = open_corpus([manifest], cache, filter=wanted, quiet=True)
             for n, row in enumerate(corpus.rows):
                 if row.kind == "rir":
-                    responses += [trimmed(corpus.pcm(n))] * max(1, rooms // 8)  # measured ones are few, and real
+                    responses += [trimmed(corpus.pcm(n))] * max(1, rooms // 8)  # measured responses are few, but real
                 else:
                     noise.append(np.asarray(corpus.pcm(n)))
-        stacked = torch.from_numpy(np.stack(responses)) if responses else torch.zeros(0, LENGTH)
+        stacked = torch.from_numpy(np.stack(responses)) if responses else torch.zeros(0, RESPONSE_SAMPLES)
         return cls(torch.from_numpy(np.concatenate(noise)).to(device), stacked, factor=factor, seed=seed)
 
     @torch.no_grad()
@@ -234,9 +237,9 @@ class Augmentation:
         lengths: Tensor | None = None,
         empty: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None,
     ) -> Tensor:
-        """Speech (B, S) as it may arrive; what is behind `lengths` (B,) becomes 0.
+        """Changes speech (B, S), in place where it can; samples beyond `lengths` (B,) become 0.
 
-        empty    (B,) rows without speech, in which there is always noise, of any level
+        empty    (B,) whether a row has no speech; such rows always get noise, of any level
         """
         count, samples = x.shape
         empty = np.zeros(count, bool) if empty is None else empty
@@ -252,7 +255,7 @@ class Augmentation:
             some = stretches(self._noise, draw.numbers(max(1, len(self._noise) - samples), len(rows)), samples)
             x[rows] = add_noise(x[rows], some.float() / 32768, draw.uniform(5, 28)[rows], loud[rows])
         if (rows := draw.rows(self.chances.hiss)) is not None:
-            some = stretches(self._hiss, draw.numbers(max(1, HISS - samples), len(rows)), samples)
+            some = stretches(self._hiss, draw.numbers(max(1, HISS_SAMPLES - samples), len(rows)), samples)
             x[rows] = add_noise(x[rows], some, draw.uniform(20, 60)[rows], loud[rows])
         if (rows := draw.rows(self.chances.band)) is not None:
             x[rows] = limit_band(x[rows], draw.uniform(0, 150)[rows], draw.uniform(3500, 7500)[rows])
@@ -273,7 +276,7 @@ class Augmentation:
 
 
 def stretches(source: Tensor, begins: Tensor, length: int) -> Tensor:
-    """Rows (B, length) of a long signal (N,), from where each begins; a shorter one is repeated."""
+    """Rows (B, length) of a signal (N,), which begin at `begins` (B,); a shorter signal is repeated."""
     if len(source) <= length:
         source = source.repeat(length // len(source) + 2)
     return source.unfold(0, length, 1)[begins]
@@ -291,23 +294,23 @@ class _Draw:
         return column.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else column
 
     def uniform(self, low: float, high: float) -> Tensor:
-        """(B, 1)."""
+        """Uniform numbers (B, 1)."""
         return self.send(self.rng.uniform(low, high, self.count).astype(np.float32))
 
     def numbers(self, below: int, count: int) -> Tensor:
-        """(count,) int64."""
+        """Whole numbers (count,) int64, from 0 on and below `below`."""
         return self.send(self.rng.integers(0, below, count))[:, 0]
 
     def rows(self, chance: float, always: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None) -> Tensor | None:
-        """(rows,) int64: the rows chosen; None if none is."""
+        """The rows (rows,) int64 that are chosen, each by chance or `always` (B,); None if none is."""
         chosen = self.rng.random(self.count) < chance
         rows = np.flatnonzero(chosen if always is None else chosen | always)
         return self.send(rows)[:, 0] if len(rows) else None
 
 
 def _coloured(rng: np.random.Generator, power: float) -> Pcm:
-    """Noise whose amplitudes fall with the frequency to this power: 0.5 pink, 1 brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(COLOURED))
+    """Noise whose amplitudes fall with this power of the frequency: 0.5 is pink, 1 is brown."""
+    spectrum = np.fft.rfft(rng.standard_normal(COLOURED_SAMPLES))
     spectrum /= np.maximum(np.arange(len(spectrum)), len(spectrum) * 40 / (SAMPLE_RATE / 2)) ** power
-    samples = np.fft.irfft(spectrum, COLOURED)
+    samples = np.fft.irfft(spectrum, COLOURED_SAMPLES)
     return to_pcm((samples * (0.1 / samples.std())).astype(np.float32))

@@ -67,11 +67,6 @@ class Corpus:
         return [row.corpus for row in self.rows]
 
     @property
-    def speakers(self) -> list[str | None]:
-        """Speaker of each utterance."""
-        return [row.speaker for row in self.rows]
-
-    @property
     def langs(self) -> list[str | None]:
         """Language of each utterance."""
         return [row.lang for row in self.rows]

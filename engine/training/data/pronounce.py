@@ -1,4 +1,4 @@
-"""ARPAbet phones of English words that a dictionary lacks, from the pronunciations of the program espeak-ng."""
+"""ARPAbet phones of English words that PocketSphinx's dictionary lacks, by the program espeak-ng."""
 
 import shutil
 import subprocess

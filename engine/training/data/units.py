@@ -1,4 +1,4 @@
-"""New vocabularies: the characters of texts, in any script, or a file; and what of texts a vocabulary can't write."""
+"""Makes vocabularies from texts or files, and finds the symbols of texts that a vocabulary lacks."""
 
 import json
 from collections import Counter
@@ -12,15 +12,15 @@ from earshot_asr.engine.vocabulary import PHONEMES, TOKENIZERS, Vocabulary, read
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 DELIMITER = "|"
-LARGEST = 5000
-"""Symbols of a vocabulary made from texts: enough for Chinese."""
+MOST_SYMBOLS = 5000
+"""Symbols of a vocabulary made from texts, at most: enough for Chinese."""
 TOKENIZER_FILES = ("vocab.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
-def characters(texts: Iterable[str], largest: int = LARGEST) -> Vocabulary:
-    """A vocabulary of all characters of normalized texts, the most frequent first, behind special ones and a "|".
+def characters(texts: Iterable[str], largest: int = MOST_SYMBOLS) -> Vocabulary:
+    """A vocabulary of special symbols, a "|" and all characters of normalized texts, the most frequent ones first.
 
-    Of more than `largest` the rarest are left out. Raises ConfigError if the texts say nothing.
+    If there would be more than `largest` symbols, the rarest are left out. Raises ConfigError if there are no letters.
     """
     counts = Counter(char for text in texts for char in text if char != " ")
     if not counts:
@@ -30,9 +30,9 @@ def characters(texts: Iterable[str], largest: int = LARGEST) -> Vocabulary:
 
 
 def phonemes(texts: Iterable[str]) -> Vocabulary:
-    """A vocabulary of all phonemes of texts that are phonemes with spaces between them, the most frequent first.
+    """A vocabulary of all phonemes of texts, which have spaces between phonemes, the most frequent ones first.
 
-    It has no word delimiter: what phonemes are words is not heard in them. Raises ConfigError if the texts say nothing.
+    It has no word delimiter, as words can't be told by their phonemes. Raises ConfigError if there are no phonemes.
     """
     counts = Counter(phone for text in texts for phone in text.split())
     if not counts:
@@ -42,9 +42,9 @@ def phonemes(texts: Iterable[str]) -> Vocabulary:
 
 
 def from_file(path: Path) -> Vocabulary:
-    """A vocab.json (symbol -> id; <pad> is CTC's blank, "|" the word delimiter), or a text with a symbol on each line.
+    """A vocabulary from a vocab.json (symbol -> id) or from a text file with a symbol on each line.
 
-    Raises ConfigError.
+    <pad> is CTC's blank, and "|" the word delimiter. Raises ConfigError.
     """
     if path.suffix == ".json":
         try:
@@ -75,7 +75,7 @@ def _vocabulary(symbols: list[str]) -> Vocabulary:
 
 
 def tokenizer(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
-    """The files of the tokenizer that transformers needs for a vocabulary that was made here: name -> content."""
+    """The tokenizer files that transformers needs for a vocabulary made here: name -> content."""
     phonemes = bool(vocabulary.separator)
     special = {
         key: token if token in vocabulary.symbols else None
@@ -96,12 +96,12 @@ def tokenizer(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
 
 
 def tokenizer_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """The files of a checkpoint's tokenizer, as they are. Raises CheckpointError."""
+    """The tokenizer files of a checkpoint: name -> content. Raises CheckpointError."""
     return {name: read_json(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
 
 
 def check(vocabulary: Vocabulary, texts: Iterable[str]) -> Mapping[str, int]:
-    """What of normalized texts the vocabulary can't write, and how often it occurs, the most frequent first."""
+    """The symbols of normalized texts that the vocabulary lacks, and how often each occurs, the most frequent first."""
     alphabet = Alphabet(vocabulary)
     words = Counter(word for text in texts for word in text.split())
     units: Counter[str] = Counter()
@@ -112,7 +112,7 @@ def check(vocabulary: Vocabulary, texts: Iterable[str]) -> Mapping[str, int]:
 
 
 def complaint(missing: Mapping[str, int], most: int = 20) -> str:
-    """Says which symbols those are."""
+    """A message that names symbols which a vocabulary lacks."""
     listed = ", ".join(
         f"{json.dumps(unit, ensure_ascii=False)} ({count})" for unit, count in list(missing.items())[:most]
     )

@@ -1,6 +1,6 @@
-"""A product quantizer that learns by Gumbel softmax (Baevski et al. 2020, section 2), as transformers' and fairseq's.
+"""The product quantizer of wav2vec 2.0, trained by Gumbel softmax (Baevski et al. 2020, section 2).
 
-In each of G groups one of V codewords is chosen; the G codewords in a row stand for a frame. All languages share it.
+For each frame it chooses one of V codewords in each of G groups. All languages share the codewords.
 """
 
 from typing import NamedTuple
@@ -15,9 +15,9 @@ TINY = 1e-30
 class Quantized(NamedTuple):
     """Letters: B rows, T frames, G groups.
 
-    vectors     (B, T, D) float32: the codewords, group after group
-    codes       (B, T, G) int64: which they are
-    perplexity  scalar, 1 G to V G: how many codewords are in use, summed over groups, at the places that count
+    vectors     (B, T, D) float32: the codewords of a frame, one group after the other
+    codes       (B, T, G) int64: their numbers
+    perplexity  scalar, from G to V * G: codewords in use at the frames that count, summed over groups
     """
 
     vectors: Tensor
@@ -26,10 +26,10 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """Latents to codewords, in single precision. Parameters as in transformers' Wav2Vec2GumbelVectorQuantizer."""
+    """Latents to codewords, in float32. Parameters are those of transformers' Wav2Vec2GumbelVectorQuantizer."""
 
     def __init__(self, channels: int, groups: int, entries: int, dim: int) -> None:
-        """dim: D, of all groups together, which must divide it."""
+        """groups: G. entries: V. dim: D, the size of the G codewords of a frame together."""
         super().__init__()
         assert dim % groups == 0, (dim, groups)
         self.groups, self.entries = groups, entries
@@ -38,20 +38,20 @@ class Quantizer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """As transformers begins, choices spread from the first step on; but the codewords' mean is 0, not a half.
+        """Draws random weights as transformers does, but codewords with the mean 0 and not a half.
 
-        With a mean that all share, any two are alike by their cosine, until project_q has learned to take it away.
+        With a mean that all codewords share, any two have a high cosine until project_q has learned to remove it.
         """
         nn.init.normal_(self.weight_proj.weight)
         nn.init.zeros_(self.weight_proj.bias)
         nn.init.uniform_(self.codevectors, -0.5, 0.5)
 
     def forward(self, latents: Tensor, counts: Tensor, temperature: Tensor | float) -> Quantized:
-        """In training codewords are drawn, gradients pass straight through; else the likeliest is taken.
+        """Draws codewords in training, with straight-through gradients, and else takes the most probable ones.
 
         latents       (B, T, C)
-        counts        (B, T) bool: the places of which the perplexity is
-        temperature   > 0; near 0 the gradient is that of a hard choice, and noisy
+        counts        (B, T) bool: the frames that the perplexity is of
+        temperature   above 0; near 0 gradients are those of a hard choice, and noisy
         """
         logits = self.logits(latents)
         if self.training:
@@ -68,13 +68,13 @@ class Quantizer(nn.Module):
         return Quantized(vectors, codes, perplexity(use, counts))
 
     def logits(self, latents: Tensor) -> Tensor:
-        """How likely each codeword is: (B, T, C) -> (B, T, G, V)."""
+        """The logits of codewords: (B, T, C) -> (B, T, G, V)."""
         logits: Tensor = self.weight_proj(latents)
         return logits.view(*latents.shape[:2], self.groups, self.entries)
 
 
 def perplexity(use: Tensor, counts: Tensor) -> Tensor:
-    """exp of the entropy of the mean of distributions `use` (..., G, V) where `counts` (...), summed over G."""
+    """exp of the entropy of the mean of distributions `use` (..., G, V) where `counts` (...) is true, summed over G."""
     mean = (use * counts[..., None, None]).flatten(0, -3).sum(0) / counts.sum().clamp_min(1)
-    # In transformers log(0) makes gradients NaN as soon as a codeword is so unlikely that its softmax underflows.
+    # transformers takes log(0) when the softmax of an improbable codeword underflows, and gradients become NaN.
     return torch.exp(-torch.xlogy(mean, mean.clamp_min(TINY)).sum(-1)).sum()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from earshot_asr.engine.training.data.augment import (
-    HISS,
+    HISS_SAMPLES,
     Augmentation,
     Chances,
     add_hum,
@@ -31,7 +31,7 @@ from earshot_asr.engine.training.data.augment import (
     stretches,
     telephone,
 )
-from earshot_asr.engine.training.data.rooms import LEAD, LENGTH
+from earshot_asr.engine.training.data.rooms import LEAD_SAMPLES, RESPONSE_SAMPLES
 from tests.engine.training.data.material import write
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def power(x: Tensor, low: float, high: float) -> Tensor:
 
 EFFECTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "noise": lambda x, u: add_noise(x, noise(3, x.shape[1], 1)[: len(x)], 20 * u, level(x)),
-    "room": lambda x, u: reverberate(x, torch.nn.functional.pad(u, (LEAD, 99))),
+    "room": lambda x, u: reverberate(x, torch.nn.functional.pad(u, (LEAD_SAMPLES, 99))),
     "band": lambda x, u: limit_band(x, 300 * u, 6000 * u),
     "gap": lambda x, u: stop_band(x, 1000 * u, 1000 + 2000 * u),
     "telephone": lambda x, u: telephone(x, 300 * u, 3600 * u),
@@ -100,7 +100,7 @@ def test_level_within_lengths() -> None:
 
 def test_a_room_is_a_convolution_as_loud_as_before() -> None:
     x = noise(2, 3000)
-    responses = torch.zeros(2, LENGTH)
+    responses = torch.zeros(2, RESPONSE_SAMPLES)
     responses[0, 0] = 0.2
     responses[1, :500] = torch.randn(500, generator=torch.Generator().manual_seed(2)) * 0.99 ** torch.arange(500)
     y = reverberate(x, responses)
@@ -211,7 +211,7 @@ def test_mels_are_kaldis() -> None:
 def augmentation(factor: float = 1.0, chances: Chances | None = None) -> Augmentation:
     generator = torch.Generator().manual_seed(5)
     hum = torch.randint(-9000, 9000, (50_000,), generator=generator, dtype=torch.int16)
-    rooms = torch.zeros(2, LENGTH)
+    rooms = torch.zeros(2, RESPONSE_SAMPLES)
     rooms[:, 3] = 1.0
     return Augmentation(hum, rooms, factor=factor, chances=chances)
 
@@ -265,7 +265,7 @@ def test_behind_a_row_is_nothing() -> None:
 def test_short_rows_and_long_ones() -> None:
     for samples in (400, 60_000):  # longer than the noise there is
         assert torch.isfinite(augmentation(3.0)(noise(3, samples), np.random.default_rng(0))).all()
-    assert HISS > 60_000
+    assert HISS_SAMPLES > 60_000
 
 
 def test_opened_from_a_manifest(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_opened_from_a_manifest(tmp_path: Path) -> None:
     plain = Augmentation.open(CPU, tmp_path / "cache", rooms=2)
     augment = Augmentation.open(CPU, tmp_path / "cache", manifest, rooms=2)
     assert len(augment._noise) == len(plain._noise) + 40 * 16_000
-    assert augment._rooms.shape == (3, LENGTH)
+    assert augment._rooms.shape == (3, RESPONSE_SAMPLES)
     measured = augment._rooms[2]
-    assert measured[LEAD + 200] == pytest.approx(measured[LEAD].item() * -0.4 / 0.9, rel=1e-3)
+    assert measured[LEAD_SAMPLES + 200] == pytest.approx(measured[LEAD_SAMPLES].item() * -0.4 / 0.9, rel=1e-3)
     assert torch.equal(plain._rooms, augment._rooms[:2])

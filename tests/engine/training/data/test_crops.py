@@ -20,7 +20,7 @@ from earshot_asr.engine.training.data.corpus import Corpus
 from earshot_asr.engine.training.data.crops import Crops
 from earshot_asr.engine.training.data.drawing import Drawing, Mixed, play, shares
 from earshot_asr.engine.training.data.labels import Plan
-from earshot_asr.engine.training.data.rooms import LENGTH
+from earshot_asr.engine.training.data.rooms import RESPONSE_SAMPLES
 from earshot_asr.engine.training.data.utterances import Utterances, ladder, needed
 from earshot_asr.engine.training.task import UNKNOWN, TrainingBatch
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -39,7 +39,7 @@ def material() -> Corpus:
 def augmentation(factor: float = 1.0) -> Augmentation:
     generator = torch.Generator().manual_seed(5)
     noise = torch.randint(-9000, 9000, (300_000,), generator=generator, dtype=torch.int16)
-    return Augmentation(noise, torch.zeros(1, LENGTH).index_fill_(1, torch.tensor([3]), 1.0), factor=factor)
+    return Augmentation(noise, torch.zeros(1, RESPONSE_SAMPLES).index_fill_(1, torch.tensor([3]), 1.0), factor=factor)
 
 
 def quiet(factor: float = 1.0) -> Augmentation:
