@@ -1,14 +1,11 @@
-"""From a folder or a hub id to an encoder and its vocabulary. One pure loader: dimensions come from the checkpoint.
-
-A family of models is a file with a `build` function, and a line in FAMILIES.
-"""
+"""Loads a checkpoint, a folder or a hub id, as an encoder and its vocabulary. All sizes come from the checkpoint."""
 
 import hashlib
 import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from earshot_asr.engine import wav2vec2, wav2vec2_bert, whisper
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.vocabulary import Vocabulary, read_json
-
-FAMILIES: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Encoder]] = {
-    "wav2vec2": wav2vec2.build,
-    "wav2vec2-bert": wav2vec2_bert.build,
-    "whisper": whisper.build,
-}
-"""model_type -> encoder of (config.json, preprocessor_config.json)."""
 
 SETTINGS = (
     "config.json",
@@ -43,24 +33,22 @@ SETTINGS = (
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 WEIGHTS = (*SAFETENSORS, *PICKLED)
-"""In the order of preference."""
+"""Names of files with weights; the first one that is there is read."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-LEFTOVER = re.compile(r"(^|\.)(quantizer|project_q|project_hid|masked_spec_embed|embed_positions)(\.|$)")
-"""Of pretraining, and tables that are computed: not needed, and not missed."""
 SCALE = ".scale"
-"""After the name of a tensor of eight bits: how much one is worth in each of its rows."""
+"""Ending of the name of the tensor that has the scale of each row of a tensor in eight bits."""
 WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
-"""Names of magnitude and direction: torch.nn.utils.weight_norm's, and those of its successor."""
+"""Names of magnitude and direction, of torch.nn.utils.weight_norm and of its successor."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model, ready to run.
+    """A model that is ready to run.
 
     name            the folder's name, or the hub id
-    emission_delay  frames by which letters come after their sound: emission_delay_frames of config.json
-    fingerprint     16 hex digits that differ if any byte of weights or settings does
+    emission_delay  frames from a sound to its letter: emission_delay_frames in config.json
+    fingerprint     16 hex digits, which change with any byte of weights or settings
     """
 
     name: str
@@ -77,10 +65,12 @@ def load_checkpoint(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Checkpoint:
-    """Load a checkpoint in Hugging Face format from a folder or, if there is none of that name, from the hub.
+    """Load a checkpoint in Hugging Face format from a folder or, if there is no folder `model`, from the hub.
 
-    revision: branch, tag or commit on the hub. dtype: that of weights and layers, whatever the file holds.
-    Raises CheckpointError if it can't be loaded, UnsupportedModel if it is of a kind that this engine doesn't run.
+    revision   branch, tag or commit on the hub
+    dtype      of the weights and layers, whatever the file has
+
+    Raises CheckpointError if it can't be loaded, UnsupportedModel if the engine does not run such models.
     """
     folder, name = locate(model, revision)
     config = read_json(folder / "config.json")
@@ -109,7 +99,7 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[Path, str]:
 
 
 def _download(model: str, revision: str | None) -> Path:
-    """The snapshot of a hub id. Pickled weights are fetched only where there are no others."""
+    """The snapshot of a hub id. Pickled weights are only fetched if there are no others."""
     from huggingface_hub import snapshot_download
 
     def snapshot(*patterns: str) -> Path:
@@ -119,7 +109,7 @@ def _download(model: str, revision: str | None) -> Path:
         folder = snapshot(*SAFETENSORS, "model-*.safetensors")
         if not any((folder / name).exists() for name in SAFETENSORS):
             folder = snapshot(*PICKLED, "pytorch_model-*.bin")
-    except (OSError, ValueError) as error:  # what huggingface_hub raises derives from these
+    except (OSError, ValueError) as error:  # the base classes of huggingface_hub's errors
         at = "" if revision is None else f" at revision {revision}"
         reason = str(error).strip().split("\n", 1)[0]
         raise CheckpointError(
@@ -129,7 +119,7 @@ def _download(model: str, revision: str | None) -> Path:
 
 
 def preprocessor_of(folder: Path) -> dict[str, Any]:
-    """preprocessor_config.json, or what recent versions of transformers write instead: a part of another file."""
+    """preprocessor_config.json, or the part of processor_config.json that recent versions of transformers write."""
     nested = folder / "processor_config.json"
     if not (folder / "preprocessor_config.json").exists() and nested.exists():
         part = read_json(nested).get("feature_extractor")
@@ -139,15 +129,13 @@ def preprocessor_of(folder: Path) -> dict[str, Any]:
 
 
 def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Encoder:
-    """The encoder that a checkpoint's settings describe, on the meta device: it has no weights yet.
+    """The encoder that a checkpoint's settings describe, on the meta device, without weights.
 
-    Raises UnsupportedModel that names what is not supported.
+    Raises UnsupportedModel that names what is not supported, CheckpointError for a setting that makes no sense.
     """
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise UnsupportedModel(f"model_type {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
+    family = family_of(config)
     if not has_ctc_head(config):
-        named = (config.get("architectures") or [kind])[0]
+        named = (config.get("architectures") or [config["model_type"]])[0]
         raise UnsupportedModel(
             f"{named} has no CTC head, and only CTC models stream: `earshot train ctc MANIFEST --out OUT --from "
             "CHECKPOINT` gives it one, from recordings with texts; or take one whose architecture ends in ForCTC"
@@ -156,17 +144,17 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     if rate != SAMPLE_RATE:
         raise UnsupportedModel(f"the model wants {rate!r} samples a second; this engine works at {SAMPLE_RATE}")
     with torch.device("meta"):
-        return FAMILIES[kind](config, preprocessor).eval().requires_grad_(False)
+        return family.build(config, preprocessor).eval().requires_grad_(False)
 
 
 def has_ctc_head(config: Mapping[str, Any]) -> bool:
-    """Whether config.json says so; where it names no architecture: yes, but of Whisper, whose own models have none."""
+    """Whether a config.json is that of a model with a CTC head. Raises UnsupportedModel for an unknown family."""
     named = config.get("architectures") or ()
-    return any(str(name).endswith("ForCTC") for name in named) if named else config.get("model_type") != "whisper"
+    return any(str(name).endswith("ForCTC") for name in named) if named else family_of(config).assumed_ctc
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The file or files that hold the weights, an index of shards first. Raises CheckpointError."""
+    """The files with the weights; if there are shards, their index is the first. Raises CheckpointError."""
     for name in WEIGHTS:
         path = folder / name
         if not path.exists():
@@ -184,7 +172,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_tensors(files: list[Path]) -> dict[str, Tensor]:
-    """All tensors of the files by name, on the CPU, mapped rather than read. Raises CheckpointError."""
+    """All tensors of the files by name, on the CPU, mapped into memory. Raises CheckpointError."""
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
@@ -215,7 +203,7 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
 
 
 def widened(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Of weights in eight bits, `earshot_weights: int8` in config.json, those in 32: each output channel has a scale.
+    """The tensors with those in eight bits (`earshot_weights: int8` in config.json) in float32, by their rows' scales.
 
     Raises CheckpointError, UnsupportedModel.
     """
@@ -236,7 +224,7 @@ def widened(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[st
 
 
 def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each pair of magnitude and direction (Salimans & Kingma 2016) replaced by the weight that it stands for."""
+    """The tensors with each pair of magnitude and direction (Salimans & Kingma 2016) replaced by its weight."""
     fused = dict(tensors)
     for magnitude, direction in WEIGHT_NORM:
         for name in [name for name in fused if name.endswith("." + magnitude)]:
@@ -252,7 +240,7 @@ def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
     """Give the encoder its weights, and move it to the device.
 
-    Raises CheckpointError that lists the tensors that are missing, left over, or of another shape than config.json's.
+    Raises CheckpointError that lists tensors that are missing, unexpected, or of other shapes than config.json says.
     """
     tensors = fuse_weight_norm(tensors)
     weights: dict[str, Tensor] = {}
@@ -269,13 +257,13 @@ def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.
         try:
             weight = recipe.make(*parts)
             fits = weight.shape == parameter.shape
-        except (RuntimeError, IndexError):  # shapes that do not even go together
+        except (RuntimeError, IndexError):  # shapes that can't be put together
             fits = False
         if fits:
             weights[name] = weight.to(device, dtype)
         else:
             misshapen += [f"{part} {tuple(t.shape)}" for part, t in zip(recipe.names, parts, strict=True)]
-    unexpected = [name for name in tensors if name not in used and not LEFTOVER.search(name)]
+    unexpected = [name for name in tensors if name not in used and not encoder.IGNORED & set(name.split("."))]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape than config.json says": misshapen}
     if any(problems.values()):
         lists = "; ".join(f"{what}: {', '.join(sorted(names))}" for what, names in problems.items() if names)

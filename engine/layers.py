@@ -1,4 +1,4 @@
-"""What the model families share: the interface of an encoder, and the parts that are the same in each of them.
+"""What the model families share: the interface of an encoder, and layers that several of them have.
 
 Letters: B batch, S samples, T frames, C channels, V vocabulary.
 """
@@ -39,29 +39,41 @@ def activation(name: str) -> Activation:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a parameter of ours is made of a checkpoint: `make` of the tensors `names` there; `undo` for export."""
+    """How a parameter of an encoder is made from a checkpoint's tensors, and how these are made from it again.
+
+    names    of the tensors in the checkpoint, pairs that stand for one weight (weight norm) already replaced by it
+    make     the parameter from those tensors
+    undo     the tensors to be written from the parameter
+    written  their names, where they are not `names`
+    """
 
     names: tuple[str, ...]
     make: Callable[..., Tensor] = lambda x: x
     undo: Callable[[Tensor], tuple[Tensor, ...]] = lambda x: (x,)
+    written: tuple[str, ...] = ()
 
 
 class Encoder(nn.Module):
-    """Samples in, log-probabilities out: all that the engine knows of a model.
+    """A model as the engine and training see it: samples in, log-probabilities out.
 
     `grid` says where its frames lie; V is the size of its CTC head.
 
-    `HEAD`: before the names of the weights that come with a new head; all others are the body. `ABOVE`: before those of
-    the body that come after its layers. `UNUSED`: before the names of tensors that a checkpoint without a CTC head may
-    have, and a model with one has no use for.
+    HEAD     prefixes of the parameters that come with a new head; all other parameters are the body
+    ABOVE    prefixes of the body's parameters that lie above its layers
+    UNUSED   prefixes of tensors that a checkpoint without a CTC head may have and that an encoder does not use
+    IGNORED  parts of the names of tensors that any checkpoint may have and that an encoder does not use: those of
+             pretraining, and tables that are computed here
 
-    For training, each nn.Dropout in it is called what config.json calls its rate, and has the rate 0 until it is set;
-    in evaluation it does nothing. The steps of encode() can be called one by one.
+    For training, each nn.Dropout is named as config.json names its rate, and has the rate 0 until training sets it.
+    The steps of encode() can be called one by one.
     """
 
     HEAD: tuple[str, ...] = ("lm_head.",)
     ABOVE: tuple[str, ...] = ()
     UNUSED: tuple[str, ...] = ()
+    IGNORED: frozenset[str] = frozenset(
+        {"quantizer", "project_q", "project_hid", "masked_spec_embed", "embed_positions"}
+    )
 
     def __init__(self, grid: FrameGrid, channels: int, vocab: int) -> None:
         super().__init__()
@@ -76,35 +88,51 @@ class Encoder(nn.Module):
 
     @property
     def layers(self) -> "Stack":
-        """What hidden states go through."""
+        """The layers, the lowest first."""
         raise NotImplementedError
 
     @property
+    def convolutions(self) -> nn.Module | None:
+        """The learned convolutions over samples, which training may leave as they are; None if there are none."""
+        return None
+
+    @property
     def width(self) -> int:
-        """C of what the layers are given; that of hidden states is lm_head's."""
+        """The number of channels C that the layers are given; that of the hidden states is lm_head's."""
         return self.lm_head.in_features
 
     @property
     def middle(self) -> int:
-        """After how many layers phones, and letters, can be told in training: states there have lm_head's channels."""
+        """The number of layers after which training has auxiliary losses; states there have lm_head's channels."""
         return max(1, len(self.layers) * 5 // 8)
 
     @property
     def pre_norm(self) -> bool:
-        """Whether nothing is normalized between the layers, but only before and after each."""
+        """Whether layers normalize their input and not their output, so that states between them are not normal."""
         return False
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the layers compute in. Statistics and log-probabilities are float32 whatever it is."""
+        """The dtype that the layers compute in. Statistics and log-probabilities are float32 in any case."""
         return self.lm_head.weight.dtype
+
+    def new_mask(self) -> Tensor:
+        """masked_spec_embed (C,), which takes the place of masked frames, for a checkpoint that has none."""
+        return torch.rand(self.width)
+
+    def initialize(self) -> None:
+        """Draws the random weights of a new encoder for which torch's defaults are not suitable."""
+
+    def prepare_for_training(self) -> None:
+        """Trades precision that training does not need for speed, before the first step."""
 
     def forward(self, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, T, V), float32, T = grid.frames(S), of samples (B, S), float32 in [-1, 1).
 
-        lengths: (B,), int64: row b has lengths[b] valid samples, what follows is padding and may hold anything. Its
-            first grid.frames(lengths[b]) frames are what they are when the row comes alone; the others mean nothing.
-            None, or a tensor on the CPU that says S for all: nothing is masked, which is faster.
+        lengths   (B,) int64: row b has lengths[b] valid samples; the padding after them may hold anything. The first
+                  grid.frames(lengths[b]) frames of a row are the same as without padding, and without other rows; the
+                  frames after them have no meaning. None, or a tensor on the CPU with S for all rows: nothing is
+                  masked, which is faster.
         """
         frames = self.grid.frames(samples.shape[1])
         if frames == 0:
@@ -114,48 +142,47 @@ class Encoder(nn.Module):
         return F.log_softmax(self.lm_head(self.final_dropout(hidden)).float(), dim=-1)
 
     def encode(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
-        """Hidden states (B, T, C) of samples (B, S), T > 0, which are zero beyond their lengths."""
+        """Hidden states (B, T, C), T > 0, of samples (B, S) that are zero beyond their lengths (B,)."""
         frames = None if lengths is None else self.frames(lengths)
         return self.contextualize(self.project(self.extract(samples, lengths)), frames)
 
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
-        """Features (B, T, F): of each frame alone, but for norms over time."""
+        """Features (B, T, F) of samples; each depends on its own frame only, except for norms over time."""
         raise NotImplementedError
 
     def project(self, features: Tensor) -> Tensor:
-        """Features (B, T, F) -> (B, T, C): what the layers are given, and what is masked in training."""
+        """Features (B, T, F) -> (B, T, C), the input of the layers, in which training masks frames."""
         raise NotImplementedError
 
-    def contextualize(
-        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
-    ) -> Tensor:
-        """(B, T, C) -> hidden states (B, T, C); frames (B,): how many of each row are valid, None for all.
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> hidden states (B, T, C).
 
-        states: what comes out of each layer is appended.
-        first: the layer that x goes into; not 0: x is what came out of the one below.
+        frames   (B,) how many frames of each row are valid; None: all
+        states   a list to which the output of each layer is appended
         """
         raise NotImplementedError
 
     def recipe(self, name: str) -> Recipe:
-        """What the parameter `name` of state_dict() is made of."""
+        """How the parameter `name` of state_dict() is made from a checkpoint."""
         raise NotImplementedError
 
     def frames(self, lengths: Tensor) -> Tensor:
-        """grid.frames for a tensor, but at least 1: a row of which nothing is valid must not become NaN."""
+        """grid.frames of lengths (B,), but at least 1, as a row without any valid frame would become NaN."""
         return (torch.div(lengths - self.grid.field, self.grid.hop, rounding_mode="floor") + 1).clamp_min(1)
 
 
 class Stack(nn.ModuleList):
-    """Layers, one upon another. `layerdrop`: how often each is left out in training (Fan et al. 2019)."""
+    """Layers, each on top of the one before. `layerdrop`: chance that training skips a layer (Fan et al. 2019)."""
 
     layerdrop = 0.0
 
-    def forward(self, x: Tensor, *shared: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
-        """(B, T, C) -> (B, T, C); `shared` is given to each layer; states, first: see Encoder.contextualize."""
-        for layer in list(self)[first:]:
+    def forward(self, x: Tensor, *shared: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); each layer is also given `shared`; states: see Encoder.contextualize."""
+        for layer in self:
             y = layer(x, *shared)
             if self.training and self.layerdrop > 0:
-                # Computed all the same: one graph for the compiler, and gradients, if of zero, for all processes.
+                # A skipped layer is computed all the same: the compiler sees one graph, and every process has
+                # gradients for the same weights, if zeros.
                 y = torch.where(torch.rand((), device=x.device) < self.layerdrop, x, y)
             x = y
             if states is not None:
@@ -164,7 +191,7 @@ class Stack(nn.ModuleList):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with an activation between."""
+    """Two linear maps with an activation between them."""
 
     def __init__(self, channels: int, inner: int, act: str) -> None:
         super().__init__()
@@ -181,7 +208,7 @@ class FeedForward(nn.Module):
 
 
 class DepthwiseConv(nn.Conv1d):
-    """Each channel convolved over time with a kernel of its own, on (B, T, C)."""
+    """A convolution over time with a kernel for each channel, on (B, T, C)."""
 
     def __init__(self, channels: int, kernel: int, padding: int, bias: bool = True) -> None:
         super().__init__(channels, channels, kernel, padding=padding, groups=channels, bias=bias)
@@ -190,14 +217,14 @@ class DepthwiseConv(nn.Conv1d):
         """(B, T, C) -> (B, T + 2 * padding - kernel + 1, C)."""
         if x.device.type != "cpu":
             return super().forward(x.mT).mT
-        # As an image of one row, channels last: oneDNN computes that five times faster than Conv1d.
+        # oneDNN computes this as an image of one row, channels last, five times faster than as Conv1d.
         weight = self.weight[:, :, None].contiguous(memory_format=torch.channels_last)
         image = F.conv2d(x.mT[:, :, None], weight, self.bias, padding=(0, *self.padding), groups=self.groups)
         return image[:, :, 0].mT
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention that knows nothing of positions."""
+    """Multi-head self-attention without positions."""
 
     def __init__(self, channels: int, n: int) -> None:
         super().__init__()
@@ -214,7 +241,7 @@ class Attention(nn.Module):
 
 
 def silence_padding(samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Samples (B, S), zero beyond their lengths (B,), and these on the same device; None if they say S for all."""
+    """Samples (B, S) with zeros beyond their lengths (B,), and the lengths on the same device; None if all are S."""
     if lengths is None or (lengths.device.type == "cpu" and bool((lengths == samples.shape[1]).all())):
         return samples, None
     lengths = lengths.to(samples.device, non_blocking=True)
@@ -222,12 +249,12 @@ def silence_padding(samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Te
 
 
 def valid(counts: Tensor, size: int) -> Tensor:
-    """Which of `size` places lie before counts (B,): bool (B, size)."""
+    """Whether each of `size` places is one of the first counts (B,): bool (B, size)."""
     return torch.arange(size, device=counts.device) < counts[:, None]
 
 
 def key_mask(counts: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """Attention bias (B, 1, 1, size): 0 for the first counts[b] keys, -inf for the padding behind them."""
+    """Attention bias (B, 1, 1, size): 0 for the first counts[b] keys, -inf for the padding after them."""
     mask = torch.zeros(len(counts), 1, 1, size, dtype=dtype, device=counts.device)
     return mask.masked_fill_(~valid(counts, size)[:, None, None], float("-inf"))
 
@@ -243,7 +270,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float 
 
 
 def rate(dropout: nn.Dropout) -> float:
-    """The rate of a dropout that is done elsewhere: 0 in evaluation."""
+    """The rate of a dropout that another function applies; 0 in evaluation."""
     return dropout.p if dropout.training else 0.0
 
 
@@ -251,9 +278,9 @@ Dims = TypeVar("Dims")
 
 
 def read_dims(kind: type[Dims], config: Mapping[str, Any]) -> Dims:
-    """The dataclass `kind` from the entries of the same names in config.json; its defaults are transformers'.
+    """A dataclass of type `kind` with the entries of config.json that have its fields' names.
 
-    Sizes, here every whole number, are at least 1. Raises CheckpointError that names the entry.
+    Whole numbers are sizes, and must be at least 1. Raises CheckpointError that names an entry of a wrong type.
     """
     values: dict[str, Any] = {}
     for f in fields(kind):  # type: ignore[arg-type]
@@ -276,7 +303,7 @@ def read_dims(kind: type[Dims], config: Mapping[str, Any]) -> Dims:
 
 
 def check_heads(dims: object, size: str, count: str) -> None:
-    """Raises CheckpointError unless the heads, the entry `count` of `dims`, divide the channels, its entry `size`."""
+    """Raises CheckpointError unless the entry `count` of `dims`, of heads, divides the entry `size`, of channels."""
     channels, heads = getattr(dims, size), getattr(dims, count)
     if channels % heads:
         raise CheckpointError(f"config.json: {size} is {channels}, which {count}, {heads}, does not divide")

@@ -2,15 +2,14 @@
 
     samples -> convolutions, a frame every 320 samples -> positional convolution -> transformer -> CTC head
 
-Everything is kept as (B, T, C): convolutions are matrix products over views of that, so nothing is ever transposed.
-Padding leaks in three places, and is masked in each: the group norm's statistics over time, the input of the
-positional convolution, the attention keys.
+All states are (B, T, C). Convolutions are matrix products over views of them, so that nothing is transposed. Padding
+could change the result in three places, and is masked in each: the group norm's statistics over time, the input of the
+positional convolution, and the attention keys.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from math import prod
+from math import prod, sqrt
 from typing import Any
 
 import torch
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 
 from earshot_asr.engine.audio import FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import Config, Family
+from earshot_asr.engine.filters import WIDE_SAMPLES, band_filters
 from earshot_asr.engine.layers import (
     Activation,
     Attention,
@@ -32,14 +33,17 @@ from earshot_asr.engine.layers import (
     valid,
 )
 
-PREFIX = "wav2vec2."
+EXTRACTOR = "Wav2Vec2FeatureExtractor"
 NORM_EPS = 1e-5
-"""Of the norms inside the feature extractor; layer_norm_eps is for those behind it."""
+"""Epsilon of the norms inside the feature extractor; layer_norm_eps is for those behind it."""
+POSITIONS = "pos_conv_embed.conv."
+MAGNITUDE, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
+"""The pair of tensors that transformers writes for a weight with weight norm (Salimans & Kingma 2016)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wav2Vec2Dims:
-    """The entries of config.json that shape the model, with transformers' names and defaults."""
+    """The entries of config.json with the model's sizes, under transformers' names and with its defaults."""
 
     vocab_size: int = 32
     hidden_size: int = 768
@@ -75,26 +79,44 @@ class Wav2Vec2Dims:
         return FrameGrid(prod(self.conv_stride), field)
 
 
-def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Vec2":
-    """The encoder that config.json and preprocessor_config.json describe, its weights yet to be loaded.
-
-    Raises UnsupportedModel, and CheckpointError for an entry that makes no sense.
-    """
+def build(config: Config, preprocessor: Config) -> "Wav2Vec2":
+    """See Family.build."""
     if config.get("add_adapter"):
         raise UnsupportedModel("config.json: add_adapter is true; adapters are not supported")
     if config.get("adapter_attn_dim") is not None:
         raise UnsupportedModel("config.json: adapter_attn_dim is set; attention adapters (MMS) are not supported")
-    extractor = preprocessor.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
-    if extractor != "Wav2Vec2FeatureExtractor":
-        raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'wav2vec2'")
+    return Wav2Vec2(read_dims(Wav2Vec2Dims, config), normalizes(config, preprocessor))
+
+
+def normalizes(config: Config, preprocessor: Config) -> bool:
+    """Whether Wav2Vec2FeatureExtractor is to normalize the samples. Raises UnsupportedModel, CheckpointError."""
+    extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
+    if extractor != EXTRACTOR:
+        kind = config.get("model_type")
+        raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type {kind!r}")
     normalize = preprocessor.get("do_normalize", True)
     if not isinstance(normalize, bool):
         raise CheckpointError(f"preprocessor_config.json: do_normalize is {normalize!r}; it must be true or false")
-    return Wav2Vec2(read_dims(Wav2Vec2Dims, config), normalize)
+    return normalize
+
+
+def preprocessor_for(config: Config) -> dict[str, Any]:
+    """See Family.preprocessor. transformers gives group-norm models no attention mask."""
+    return {
+        "feature_extractor_type": EXTRACTOR,
+        "feature_size": 1,
+        "sampling_rate": 16000,
+        "do_normalize": True,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": config.get("feat_extract_norm", "group") == "layer",
+    }
 
 
 class Wav2Vec2(Encoder):
     """See Encoder. `normalize`: each row to zero mean and unit variance first, as Wav2Vec2FeatureExtractor does."""
+
+    PREFIX = "wav2vec2."
 
     def __init__(self, dims: Wav2Vec2Dims, normalize: bool) -> None:
         super().__init__(dims.grid, dims.hidden_size, dims.vocab_size)
@@ -114,6 +136,18 @@ class Wav2Vec2(Encoder):
         """See Encoder.layers."""
         return self.encoder.layers
 
+    @property
+    def convolutions(self) -> nn.Module:
+        """See Encoder.convolutions."""
+        return self.feature_extractor
+
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """See Encoder.initialize: as transformers does, but that a wide first convolution becomes a bank of filters."""
+        for module in self.modules():
+            if isinstance(module, Conv | PositionalConv):
+                module.reset_parameters()
+
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """See Encoder.extract."""
         if self.normalize:
@@ -126,23 +160,25 @@ class Wav2Vec2(Encoder):
         out: Tensor = self.feature_projection(features)
         return out
 
-    def contextualize(
-        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
-    ) -> Tensor:
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
-        out: Tensor = self.encoder(x, frames, states, first)
+        out: Tensor = self.encoder(x, frames, states)
         return out
 
     def recipe(self, name: str) -> Recipe:
         """See Encoder.recipe. Convolutions become (k, C in, C out); queries, keys and values one matrix."""
         if name.startswith("lm_head."):
             return Recipe((name,))
+        theirs = self.PREFIX + name
         if ".qkv." in name:
-            names = (PREFIX + name.replace("qkv", part) for part in ("q_proj", "k_proj", "v_proj"))
-            return Recipe(tuple(names), lambda *parts: torch.cat(parts), lambda w: w.chunk(3))
+            names = tuple(theirs.replace("qkv", part) for part in ("q_proj", "k_proj", "v_proj"))
+            return Recipe(names, lambda *parts: torch.cat(parts), lambda w: w.chunk(3))
         if name.startswith("feature_extractor.") and name.endswith(".conv.weight"):
-            return Recipe((PREFIX + name,), _permuted, lambda w: (_permuted(w),))
-        return Recipe((PREFIX + name,))
+            return Recipe((theirs,), _permuted, lambda w: (_permuted(w),))
+        if name.endswith(POSITIONS + "weight"):
+            stem = theirs.removesuffix("weight")
+            return Recipe((theirs,), undo=_magnitude_and_direction, written=(stem + MAGNITUDE, stem + DIRECTION))
+        return Recipe((theirs,))
 
 
 def _permuted(weight: Tensor) -> Tensor:
@@ -150,8 +186,13 @@ def _permuted(weight: Tensor) -> Tensor:
     return weight.permute(2, 1, 0).contiguous()
 
 
+def _magnitude_and_direction(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The weight (C out, C in, k) of the positional convolution with a norm (1, 1, k) for each of its taps."""
+    return torch.linalg.vector_norm(weight.float(), dim=(0, 1), keepdim=True), weight
+
+
 def normalized(samples: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, S) with zero mean and unit variance over what is valid in each row, zero beyond it."""
+    """Samples (B, S) with zero mean and unit variance over the valid part of each row, and zeros beyond it."""
     if lengths is None:
         variance, mean = torch.var_mean(samples, dim=1, correction=0, keepdim=True)
         return (samples - mean) * torch.rsqrt(variance + 1e-7)
@@ -192,10 +233,10 @@ class FeatureExtractor(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution over time on (B, T, C): one matrix product for each `stride` taps of the kernel.
+    """Convolution over time on (B, T, C), as one matrix product for each `stride` taps of the kernel.
 
-    `stride` frames that lie side by side are one row of a matrix, without a copy; a kernel of 3 with stride 2 is two
-    products, over rows of 2 frames and of 1.
+    `stride` frames side by side are one row of a matrix, without a copy. A kernel of 3 with stride 2 takes two
+    products, over rows of two frames and of one frame.
     """
 
     def __init__(self, kernel: int, stride: int, c_in: int, c_out: int, bias: bool) -> None:
@@ -203,6 +244,15 @@ class Conv(nn.Module):
         self.kernel, self.stride = kernel, stride
         self.weight = nn.Parameter(torch.empty(kernel, c_in, c_out))
         self.bias = nn.Parameter(torch.empty(c_out)) if bias else None
+
+    def reset_parameters(self) -> None:
+        """Draws random weights; those of a wide convolution over samples are band filters."""
+        taken = self.kernel * self.weight.shape[1]
+        nn.init.normal_(self.weight, std=sqrt(2 / taken))
+        if self.weight.shape[1] == 1 and self.kernel >= WIDE_SAMPLES:
+            self.weight.copy_(band_filters(self.kernel, self.weight.shape[2])[:, None])
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -(taken**-0.5), taken**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C in) -> (B, (T - kernel) // stride + 1, C out)."""
@@ -231,12 +281,12 @@ class ConvLayer(nn.Module):
 
 
 class GroupNormConvLayer(nn.Module):
-    """The first layer of a group-norm model: each channel is normalized over time.
+    """The first layer of a group-norm model, which normalizes each channel over time.
 
-    Mean and variance of a channel follow from those of its input: with patches p of `kernel` samples, of mean m and
-    covariance K over time, w·p has mean w·m and variance w·Kw. So the norm is a scale of the weights and a bias, and
-    costs no pass over the (long) output; what is padding is left out of m and K. Double precision, for K is
-    ill-conditioned on speech and there is little of it.
+    Mean and variance of a channel follow from those of its input: if patches p of `kernel` samples have the mean m and
+    the covariance K over time, then w·p has the mean w·m and the variance w·Kw. So the norm becomes a factor on the
+    weights and a bias, without a pass over the long output. Padding is left out of m and K, which are computed in
+    double precision, because K is ill-conditioned on speech; they are small.
     """
 
     def __init__(self, conv: Conv, norm: nn.GroupNorm, act: Activation) -> None:
@@ -269,7 +319,7 @@ class GroupNormConvLayer(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """From the channels of the convolutions to those of the transformer."""
+    """A norm and a linear map from the convolutions' channels to the transformer's."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
@@ -284,7 +334,7 @@ class FeatureProjection(nn.Module):
 
 
 class PositionalConv(nn.Module):
-    """The relative position of frames, by a wide grouped convolution; its weight norm is fused at load."""
+    """Relative positions, by a wide grouped convolution, whose weight norm is fused when a checkpoint is loaded."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
@@ -292,13 +342,19 @@ class PositionalConv(nn.Module):
         self.conv = nn.Conv1d(dims.hidden_size, dims.hidden_size, kernel, padding=kernel // 2, groups=groups)
         self.act = activation(dims.feat_extract_activation)
 
+    def reset_parameters(self) -> None:
+        """Draws random weights."""
+        nn.init.normal_(self.conv.weight, std=2 * sqrt(1 / (self.conv.kernel_size[0] * self.conv.in_channels)))
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
+
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C); an even kernel gives a frame too many."""
+        """(B, T, C) -> (B, T, C). An even kernel gives one frame too many, which is cut off."""
         return self.act(self.conv(x.mT)[..., : x.shape[1]]).mT
 
 
 class Transformer(nn.Module):
-    """Post-norm layers (base), or pre-norm ones (`do_stable_layer_norm`: the large models)."""
+    """The layers, post-norm in base models, pre-norm in large ones (`do_stable_layer_norm`)."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
@@ -308,21 +364,20 @@ class Transformer(nn.Module):
         self.hidden_dropout = nn.Dropout(0.0)
         self.layers = Stack(Layer(dims) for _ in range(dims.num_hidden_layers))
 
-    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
+    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
         bias = None
         if frames is not None:
             x = x.masked_fill(~valid(frames, x.shape[1])[..., None], 0.0)
             bias = key_mask(frames, x.shape[1], x.dtype)
-        if first == 0:
-            x = x + self.pos_conv_embed(x)
-            x = self.hidden_dropout(x if self.pre_norm else self.layer_norm(x))
-        x = self.layers(x, bias, states=states, first=first)
+        x = x + self.pos_conv_embed(x)
+        x = self.hidden_dropout(x if self.pre_norm else self.layer_norm(x))
+        x = self.layers(x, bias, states=states)
         return self.layer_norm(x) if self.pre_norm else x
 
 
 class Layer(nn.Module):
-    """Self-attention and a feed-forward part."""
+    """A transformer layer: self-attention and a feed-forward part."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
@@ -342,3 +397,13 @@ class Layer(nn.Module):
             x = self.layer_norm(x + self.hidden_dropout(self.attention(x, bias)))
             out = self.final_layer_norm(x + self.feed_forward(x))
         return out
+
+
+FAMILY = Family(
+    build=build,
+    head="Wav2Vec2ForCTC",
+    prefix=Wav2Vec2.PREFIX,
+    preprocessor=preprocessor_for,
+    regularization={"hidden_dropout": 0.1, "activation_dropout": 0.1, "attention_dropout": 0.1},
+    pretraining="Wav2Vec2ForPreTraining",
+)

@@ -1,13 +1,12 @@
-"""Wav2Vec2-BERT with a CTC head (Barrault et al. 2023), as transformers' Wav2Vec2BertForCTC; ours is one.
+"""Wav2Vec2-BERT with a CTC head (Barrault et al. 2023), as transformers' Wav2Vec2BertForCTC.
 
     samples -> log-mels every 160 samples, two to a frame -> conformer (Gulati et al. 2020) -> CTC head
 
-Its convolutions are causal, so right padding leaks in one place only, the attention keys, besides the statistics by
-which log-mels are normalized.
+Its convolutions are causal, so padding on the right could change the result in two places, and is masked in both: the
+statistics that normalize log-mels, and the attention keys.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import Config, Family
 from earshot_asr.engine.layers import (
     DepthwiseConv,
     Encoder,
@@ -35,6 +35,7 @@ from earshot_asr.engine.layers import (
 )
 
 PREFIX = "wav2vec2_bert."
+EXTRACTOR = "SeamlessM4TFeatureExtractor"
 POSITIONS = ("relative_key", "relative", "rotary", None)
 
 MEL_WINDOW, MEL_HOP, MEL_FFT = 400, 160, 512
@@ -44,7 +45,7 @@ PREEMPHASIS = 0.97
 
 @dataclass(frozen=True, slots=True)
 class Wav2Vec2BertDims:
-    """The entries of config.json that shape the model, with transformers' names and defaults."""
+    """The entries of config.json with the model's sizes, under transformers' names and with its defaults."""
 
     vocab_size: int
     hidden_size: int = 1024
@@ -64,15 +65,12 @@ class Wav2Vec2BertDims:
         check_heads(self, "hidden_size", "num_attention_heads")
 
 
-def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Vec2Bert":
-    """The encoder that config.json and preprocessor_config.json describe, its weights yet to be loaded.
-
-    Raises UnsupportedModel, and CheckpointError for an entry that makes no sense.
-    """
+def build(config: Config, preprocessor: Config) -> "Wav2Vec2Bert":
+    """See Family.build."""
     if config.get("add_adapter"):
         raise UnsupportedModel("config.json: add_adapter is true; adapters are not supported")
-    extractor = preprocessor.get("feature_extractor_type", "SeamlessM4TFeatureExtractor")
-    if extractor != "SeamlessM4TFeatureExtractor":
+    extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
+    if extractor != EXTRACTOR:
         raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'wav2vec2-bert'")
     positions = config.get("position_embeddings_type", "relative_key")
     if positions not in POSITIONS:
@@ -87,8 +85,22 @@ def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Wav2Ve
     return Wav2Vec2Bert(dims, positions, bands, stride)
 
 
+def preprocessor_for(config: Config) -> dict[str, Any]:
+    """See Family.preprocessor."""
+    return {
+        "feature_extractor_type": EXTRACTOR,
+        "feature_size": 80,
+        "num_mel_bins": 80,
+        "stride": 2,
+        "sampling_rate": 16000,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": True,
+    }
+
+
 class Wav2Vec2Bert(Encoder):
-    """See Encoder. `positions`: one of POSITIONS; `stride`: log-mels to a frame."""
+    """See Encoder. positions: one of POSITIONS. bands: of log-mels. stride: log-mel frames in a frame."""
 
     ABOVE = ("intermediate_ffn.",)
 
@@ -106,9 +118,26 @@ class Wav2Vec2Bert(Encoder):
         """See Encoder.layers."""
         return self.encoder.layers
 
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """See Encoder.initialize: as transformers does."""
+        for module in self.modules():
+            match module:
+                case RelativeAttention():
+                    nn.init.xavier_uniform_(module.pos_bias_u)
+                    nn.init.xavier_uniform_(module.pos_bias_v)
+                case nn.Embedding():
+                    nn.init.normal_(module.weight, std=0.02)
+
+    def prepare_for_training(self) -> None:
+        """See Encoder.prepare_for_training. Log-mels in single precision take half the time."""
+        self.mels.precision = torch.float32
+
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """See Encoder.extract."""
-        with torch.autocast(samples.device.type, enabled=False):  # it would multiply by the filters in half precision
+        with torch.autocast(
+            samples.device.type, enabled=False
+        ):  # otherwise the filters would be applied in half precision
             mels: Tensor = self.mels(samples, lengths)
         return mels.to(self.dtype)
 
@@ -117,11 +146,9 @@ class Wav2Vec2Bert(Encoder):
         out: Tensor = self.feature_projection(features)
         return out
 
-    def contextualize(
-        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
-    ) -> Tensor:
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
-        x = self.encoder(x, frames, states, first)
+        x = self.encoder(x, frames, states)
         return x if self.intermediate_ffn is None else torch.add(x, self.intermediate_ffn(x), alpha=0.5)
 
     def recipe(self, name: str) -> Recipe:
@@ -137,7 +164,7 @@ class Wav2Vec2Bert(Encoder):
 
 
 def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Kaldi's triangles on the mel scale, from 20 Hz to the Nyquist frequency: (MEL_FFT // 2 + 1, bands)."""
+    """Kaldi's triangular filters on the mel scale, 20 Hz to the Nyquist frequency: (MEL_FFT // 2 + 1, bands)."""
 
     def mel(hertz: Any) -> Any:
         return 1127.0 * np.log(1.0 + hertz / 700.0)
@@ -151,13 +178,14 @@ def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 class LogMels(nn.Module):
-    """Log-mels, normalized per band over the valid frames of a row, as SeamlessM4TFeatureExtractor makes them.
+    """Log-mels, normalized per band over the valid frames of a row, as by SeamlessM4TFeatureExtractor.
 
-    Double precision until they are normalized: in single precision a quiet band next to a loud one is off by 1e-3, and
-    a row of two frames, whose variance is small, by 7e-5.
-    Training, which alters sound by more than that anyway, sets `precision` to float32: it takes half the time.
-    Where the last mel frame is an odd one (never in a window of exactly grid.span() samples), it counts in mean and
-    variance and makes no frame; transformers appends a padded frame there and masks it, which comes to the same.
+    Computed in double precision until they are normalized: in single precision a quiet band next to a loud one is off
+    by 1e-3, and a row of two frames, whose variance is small, by 7e-5. Training changes the sound more than that, and
+    sets `precision` to float32.
+
+    A last log-mel frame without a partner (there is none in a window of exactly grid.span() samples) counts in mean and
+    variance but makes no frame. transformers appends a padded frame there and masks it, which has the same result.
     """
 
     window: Tensor
@@ -199,7 +227,7 @@ class LogMels(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """From log-mels to the channels of the conformer."""
+    """A norm and a linear map from log-mels to the conformer's channels."""
 
     def __init__(self, dims: Wav2Vec2BertDims) -> None:
         super().__init__()
@@ -214,7 +242,7 @@ class FeatureProjection(nn.Module):
 
 
 class Conformer(nn.Module):
-    """The layers, and what they all need to know of positions."""
+    """The layers, and the table of positions that they share."""
 
     def __init__(self, dims: Wav2Vec2BertDims, positions: str | None) -> None:
         super().__init__()
@@ -222,18 +250,19 @@ class Conformer(nn.Module):
         self.hidden_dropout = nn.Dropout(0.0)
         self.layers = Stack(Layer(dims, positions) for _ in range(dims.num_hidden_layers))
 
-    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0) -> Tensor:
+    def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
         mask = None if frames is None else key_mask(frames, x.shape[1], x.dtype)
-        x = x if first else self.hidden_dropout(x)
-        out: Tensor = self.layers(x, self.table(x), mask, states=states, first=first)
+        x = self.hidden_dropout(x)
+        out: Tensor = self.layers(x, self.table(x), mask, states=states)
         return out
 
     def table(self, x: Tensor) -> Tensor | None:
-        """What the attention of each layer is given besides x (B, T, C).
+        """The table of positions for x (B, T, C), which the attention of each layer gets; None if it uses none.
 
-        rotary: cosine and sine (2, T, 1, D). relative: sinusoids (2 T - 1, C) of the distances T - 1 down to 1 - T
-        from key to query. relative_key: int64 (T, T), which embedding is for the distance from query to key.
+        rotary         cosine and sine (2, T, 1, D)
+        relative       sinusoids (2 T - 1, C) of the distances T - 1 down to 1 - T from key to query
+        relative_key   int64 (T, T): the number of the embedding for the distance from query to key
         """
         time = torch.arange(x.shape[1], device=x.device)
         match self.positions:
@@ -281,7 +310,7 @@ class Layer(nn.Module):
 
 
 class ConvModule(nn.Module):
-    """Gated, causal depthwise convolution: a frame sees itself and those before it."""
+    """A gated, causal depthwise convolution: a frame depends on itself and on earlier ones."""
 
     def __init__(self, dims: Wav2Vec2BertDims) -> None:
         super().__init__()
@@ -303,7 +332,7 @@ class ConvModule(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention that knows nothing of positions; the others differ in one step each."""
+    """Multi-head self-attention without positions. Its subclasses add positions, and override one step each."""
 
     def __init__(self, dims: Wav2Vec2BertDims) -> None:
         super().__init__()
@@ -328,12 +357,12 @@ class Attention(nn.Module):
         return q, k, v
 
     def place(self, q: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The queries (B, n, T, D) to use, and what is added to the scaled scores (B, n, T, T)."""
+        """The queries (B, n, T, D) to use, and a bias (B, n, T, T) on the scaled scores, or None."""
         return q, None
 
 
 class RotaryAttention(Attention):
-    """Rotary positions (Su et al. 2021), here applied before the projection, and not to the values."""
+    """Rotary positions (Su et al. 2021), applied before the projection to queries and keys, not to values."""
 
     def project(self, x: Tensor, table: Tensor | None) -> tuple[Tensor, ...]:
         """See Attention.project."""
@@ -347,7 +376,7 @@ class RotaryAttention(Attention):
 
 
 class RelativeKeyAttention(Attention):
-    """A learned embedding for each distance (Shaw et al. 2018), clamped; the pretrained w2v-bert-2.0 has these."""
+    """A learned embedding for each clamped distance (Shaw et al. 2018), as in the pretrained w2v-bert-2.0."""
 
     def __init__(self, dims: Wav2Vec2BertDims) -> None:
         super().__init__(dims)
@@ -362,7 +391,7 @@ class RelativeKeyAttention(Attention):
 
 
 class RelativeAttention(Attention):
-    """Sinusoids of the distance, with two learned biases (Transformer-XL, Dai et al. 2019, section 3.3)."""
+    """Sinusoids of the distance and two learned biases (Transformer-XL, Dai et al. 2019, section 3.3)."""
 
     def __init__(self, dims: Wav2Vec2BertDims) -> None:
         super().__init__(dims)
@@ -376,7 +405,7 @@ class RelativeAttention(Attention):
         places = heads(self.linear_pos(table)[None], self.n)  # (1, n, 2 T - 1, D)
         scores = (q + self.pos_bias_v[:, None]) @ places.mT  # (B, n, T, 2 T - 1)
         batch, n, frames, width = scores.shape
-        # Query i and key j meet in column T - 1 + j - i: a view with a row one shorter.
+        # The score of query i and key j is in column T - 1 + j - i, which a view with rows one shorter moves to j.
         strides = (n * frames * width, frames * width, width - 1, 1)
         skewed = scores.contiguous().as_strided((batch, n, frames, frames), strides, frames - 1)
         return q + self.pos_bias_u[:, None], skewed * self.scale
@@ -388,3 +417,11 @@ ATTENTIONS: dict[str | None, type[Attention]] = {
     "relative": RelativeAttention,
     "relative_key": RelativeKeyAttention,
 }
+
+
+FAMILY = Family(
+    build=build,
+    head="Wav2Vec2BertForCTC",
+    prefix=PREFIX,
+    preprocessor=preprocessor_for,
+)

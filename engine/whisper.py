@@ -1,16 +1,15 @@
-"""Whisper's encoder (Radford et al. 2022) with a CTC head: transformers' WhisperEncoder, and what is on top of it.
+"""Whisper's encoder (Radford et al. 2022), transformers' WhisperEncoder, with layers of our own and a CTC head on top.
 
     samples -> log-mels every 160 samples -> two convolutions, a frame of two -> transformer -> conformer -> CTC head
 
-transformers knows no such model; `earshot train ctc --from` a Whisper checkpoint makes one. Where Whisper pads
-everything to 30 s, a window here is as long as it is, and its positions are counted from its start.
+transformers has no such model; `earshot train ctc --from` a Whisper checkpoint makes one. Whisper pads all audio to
+30 s; here a window keeps its length, and positions count from its start.
 
-Padding leaks in four places, and is masked in each: the maximum that log-mels are floored by, the input of both
-convolutions, the attention keys, and the depthwise convolutions of the layers on top.
+Padding could change the result in four places, and is masked in each: the maximum that the floor of log-mels depends
+on, the input of both convolutions, the attention keys, and the depthwise convolutions of the layers on top.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import Config, Family
 from earshot_asr.engine.layers import (
     Attention,
     DepthwiseConv,
@@ -36,23 +36,24 @@ from earshot_asr.engine.layers import (
 )
 
 PREFIX = "model."
+EXTRACTOR = "WhisperFeatureExtractor"
 ON_TOP = "ctc_encoder."
-"""Before the names of what stands between Whisper's encoder and the head."""
+"""Prefix of the tensors of the layers between Whisper's encoder and the head."""
 
 POSITIONS = 1500
-"""Frames that positions are wanted for: the longest window has 20 s and its context, a plain pass 30 s. Nothing stops
-longer input, whose positions go on where Whisper has never learned any."""
+"""Positions that a checkpoint must have: the longest window has 20 s and its contexts, a plain pass 30 s. Longer input
+is not refused; Whisper has not been trained on the positions beyond."""
 HALF_RANGE = torch.finfo(torch.float16).max - 1000
 MEL_WINDOW, MEL_HOP = 400, 160
 MEL_FLOOR = 1e-10
 MEL_RANGE = 8.0
-"""Powers of ten: what lies further below the loudest is raised to there."""
+"""Powers of ten below the loudest log-mel at which the floor is."""
 GRID = FrameGrid(2 * MEL_HOP, MEL_WINDOW + MEL_HOP)
 
 
 @dataclass(frozen=True, slots=True)
 class WhisperDims:
-    """The entries of config.json that shape the encoder, with transformers' names and defaults."""
+    """The entries of config.json with the encoder's sizes, under transformers' names and with its defaults."""
 
     vocab_size: int
     d_model: int = 384
@@ -71,9 +72,9 @@ class WhisperDims:
 
 @dataclass(frozen=True, slots=True)
 class TopDims:
-    """Entries of our own: the layers between Whisper's encoder and the head.
+    """Entries of config.json that are our own: the layers between Whisper's encoder and the head.
 
-    ctc_inputs    numbers, from 1 on, of the encoder's layers whose outputs these are given, side by side
+    ctc_inputs    numbers, from 1 on, of the encoder's layers whose outputs, side by side, are their input
     """
 
     ctc_layers: int
@@ -89,13 +90,10 @@ class TopDims:
             raise CheckpointError(f"config.json: ctc_conv_kernel is {self.ctc_conv_kernel}; it must be odd")
 
 
-def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Whisper":
-    """The encoder that config.json and preprocessor_config.json describe, its weights yet to be loaded.
-
-    Raises UnsupportedModel, and CheckpointError for an entry that makes no sense.
-    """
-    extractor = preprocessor.get("feature_extractor_type", "WhisperFeatureExtractor")
-    if extractor != "WhisperFeatureExtractor":
+def build(config: Config, preprocessor: Config) -> "Whisper":
+    """See Family.build."""
+    extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
+    if extractor != EXTRACTOR:
         raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'whisper'")
     for name, expected in (("n_fft", MEL_WINDOW), ("hop_length", MEL_HOP)):
         if preprocessor.get(name, expected) != expected:
@@ -117,11 +115,25 @@ def build(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> "Whispe
     return Whisper(dims, top)
 
 
-def with_top(config: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json of a Whisper checkpoint that is to get a CTC head: with the entries for what stands below it, those
-    that are there kept, and masks in training, which Whisper's own configuration turns off.
+def preprocessor_for(config: Config) -> dict[str, Any]:
+    """See Family.preprocessor."""
+    return {
+        "feature_extractor_type": EXTRACTOR,
+        "feature_size": config.get("num_mel_bins", 80),
+        "sampling_rate": SAMPLE_RATE,
+        "n_fft": MEL_WINDOW,
+        "hop_length": MEL_HOP,
+        "chunk_length": 30,
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+    }
 
-    `ctc_layers: 0` is none of that: the head reads the encoder's last norm.
+
+def with_top(config: Config) -> dict[str, Any]:
+    """See Family.with_new_head: adds the entries that describe the layers below the head, and keeps those that are set.
+
+    `ctc_layers: 0` is for no such layers: the head reads the encoder's last norm. Training masks frames, which
+    Whisper's own configuration turns off.
     """
     dims = read_dims(WhisperDims, config)
     size = max(64, dims.d_model * 5 // 8 // 64 * 64)
@@ -139,7 +151,7 @@ def with_top(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Whisper(Encoder):
-    """See Encoder. `top`: what stands between Whisper's encoder and the head; None: the encoder's last norm alone."""
+    """See Encoder. `top`: the layers between Whisper's encoder and the head; None: only the encoder's last norm."""
 
     HEAD = ("lm_head.", "top.")
     ABOVE = ("layer_norm.",)
@@ -163,7 +175,7 @@ class Whisper(Encoder):
 
     @property
     def middle(self) -> int:
-        """See Encoder.middle. Below the layers on top nothing has the head's channels."""
+        """See Encoder.middle. Only the layers on top have the head's channels."""
         return len(self.blocks) + 1 if self.top else super().middle
 
     @property
@@ -176,6 +188,10 @@ class Whisper(Encoder):
         """See Encoder.width."""
         return self.conv2.out_channels
 
+    def new_mask(self) -> Tensor:
+        """See Encoder.new_mask. Whisper was never trained with masks: they begin as frames of zeros."""
+        return torch.zeros(self.width)
+
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """See Encoder.extract."""
         frames = None if lengths is None else self.frames(lengths)
@@ -187,29 +203,20 @@ class Whisper(Encoder):
         return self.act(self.conv2(x))
 
     def project(self, features: Tensor) -> Tensor:
-        """See Encoder.project: nothing is left to do."""
+        """See Encoder.project. Features are what the layers are given."""
         return features
 
-    def contextualize(
-        self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None, first: int = 0
-    ) -> Tensor:
+    def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
-        below = len(self.blocks)
-        assert first == 0 or self.top is None or first > below, (first, below)
         mask = None if frames is None else key_mask(frames, x.shape[1], x.dtype)
         states = [] if states is None else states
-        if first < below:
-            if first == 0:
-                x = self.hidden_dropout(x + sinusoids(x))
-            x = self.blocks(x, mask, states=states, first=first)
+        x = self.blocks(self.hidden_dropout(x + sinusoids(x)), mask, states=states)
         if self.top is None:
             assert self.layer_norm is not None
             out: Tensor = self.layer_norm(x)
             return out
         inside = None if frames is None else valid(frames, x.shape[1])[..., None]
-        if first == 0:
-            x = self.top.join(states[-below:])
-        out = self.top(x, mask, inside, states, max(0, first - below))
+        out = self.top(self.top.join(states[-len(self.blocks) :]), mask, inside, states)
         return out
 
     def recipe(self, name: str) -> Recipe:
@@ -228,7 +235,7 @@ class Whisper(Encoder):
 
 
 def sinusoids(x: Tensor) -> Tensor:
-    """Whisper's positions (T, C) for x (B, T, C): sines of falling frequency, and cosines behind them."""
+    """Whisper's positions (T, C) for x (B, T, C): sines of falling frequency, then cosines."""
     half = x.shape[2] // 2
     rates = torch.arange(half, device=x.device).float() * (-math.log(10000.0) / (half - 1))
     angles = torch.arange(x.shape[1], device=x.device)[:, None] * rates.exp()
@@ -236,7 +243,7 @@ def sinusoids(x: Tensor) -> Tensor:
 
 
 def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Slaney's triangles of equal area, from 0 Hz to the Nyquist frequency: (MEL_WINDOW // 2 + 1, bands)."""
+    """Slaney's triangular filters of equal area, 0 Hz to the Nyquist frequency: (MEL_WINDOW // 2 + 1, bands)."""
     # Linear up to 1 kHz, 15 mels of it, then logarithmic: 27 mels for a factor of 6.4.
     mels = np.linspace(0.0, 15.0 + 27.0 * math.log(SAMPLE_RATE / 2 / 1000.0) / math.log(6.4), bands + 2)
     logarithmic = 1000.0 * np.exp((mels - 15.0) * math.log(6.4) / 27.0)
@@ -250,8 +257,7 @@ def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 class LogMels(nn.Module):
-    """Log-mels as WhisperFeatureExtractor makes them, but that frames are not centred on their sample: none looks
-    before the window or behind it."""
+    """Log-mels as by WhisperFeatureExtractor, but that frames are not centred: none needs samples around the window."""
 
     window: Tensor
     filters: Tensor
@@ -263,7 +269,7 @@ class LogMels(nn.Module):
         self.register_buffer("filters", torch.from_numpy(mel_filters(bands).astype(np.float32)), persistent=False)
 
     def forward(self, samples: Tensor, frames: Tensor | None) -> Tensor:
-        """(B, S) -> (B, 2 T, bands), float32; zero beyond 2 * frames (B,), which the maximum does not know of."""
+        """(B, S) -> (B, 2 T, bands), float32; beyond 2 * frames (B,) zero, and not part of the maximum."""
         size = 2 * GRID.frames(samples.shape[1])
         windows = samples.float().unfold(1, MEL_WINDOW, MEL_HOP)[:, :size] * self.window.float()
         spectrum = torch.fft.rfft(windows)
@@ -278,7 +284,7 @@ class LogMels(nn.Module):
 
 
 class Conv(nn.Conv1d):
-    """A convolution over three frames, zeros around them, as one matrix product: it is faster."""
+    """A convolution over three frames, padded with zeros, as one matrix product, which is faster."""
 
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         super().__init__(channels, out, 3, stride)
@@ -306,12 +312,12 @@ class Layer(Attention):
         x = x + self.hidden_dropout(super().forward(self.self_attn_layer_norm(x), mask))
         inner = self.activation_dropout(self.act(self.fc1(self.final_layer_norm(x))))
         out: Tensor = x + self.hidden_dropout(self.fc2(inner))
-        # As transformers does: the large models come near the end of half precision.
+        # As transformers does: states of the large models come near the largest number in half precision.
         return out.clamp(-HALF_RANGE, HALF_RANGE) if out.dtype == torch.float16 else out
 
 
 class Top(nn.Module):
-    """Layers between Whisper's encoder and the head: it was made to be read by a decoder, not letter by letter."""
+    """The layers between Whisper's encoder, which was trained for a decoder, and the head, which writes letters."""
 
     def __init__(self, dims: TopDims, channels: int) -> None:
         super().__init__()
@@ -322,16 +328,14 @@ class Top(nn.Module):
         self.layer_norm = nn.LayerNorm(dims.ctc_hidden_size)
 
     def join(self, states: list[Tensor]) -> Tensor:
-        """Outputs (B, T, channels) of the encoder's layers -> (B, T, C), what the layers are given."""
+        """Outputs (B, T, channels) of the encoder's layers -> (B, T, C), the input of these layers."""
         normal = [F.layer_norm(states[n - 1], states[n - 1].shape[-1:]) for n in self.inputs]
         out: Tensor = self.projection_norm(self.projection(torch.cat(normal, dim=-1)))
         return out
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, inside: Tensor | None, states: list[Tensor] | None, first: int
-    ) -> Tensor:
-        """(B, T, C) -> (B, T, C); inside: which frames (B, T, 1) are valid; None, all."""
-        out: Tensor = self.layer_norm(self.layers(x, mask, inside, states=states, first=first))
+    def forward(self, x: Tensor, mask: Tensor | None, inside: Tensor | None, states: list[Tensor]) -> Tensor:
+        """(B, T, C) -> (B, T, C); inside: which frames (B, T, 1) are valid, None for all; states: see Encoder."""
+        out: Tensor = self.layer_norm(self.layers(x, mask, inside, states=states))
         return out
 
 
@@ -361,3 +365,16 @@ class TopLayer(nn.Module):
         x = x + self.hidden_dropout(self.pointwise_conv2(mixed))
         out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
         return out
+
+
+FAMILY = Family(
+    build=build,
+    head="WhisperForCTC",
+    prefix=PREFIX,
+    assumed_ctc=False,
+    preprocessor=preprocessor_for,
+    with_new_head=with_top,
+    ctc_layers=True,
+    # Whisper's own entries, `dropout` and `encoder_layerdrop`, are not read.
+    regularization={"final_dropout": 0.0, "layerdrop": 0.0},
+)

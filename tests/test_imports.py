@@ -9,16 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from earshot_asr.engine.families import FAMILIES
+from earshot_asr.engine.training.__main__ import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "earshot_asr"
 OURS = "earshot_asr."
 """Before the names of our modules, which are without it here."""
 MAY_START_A_SERVER = {"client.commands.serve", "client.demo", "client.live"}
 WITH_TORCH = {
-    f"engine.{name}" for name in ("layers", "wav2vec2", "wav2vec2_bert", "whisper", "checkpoint", "runner")
-} | {"client.evaluate.against"}
-LIGHT = {"engine.training", "engine.training.__main__", "engine.training.phonemes"}
-"""Of training, what does without torch."""
+    *(name.removeprefix(OURS) for name in FAMILIES.values()),
+    *(f"engine.{name}" for name in ("layers", "filters", "checkpoint", "runner")),
+    "client.evaluate.against",
+}
+LIGHT = {"engine.training.__main__", *(f"engine.training{name}" for name in ("", ".data", ".ctc", ".pretrain"))}
+"""The modules of training that do not load torch."""
 
 
 def modules() -> dict[str, Path]:
@@ -143,13 +148,12 @@ def test_only_those_few_name_torch() -> None:
     assert [name for name, path in modules().items() if names_torch(path) and not heavy(name)] == []
 
 
-def test_training_takes_no_more_than_torch_numpy_safetensors_and_soundfile() -> None:
-    commands = [
-        f"engine.training.{name}" for name in ("ctc", "align", "pretrain") if f"engine.training.{name}" in modules()
-    ]
-    found, _ = loaded("engine.training.__main__", *commands)
-    assert {"torch", "engine.training.ctc"} <= found
-    others = "typer rich msgspec jiwer av soxr websockets sounddevice prometheus_client transformers huggingface_hub"
+def test_training_imports_no_packages_but_torch_numpy_safetensors_soundfile_and_soxr() -> None:
+    commands = [f"engine.training.{place}" for place, _ in COMMANDS.values()]
+    assert len(commands) == 5
+    found, _ = loaded("engine.training.__main__", *commands, *(name.removeprefix(OURS) for name in FAMILIES.values()))
+    assert {"torch", "soxr", *commands} <= found
+    others = "typer rich msgspec jiwer av websockets sounddevice prometheus_client transformers huggingface_hub"
     assert not found & set(others.split())
 
 

@@ -32,7 +32,7 @@ from earshot_asr.client.live import local_server
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import Runner
-from earshot_asr.engine.training.phonemes import targets
+from earshot_asr.engine.phonemes import targets
 from earshot_asr.engine.transcription import plain
 
 WARM_UP_SECONDS: Seconds = 5.0

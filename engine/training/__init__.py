@@ -1,4 +1,4 @@
-"""Training: CTC on manifests, forced alignment, XLSR's contrastive pretraining.
+"""Training: CTC on recordings with texts, forced alignment, wav2vec 2.0's pretraining.
 
-Needs torch, numpy, safetensors and soundfile; no more of what the rest needs.
+Imports no packages but torch, numpy, safetensors, soundfile and soxr.
 """

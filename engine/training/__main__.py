@@ -8,37 +8,37 @@ from collections.abc import Sequence
 from earshot_asr.engine.errors import EarshotError
 
 COMMANDS = {
-    "ctc": "recordings with texts -> a model that writes what is said",
-    "align": "recordings with texts -> when each word is said",
-    "synthesize": "lines of text -> speech to train on, by flite's voices",
-    "pretrain": "recordings alone -> a model that has yet to learn to write",
-    "blend": "a model, and what it was trained on to -> their mean, which is often better than both",
-    "grow": "a small model -> a deeper one, or one of longer frames, that has learned as much",
-    "codes": "a pretrained model, and how languages share its codewords -> a figure",
+    "ctc": ("ctc.command", "train a model that writes what is said, on recordings with texts"),
+    "align": ("data.align", "find when each word of recordings with texts is said"),
+    "blend": ("blend", "average a model with the same model trained further, often better than both"),
+    "pretrain": ("pretrain.command", "pretrain a model on recordings without texts; ctc then teaches it to write"),
+    "codes": ("pretrain.codes", "draw how languages share the codewords of a pretrained model"),
 }
+"""Command -> its module in this folder, and what it does."""
 INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 
 def parser_for(argv: Sequence[str], prog: str) -> argparse.ArgumentParser:
-    """The parser; only the command that is asked for is loaded."""
+    """The parser; only the module of the command in `argv` is imported."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Training: each command explains itself, with examples.",
+        description="Training. Each command has help of its own, with examples.",
         epilog=f"Example: {prog} ctc --help",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help in COMMANDS.items():
+    for name, (place, help) in COMMANDS.items():
         command = commands.add_parser(name, help=help, formatter_class=argparse.RawDescriptionHelpFormatter)
         command.allow_abbrev = False
         if name == next((word for word in argv if not word.startswith("-")), None):
-            module = importlib.import_module(f"earshot_asr.engine.training.{name}")
+            module = importlib.import_module(f"earshot_asr.engine.training.{place}")
             module.add_arguments(command)
             command.set_defaults(run=module.run, error=command.error)
     return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m earshot_asr.engine.training") -> None:
-    """Runs a command. What a user can mend is one line on standard error, and exit status 1; 2 for wrong usage."""
+    """Runs a command. Errors that a user can correct are one line on stderr and exit status 1, wrong usage is 2."""
     argv = sys.argv[1:] if argv is None else argv
     args, unknown = parser_for(argv, prog).parse_known_args(argv)
     if unknown:

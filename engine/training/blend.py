@@ -1,6 +1,7 @@
-"""`earshot train blend`: the mean of models that come from one, weight by weight (Wortsman et al. 2022, model soups).
+"""`earshot train blend`: the mean of the weights of related models (model soups, Wortsman et al. 2022).
 
-A model and what further training made of it often lie in one valley, on two of its sides; the mean is better than both.
+The mean of a model and of the same model trained further is often better than both: they tend to lie on two sides of
+one minimum of the loss.
 """
 
 import argparse
@@ -18,23 +19,27 @@ from earshot_asr.engine.vocabulary import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of `earshot train blend`."""
+    """Adds the options of `earshot train blend`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.dedent("""\
-        Writes the mean of the weights of models that came of one another by training: of one shape, with one
-        vocabulary. It is often better than each of them, and costs nothing when it is used. What was made deeper by
-        `earshot train grow` is blended with the grown model, not with the one before.""")
+        Writes the mean of the weights of models where each is the result of training another one further. They must
+        have the same sizes and the same vocabulary. The mean is often better than each of them.""")
     parser.epilog = textwrap.dedent("""\
         examples:
-          earshot train blend OUT/model GROWN --share 0.6 --share 0.4 --out BLEND
+          earshot train blend OUT/model BEFORE --share 0.6 --share 0.4 --out BLEND
           earshot train blend OUT/model --dtype int8 --out SMALL      # half as large, for the engine alone""")
     parser.add_argument(
-        "models", nargs="+", metavar="DIR|HUB_ID", help="two or more, or one with --dtype; config.json is the first's"
+        "models",
+        nargs="+",
+        metavar="DIR|HUB_ID",
+        help="two or more, or one with --dtype; config.json is that of the first",
     )
     parser.add_argument(
-        "--dtype", choices=tuple(DTYPES), help="of the weights (default: the first's); with it one model is enough"
+        "--dtype", choices=tuple(DTYPES), help="dtype of the weights (default: that of the first model)"
     )
-    parser.add_argument("--share", type=positive, action="append", help="of each, in order (default: equal shares)")
+    parser.add_argument(
+        "--share", type=positive, action="append", help="share of each model, in order (default: equal shares)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
 
 
@@ -56,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def dtype_of(folder: Path) -> str:
-    """What a model's weights are of: one of DTYPES."""
+    """The dtype of a model's weights, one of export.DTYPES."""
     if read_json(folder / "config.json").get("earshot_weights"):
         return "int8"
     half = all(tensor.dtype == torch.float16 for tensor in read_tensors(weight_files(folder)).values())
@@ -64,7 +69,7 @@ def dtype_of(folder: Path) -> str:
 
 
 def blend(folders: list[Path], shares: list[float]) -> dict[str, Tensor]:
-    """The mean of all tensors, float32. Raises ConfigError if they do not match."""
+    """The mean of the models' tensors by their shares, float32. Raises ConfigError if the models do not match."""
 
     def read(folder: Path) -> dict[str, Tensor]:
         return widened(read_tensors(weight_files(folder)), read_json(folder / "config.json"))

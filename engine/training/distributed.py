@@ -1,4 +1,4 @@
-"""Several processes that train one model, as torchrun starts them; or one that is alone."""
+"""Several processes that train one model, as torchrun starts them, or a single one."""
 
 import os
 from datetime import timedelta
@@ -10,12 +10,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from earshot_asr.engine.errors import DeviceError
 
-PATIENCE = timedelta(hours=1)
-"""The others wait so long for the first process, which judges and writes."""
+LONGEST_WAIT = timedelta(hours=1)
+"""How long the other processes wait for the first one, which evaluates and writes files."""
 
 
 class World:
-    """Who else trains. torchrun's environment says so: WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT."""
+    """The processes of a run. torchrun sets WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT."""
 
     def __init__(self, device: str) -> None:
         """device: cpu, cuda, cuda:N or auto. Raises DeviceError."""
@@ -24,22 +24,22 @@ class World:
         if self.size > 1:
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=PATIENCE)
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that logs, judges and writes."""
+        """Whether this is the process that logs, evaluates and writes files."""
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module to call: gradients become the mean over all processes."""
+        """The module to call, whose gradients become the mean over all processes."""
         if self.size == 1:
             return module
-        # Which weights have a gradient may differ: a batch without an alignment has no use for the phones' heads.
+        # Processes may have gradients for different weights: a batch without an alignment does not use phone heads.
         return DistributedDataParallel(module, find_unused_parameters=True)
 
     def agree(self, *values: float) -> list[float]:
-        """The largest of each over all processes, which wait for each other here."""
+        """The largest of each value over all processes, which wait for each other here."""
         if self.size == 1:
             return list(values)
         together = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -47,7 +47,7 @@ class World:
         return together.tolist()
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over all processes, which wait for each other here; values: on the device."""
+        """The mean of values, on the device, over all processes, which wait for each other here."""
         if self.size == 1:
             return values
         together = values.clone()
@@ -55,7 +55,7 @@ class World:
         return together / self.size
 
     def close(self) -> None:
-        """At the end."""
+        """Leaves the group of processes."""
         if self.size > 1:
             dist.destroy_process_group()
 

@@ -1,4 +1,4 @@
-"""From weights in training to a directory in Hugging Face's format, which transformers and the engine load."""
+"""Writes a model as a folder in Hugging Face format, which transformers and the engine load."""
 
 import json
 import shutil
@@ -10,47 +10,35 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from earshot_asr.engine import wav2vec2, wav2vec2_bert, whisper
 from earshot_asr.engine.checkpoint import SCALE
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 
-PREFIXES = {"wav2vec2": wav2vec2.PREFIX, "wav2vec2-bert": wav2vec2_bert.PREFIX, "whisper": whisper.PREFIX}
-LARGEST = 127 * 65504.0
-"""So much a scale in half precision, of eight bits, can stand for."""
-SMALLEST = 2.0**-24
-"""Above 0 in half precision."""
-CLIPPED = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8)
-"""Shares of a row's largest weight that may become 127 in eight bits."""
-MAGNITUDE, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
+LARGEST_INT8 = 127 * 65504.0
+"""The largest weight that eight bits with a scale in half precision can hold."""
+SMALLEST_SCALE = 2.0**-24
+"""The smallest number above 0 in half precision."""
+CLIPPED_SHARES = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8)
+"""Shares of a row's largest weight that are tried as the value of 127 in eight bits; what is above it is clipped."""
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "int8": torch.float16}
-"""Of the weights. With int8, which the engine alone reads, matrices have eight bits and a scale a row, the rest 16."""
+"""Names of the dtypes that weights are written in. With int8 matrices have eight bits and a scale a row, and all other
+weights 16 bits; only the engine reads that."""
 
 
 def to_checkpoint(encoder: Encoder) -> dict[str, Tensor]:
-    """The encoder's weights by transformers' names and in its shapes: the inverse of Encoder.recipe.
-
-    The positional convolution of wav2vec 2.0 becomes a pair of magnitude and direction (Salimans & Kingma 2016).
-    """
+    """The encoder's weights under transformers' names and in its shapes, as its recipes say."""
     tensors: dict[str, Tensor] = {}
     for name, weight in encoder.state_dict().items():
         recipe = encoder.recipe(name)
-        tensors |= dict(zip(recipe.names, recipe.undo(weight.detach()), strict=True))
-    for name in [name for name in tensors if name.endswith("pos_conv_embed.conv.weight")]:
-        direction, stem = tensors.pop(name), name.removesuffix("weight")
-        tensors[stem + MAGNITUDE] = torch.linalg.vector_norm(direction.float(), dim=(0, 1), keepdim=True)
-        tensors[stem + DIRECTION] = direction
+        tensors |= dict(zip(recipe.written or recipe.names, recipe.undo(weight.detach()), strict=True))
     return tensors
 
 
-def prefix(config: Mapping[str, Any]) -> str:
-    """What transformers puts before the names of all tensors but the head's."""
-    return PREFIXES[str(config["model_type"])]
-
-
 def has_mask(config: Mapping[str, Any]) -> bool:
-    """Whether transformers gives a model of this config a masked_spec_embed."""
-    return bool(config.get("mask_time_prob", 0.05) > 0 or config.get("mask_feature_prob", 0.0) > 0)
+    """Whether transformers gives a model with this config.json a masked_spec_embed."""
+    usual = {"mask_time_prob": 0.05, "mask_feature_prob": 0.0, **family_of(config).regularization}
+    return any(config.get(name, usual[name]) > 0 for name in ("mask_time_prob", "mask_feature_prob"))
 
 
 def save(
@@ -64,15 +52,17 @@ def save(
 ) -> None:
     """Write a model with a CTC head that transformers' AutoModelForCTC and load_checkpoint load.
 
-    config, preprocessor: config.json and preprocessor_config.json, written as they are but for the entry dtype
+    config, preprocessor   config.json and preprocessor_config.json, written as they are but for the entry dtype
     tokenizer   file name -> content: vocab.json, tokenizer_config.json, ...
-    masked      masked_spec_embed (C,), for models that are masked in training; None: zeros
-    dtype       one of DTYPES, of the weights
+    masked      masked_spec_embed (C,), for models whose frames training masks; None: zeros
+    dtype       the weights' dtype, one of DTYPES
+
+    Raises ConfigError for weights that the dtype can't hold.
     """
     tensors = to_checkpoint(encoder)
     if has_mask(config):
         masked = torch.zeros(encoder.width) if masked is None else masked
-        tensors[prefix(config) + "masked_spec_embed"] = masked.detach()
+        tensors[family_of(config).prefix + "masked_spec_embed"] = masked.detach()
     settings = {"config.json": config, "preprocessor_config.json": preprocessor, **tokenizer}
     write(folder, tensors, settings, dtype)
 
@@ -80,16 +70,16 @@ def save(
 def write(
     folder: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Mapping[str, Any]], dtype: str = "float16"
 ) -> None:
-    """Write a directory: `settings` (file name -> content) and model.safetensors. What was there before is replaced.
+    """Write a folder with `settings` (file name -> content) and model.safetensors; it replaces one that is there.
 
-    The new directory is complete before it takes the name; between two renames, for some microseconds, there is none of
-    that name. Raises ConfigError for weights that the dtype can't hold.
+    The new folder is complete before it takes the name. Between two renames, for some microseconds, no folder has it.
+    Raises ConfigError for weights that the dtype can't hold.
     """
     cast: dict[str, Tensor] = {}
     advice = "; --dtype float32 may hold them" if dtype != "float32" else ""
     for name, tensor in tensors.items():
         if dtype == "int8" and tensor.ndim > 1 and len(tensor) > 1:
-            if not tensor.abs().amax() < LARGEST:
+            if not tensor.abs().amax() < LARGEST_INT8:
                 raise ConfigError(f"{folder} is not written: {name} has values that eight bits can't hold{advice}")
             cast[name], cast[name + SCALE] = quantized(tensor)
             continue
@@ -120,13 +110,15 @@ def write(
 
 
 def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight (N, ...) in eight bits, and a scale (N,) in half precision for each row: of those tried the one that is
-    nearest. Values are below LARGEST."""
+    """A weight (N, ...), below LARGEST_INT8, as int8 of the same shape and a scale (N,) in half precision.
+
+    Each row has that scale, of those that are tried, whose rounded row has the smallest squared error.
+    """
     rows = weight.detach().float().cpu().flatten(1)
     largest = rows.abs().amax(1, keepdim=True)
     best, error = largest / 127, torch.full_like(largest, float("inf"))
-    for share in CLIPPED:
-        scale = (share * largest / 127).half().clamp_min(SMALLEST).float()
+    for share in CLIPPED_SHARES:
+        scale = (share * largest / 127).half().clamp_min(SMALLEST_SCALE).float()
         off = (rows - (rows / scale).round().clamp(-127, 127) * scale).square().sum(1, keepdim=True)
         best, error = torch.where(off < error, scale, best), torch.minimum(off, error)
     whole = (rows / best).round().clamp(-127, 127).to(torch.int8).view(weight.shape)

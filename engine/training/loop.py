@@ -1,6 +1,6 @@
-"""The loop of any training: schedule by time or steps, averaging, log, state on disk, several processes.
+"""The loop of all training: a schedule by time or steps, averaging, a log, state on disk, several processes.
 
-draw -> forward, loss -> backward -> clip, update -> average     and now and then: log, judge, keep, export
+Each step: draw -> forward, loss -> backward -> clip, update -> average. Now and then: log, evaluate, keep, export.
 """
 
 import signal
@@ -24,23 +24,23 @@ from earshot_asr.engine.training.progress import Progress, duration
 from earshot_asr.engine.training.schedule import Clock, Schedule
 from earshot_asr.engine.training.task import Task
 
-EARLY = 1.0
+FIRST_KEEP_MINUTES = 1.0
 """Minutes after which a start keeps its state for the first time."""
-BAD_STEPS = 50
-"""So many steps in a row whose gradients are not finite end the run."""
+MOST_BAD_STEPS = 50
+"""Steps in a row without finite gradients after which the run ends with an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopOptions:
     """How long, how fast, how often.
 
-    minutes       the whole schedule, over all starts; time during which the machine was paused does not count
-    steps         the same in steps; then `minutes` says nothing, and a run can be repeated bit for bit
-    stop_after    minutes of this start
-    warmup, hold  shares of the schedule in which learning rates rise, and hold; then they fall to zero
-    adamw, muon   peak learning rates; muon None: AdamW does all
+    minutes       the whole schedule, over all starts; time in which the process was paused does not count
+    steps         the schedule in steps, in place of minutes; such a run can be repeated bit for bit
+    stop_after    minutes after which this start ends
+    warmup, hold  shares of the schedule in which learning rates rise, and stay; then they fall to zero
+    adamw, muon   peak learning rates; muon None: AdamW updates all
     average       decay of the average of the weights, per step
-    half          bfloat16 where that is as good; None: if the device is faster in it
+    half          whether matrix products are in bfloat16; None: if the device is faster in it
     log_every     steps; judge_every, keep_every: minutes
     """
 
@@ -87,10 +87,10 @@ MAY_CHANGE = ("minutes", "steps", "stop_after", "half", "log_every", "judge_ever
 
 
 def train(task: Task, options: LoopOptions, out: Path, world: World) -> None:
-    """Train until the schedule is done, stop_after is over, or a signal comes; a run that is there already goes on.
+    """Trains until the schedule or stop_after is over, or a signal comes; a run that is in `out` goes on.
 
-    Raises TrainingError if the state can't be read or written, or gradients are not finite again and again;
-    KeyboardInterrupt and SystemExit after SIGINT and SIGTERM, when all is kept.
+    Raises TrainingError if the state can't be read or written, or if MOST_BAD_STEPS steps in a row have no finite
+    gradients; KeyboardInterrupt after SIGINT and SystemExit after SIGTERM, when the state is written.
     """
     with files.alone(out) if world.first else nullcontext():
         run = Run(task, options, out, world)
@@ -100,7 +100,7 @@ def train(task: Task, options: LoopOptions, out: Path, world: World) -> None:
 
 @contextmanager
 def interruptible(say: Callable[[str], None]) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are put down in the list, so that a step is finished; a second one ends the process."""
+    """A context in which SIGINT and SIGTERM only go into the list, so that the step ends; a second one ends at once."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -122,7 +122,7 @@ def interruptible(say: Callable[[str], None]) -> Iterator[list[int]]:
 
 @dataclass
 class Counters:
-    """What a run has done, over all starts. `bad`: steps in a row without an update; `best`: the lowest score."""
+    """The counts of a run, over all starts. bad: the last steps in a row without an update; best: the lowest score."""
 
     step: int = 0
     audio_seconds: float = 0.0
@@ -133,26 +133,26 @@ class Counters:
 
 @dataclass
 class Sums:
-    """Of figures since the last line of the log, on the device."""
+    """Sums of figures since the last line of the log, on the device."""
 
     count: int = 0
     totals: dict[str, Tensor] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
-        """A step's."""
+        """Adds the figures of a step."""
         self.count += 1
         for name, value in figures.items():
             self.totals[name] = self.totals.get(name, 0.0) + value.detach()
             self.seen[name] = self.seen.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Over the steps that had each."""
+        """The mean of each figure over the steps that had it."""
         return {name: float(total) / self.seen[name] for name, total in self.totals.items()}
 
 
 class Run:
-    """A training that is under way."""
+    """A run in progress."""
 
     def __init__(self, task: Task, options: LoopOptions, out: Path, world: World) -> None:
         self.task, self.options, self.out, self.world = task, options, out, world
@@ -203,15 +203,15 @@ class Run:
 
     @property
     def share(self) -> float:
-        """Of the schedule that is done."""
+        """The share of the schedule that is done."""
         if self.options.steps is not None:
             return self.counters.step / self.options.steps
         return self.clock.seconds / 60 / self.options.minutes
 
     def go(self, interrupted: list[int]) -> None:
-        """Until it is over."""
+        """Trains until the run, or this start of it, is over."""
         if self.share >= 1:
-            self._export()  # it may have been killed just before that
+            self._export()  # the last start may have been killed before it did that
             self.progress.say("the schedule is done; for more of it, give more --minutes or --steps")
             return
         if self.world.first:
@@ -221,7 +221,9 @@ class Run:
             )
         self.progress.say("the first step compiles what is to be compiled, and is not on the clock")
         judged = kept = self.clock.seconds
-        keep_after = 60 * min(EARLY, self.options.keep_every)  # the first time: little is lost by it
+        keep_after = 60 * min(
+            FIRST_KEEP_MINUTES, self.options.keep_every
+        )  # the first time, so that an early end loses little
         sums, limit = Sums(), 60 * (self.options.stop_after or float("inf"))
         mark = self.clock.seconds, self.counters.audio_seconds
         stop, first = False, True
@@ -250,7 +252,7 @@ class Run:
         self.progress.say(f"{how}: {duration(self.clock.seconds)}, step {self.counters.step:,}, {self.out / 'model'}")
 
     def _step(self) -> dict[str, Tensor]:
-        """One update. Of step, rank and seed it depends alone, and of nothing that happened in between."""
+        """One update. It depends only on seed, rank and step, not on when the run was interrupted."""
         counters, share = self.counters, self.share
         torch.manual_seed((self.options.seed * 1_000_003 + counters.step) * 1009 + self.world.rank)
         batch = self.task.draw(counters.step)
@@ -259,7 +261,7 @@ class Run:
         loss.backward()
         norm = self.optimizers.step(self.schedule.factor(share))
         counters.step += 1
-        if norm.isfinite():  # of all processes: their gradients are one
+        if norm.isfinite():  # the same in all processes, which share their gradients
             counters.bad = 0
             self.average.update(counters.step)
         else:
@@ -272,14 +274,14 @@ class Run:
     def _skip(self) -> None:
         self.counters.skipped += 1
         self.counters.bad += 1
-        if self.counters.bad >= BAD_STEPS:
+        if self.counters.bad >= MOST_BAD_STEPS:
             raise TrainingError(
-                f"loss or gradients are not finite in {BAD_STEPS} steps in a row, up to step {self.counters.step}; "
-                "lower the learning rates (--adamw, --muon), or look at the data. "
+                f"loss or gradients are not finite in {MOST_BAD_STEPS} steps in a row, "
+                f"up to step {self.counters.step}; lower the learning rates (--adamw, --muon), or look at the data. "
                 f"The weights from before are in {self.out / 'model'}"
             )
 
-    # ---- what the first process does for all
+    # ---- for the first process only
 
     def _note(self, line: Mapping[str, Any]) -> None:
         at = {"step": self.counters.step, "minutes": self.clock.seconds / 60, "share": self.share}
@@ -333,7 +335,7 @@ class Run:
         self.progress.say(f"step {self.counters.step:,}, {self.share:.0%}: dev {figures}")
 
     def _keep(self) -> None:
-        """State and export. What a killed process leaves behind is never half a file."""
+        """Writes state and model. A killed process never leaves an incomplete file."""
         if not self.world.first:
             return
         state = {
@@ -354,7 +356,7 @@ class Run:
 
 
 def said(name: str, figure: Any) -> str:
-    """A figure of a judgement, or some of one corpus, as text."""
+    """A figure of an evaluation, or the figures of a corpus, as text."""
     if isinstance(figure, Mapping):
         return f"{name} " + " ".join(f"{each} {value:.1f}" for each, value in figure.items())
     return f"{name} {files.rounded(figure)}"

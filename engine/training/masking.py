@@ -1,6 +1,6 @@
-"""Masks over time and features (SpecAugment, Park et al. 2019; wav2vec 2.0, Baevski et al. 2020), as in transformers.
+"""Masks over frames and channels, as transformers draws them (SpecAugment, Park et al. 2019; wav2vec 2.0).
 
-B rows, N places of an axis: frames, or channels. All on the device, nothing is waited for.
+B rows, N places of an axis: frames, or channels. All of it runs on the device, without waiting for it.
 """
 
 import torch
@@ -19,13 +19,13 @@ def spans(
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Random spans of `length` places, bool (B, N): transformers' _compute_mask_indices.
+    """Random spans of `length` places, bool (B, N), as transformers' _compute_mask_indices draws them.
 
-    A row of n places has int(prob * n / length + u) spans, u uniform and the same for all rows, but at least min_masks
-    and no more than fit; they start at different places and may overlap.
+    A row of n places has int(prob * n / length + u) spans, with u uniform in [0, 1) and the same for all rows, but at
+    least min_masks, and no more than fit. Spans start at different places, and may overlap.
 
-    counts     (B,) int64 on the device: how many places of each row are valid; None: all
-    generator  where the randomness comes from; None: the device's own
+    counts     (B,) int64 on the device: valid places of each row; None: all
+    generator  of random numbers; None: the device's default
     """
     rows, size = shape
     if length > size:
@@ -42,7 +42,7 @@ def spans(
 
 
 def mask(x: Tensor, time: Tensor | None, channels: Tensor | None, embedding: Tensor) -> Tensor:
-    """(B, T, C): frames where time (B, T) is true become the embedding (C,), channels where (B, C) is true 0."""
+    """x (B, T, C) with the embedding (C,) where time (B, T) is true, and zeros where channels (B, C) is true."""
     if time is not None:
         x = torch.where(time[..., None], embedding.to(x.dtype), x)
     if channels is not None:

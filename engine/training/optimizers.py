@@ -1,6 +1,7 @@
-"""Muon for the matrices of the layers (Jordan et al. 2024), AdamW for all else; and the average of the weights."""
+"""The optimizers, Muon for the matrices of the layers and AdamW for all else, and the average of the weights."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,14 +11,73 @@ from torch.optim import AdamW, Optimizer
 
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.layers import Stack
-from earshot_asr.engine.training.muon import Muon
+from earshot_asr.engine.training.distributed import half_precision
 
 BETAS = (0.9, 0.98)
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_ROUNDS = 5
+NORM_EPS = 1e-7
 State = dict[str, dict[str, Tensor]]
 
 
+class Muon(Optimizer):
+    """Muon (Jordan et al. 2024), for matrices only: the momentum of a matrix with all its singular values set to one.
+
+    Computes what torch.optim.Muon does, but all matrices of one shape at once, and in the dtype that the device
+    multiplies fast: torch's always takes bfloat16, which is forty times slower than float32 on a CPU without
+    instructions for it. Updates have the size of AdamW's, 0.2 lr in each weight (Liu et al. 2025).
+    """
+
+    def __init__(
+        self,
+        matrices: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Updates all matrices that have a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            by_shape: dict[Any, list[Tensor]] = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    by_shape[p.shape, p.device].append(p)
+            for same in by_shape.values():
+                self._update(same, group["lr"], group["weight_decay"], group["momentum"])
+
+    def _update(self, same: list[Tensor], lr: float, decay: float, momentum: float) -> None:
+        for p in same:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in same]
+        gradients = [p.grad for p in same if p.grad is not None]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        ahead = torch.stack(torch._foreach_lerp(gradients, buffers, momentum))  # Nesterov momentum
+        turned = orthogonal(ahead)
+        torch._foreach_mul_(same, 1 - lr * decay)
+        torch._foreach_add_(same, list(turned), alpha=-0.2 * lr * max(turned.shape[1:]) ** 0.5)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """About the nearest (semi-)orthogonal matrices to matrices (N, R, C), by a quintic Newton-Schulz iteration."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.to(torch.bfloat16) if half_precision(matrices.device) else matrices
+    if tall := x.shape[1] > x.shape[2]:
+        x = x.mT
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(NORM_EPS)
+    for _ in range(NEWTON_SCHULZ_ROUNDS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
 def matrices(module: nn.Module) -> list[str]:
-    """Names of the weights of all linear maps in the layers: no heads, embeddings, biases, convolutions over time."""
+    """Names of the matrices that Muon is for: the weights of the linear maps in the layers."""
     return [
         f"{stack}.{name}.weight"
         for stack, layers in module.named_modules()
@@ -28,13 +88,12 @@ def matrices(module: nn.Module) -> list[str]:
 
 
 class Optimizers:
-    """Both, as one. Frozen parameters are left alone, and so are those without a gradient.
+    """Muon and AdamW as one optimizer. Frozen parameters, and those without a gradient, stay as they are.
 
-    adamw, muon   peak learning rates; muon None: AdamW does all. Muon's updates are scaled to the size of AdamW's
-                  (match_rms_adamw, Liu et al. 2025), so both rates are of one kind
-    decay, muon_decay   weight decay per step, times the rate
-    clip          the gradients' norm is not let beyond it
-    scales        factors on the rate of some parameters, by name
+    adamw, muon         peak learning rates; muon None: AdamW updates all. Both have updates of the same size
+    decay, muon_decay   weight decay per step, times the learning rate
+    clip                largest norm of all gradients together; larger ones are scaled down to it
+    scales              factors on the learning rate of some parameters, by name
     """
 
     def __init__(
@@ -61,7 +120,7 @@ class Optimizers:
             self._parts.append((Muon(matrix, lr=muon, weight_decay=muon_decay), muon))
 
     def _groups(self, names: Iterable[str], scales: Mapping[str, float], decay: float) -> list[dict[str, Any]]:
-        """Those of one scale and one decay together; norms and biases do not decay."""
+        """Parameter groups, one for each pair of scale and decay; norms and biases do not decay."""
         groups: dict[tuple[float, float], list[Tensor]] = {}
         for name in names:
             parameter = self._named[name]
@@ -70,9 +129,9 @@ class Optimizers:
         return [{"params": some, "scale": scale, "weight_decay": d} for (scale, d), some in groups.items()]
 
     def step(self, factor: float) -> Tensor:
-        """One update at `factor` of the peak rates, and gradients are gone. Returns their norm before it was clipped.
+        """Updates the weights at `factor` times the peak rates, and frees the gradients.
 
-        Where that is not finite, nothing is updated.
+        Returns the norm of the gradients before clipping. If that is not finite, no weight is updated.
         """
         parameters = [p for p in self._named.values() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, self.clip)
@@ -86,12 +145,12 @@ class Optimizers:
         return norm
 
     def state(self) -> State:
-        """What is to be kept, by the parameters' names: exp_avg, exp_avg_sq and step, or momentum_buffer."""
+        """The optimizers' state by parameter name: exp_avg, exp_avg_sq and step, or momentum_buffer."""
         names: dict[Tensor, str] = {p: name for name, p in self._named.items()}
         return {names[p]: dict(kept) for part, _ in self._parts for p, kept in part.state.items() if p in names}
 
     def load(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """What state() returned, on any device."""
+        """Takes over what state() returned, on any device."""
         names = {p: name for name, p in self._named.items()}
         for part, _ in self._parts:
             for p in [p for group in part.param_groups for p in group["params"] if names[p] in state]:
@@ -103,9 +162,9 @@ class Optimizers:
 
 
 class Average:
-    """Exponential average of all weights; young runs forget sooner, so that the beginning does not stay in it.
+    """Exponential moving average of all weights, which forgets faster in the first steps of a run.
 
-    decay  of a step, in the long run: at 0.998 the last 500 steps count.
+    decay   per step in the long run; 0.998 averages over about the last 500 steps
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -115,13 +174,13 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After step number `step`, counted from 1."""
+        """Takes in the weights after step number `step`, counted from 1."""
         now = [p.detach() for _, p in self._module.named_parameters()]
         torch._foreach_lerp_(list(self.weights.values()), now, 1 - min(self.decay, step / (step + 50)))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module has the averaged weights meanwhile, and is in evaluation."""
+        """A context in which the module has the averaged weights and is in evaluation mode."""
         self._exchange()
         self._module.eval()
         try:

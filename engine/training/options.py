@@ -1,4 +1,4 @@
-"""Options that all training commands have, and what they become."""
+"""The options that all training commands have."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from earshot_asr.engine.training.loop import MAY_CHANGE, LoopOptions
 
 CACHE = Path("~/.cache/earshot/audio")
 FREE = (*MAY_CHANGE, "precision", "out", "cache", "device", "eager", "dtype", "run", "command")
-"""Options with which a run may be started again though they were others before."""
+"""Options that may change when a run goes on."""
 
 
 def positive(text: str) -> float:
@@ -69,65 +69,89 @@ def crop(text: str) -> tuple[float, float]:
 
 
 def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", muon: str = "3e-3") -> None:
-    """Where to, how long, how fast, on what. adamw, muon: what --help says of the rates without --from."""
-    group = parser.add_argument_group("where to")
+    """Adds the options of the loop. adamw, muon: the default rates without --from, as --help has them."""
+    group = parser.add_argument_group("output")
     group.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="model, log and state; a run that is there goes on"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for model, log and state; a run that is in it goes on",
     )
     group.add_argument(
         "--dtype",
         choices=tuple(DTYPES),
         default="float16",
-        help="of the weights in DIR/model; int8 is half of float16, and for the engine alone (default: %(default)s)",
+        help="dtype of the weights in DIR/model; int8 is half the size of float16, but only the engine reads it "
+        "(default: %(default)s)",
     )
     group.add_argument(
-        "--cache", type=Path, default=CACHE, metavar="DIR", help="decoded audio is kept here (default: %(default)s)"
+        "--cache", type=Path, default=CACHE, metavar="DIR", help="folder for decoded audio (default: %(default)s)"
     )
     group.add_argument(
-        "--keep-every", type=positive, metavar="MINUTES", help="write state and model so often (default: 5)"
+        "--keep-every", type=positive, metavar="MINUTES", help="how often state and model are written (default: 5)"
     )
 
-    group = parser.add_argument_group("how long, over all starts; time in which it was paused does not count")
-    group.add_argument("--minutes", type=positive, default=100.0, help="the whole schedule (default: %(default)g)")
-    group.add_argument("--steps", type=at_least(1), help="the same in steps, in place of minutes")
-    group.add_argument("--stop-after", type=positive, metavar="MINUTES", help="of this start; start again to go on")
-
-    group = parser.add_argument_group("learning rates: they rise, hold, and fall to zero")
-    group.add_argument("--warmup", type=share, default=0.03, metavar="SHARE", help="rise (default: %(default)g)")
-    group.add_argument("--hold", type=share, default=0.37, metavar="SHARE", help="hold (default: %(default)g)")
+    group = parser.add_argument_group("duration, over all starts; time in which the process is paused does not count")
+    group.add_argument("--minutes", type=positive, default=100.0, help="length of the schedule (default: %(default)g)")
+    group.add_argument("--steps", type=at_least(1), help="length of the schedule in steps, in place of minutes")
     group.add_argument(
-        "--adamw", type=positive, metavar="RATE", help=f"the highest of AdamW (default: {adamw}; with --from 1e-4)"
+        "--stop-after", type=positive, metavar="MINUTES", help="end this start; the same command goes on"
+    )
+
+    group = parser.add_argument_group("learning rates, which rise, stay, and fall to zero")
+    group.add_argument(
+        "--warmup",
+        type=share,
+        default=0.03,
+        metavar="SHARE",
+        help="share of the schedule in which they rise (default: %(default)g)",
+    )
+    group.add_argument(
+        "--hold", type=share, default=0.37, metavar="SHARE", help="share in which they stay (default: %(default)g)"
+    )
+    group.add_argument(
+        "--adamw", type=positive, metavar="RATE", help=f"the highest rate of AdamW (default: {adamw}; with --from 1e-4)"
     )
     group.add_argument(
         "--muon",
         type=float,
         metavar="RATE",
-        help="the highest of Muon, for matrices of the layers; 0: AdamW has these, too "
+        help="the highest rate of Muon, which updates the matrices of the layers; 0: AdamW updates all "
         f"(default: {muon}; with --from 0)",
     )
     group.add_argument("--decay", type=share, default=0.01, help="weight decay of AdamW (default: %(default)g)")
     group.add_argument("--muon-decay", type=share, default=0.05, help="weight decay of Muon (default: %(default)g)")
-    group.add_argument("--clip", type=positive, default=2.0, help="longest gradient (default: %(default)g)")
     group.add_argument(
-        "--average", type=share, default=0.998, help="decay of the average of weights, per step (default: %(default)g)"
+        "--clip", type=positive, default=2.0, help="largest norm of the gradients (default: %(default)g)"
+    )
+    group.add_argument(
+        "--average",
+        type=share,
+        default=0.998,
+        help="decay per step of the average of the weights (default: %(default)g)",
     )
 
     group = parser.add_argument_group(
-        "on what; for several GPUs: torchrun --nproc-per-node N -m earshot_asr.engine.training ..."
+        "device; for several GPUs: torchrun --nproc-per-node N -m earshot_asr.engine.training ..."
     )
     group.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     group.add_argument(
         "--precision",
         choices=("auto", "bf16", "fp32"),
         default="auto",
-        help="of matrix products; auto: bf16 where the device is made for it",
+        help="precision of matrix products; auto: bf16 where the device is faster in it",
     )
-    group.add_argument("--eager", action="store_true", help="do not compile: starts at once, and is slower")
-    group.add_argument("--seed", type=at_least(0), default=0, help="of all that is random (default: %(default)s)")
+    group.add_argument(
+        "--eager",
+        action="store_true",
+        help="do not compile the model: the first step comes sooner, the others are slower",
+    )
+    group.add_argument("--seed", type=at_least(0), default=0, help="seed of all that is random (default: %(default)s)")
 
 
 def loop_options(args: argparse.Namespace, **defaults: Any) -> LoopOptions:
-    """From parsed arguments; those not given are `defaults`, or LoopOptions'. Raises ConfigError."""
+    """The loop's options from parsed arguments, then `defaults`, then LoopOptions' own. Raises ConfigError."""
     names = LoopOptions.__slots__
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
     options = {**defaults, **given}
@@ -138,6 +162,6 @@ def loop_options(args: argparse.Namespace, **defaults: Any) -> LoopOptions:
 
 
 def settings(args: argparse.Namespace, free: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """What must be the same when a run is started again; `free`: other options that need not be."""
+    """The options that must stay the same when a run goes on: all but FREE and `free`."""
     kept = {name: value for name, value in vars(args).items() if name not in (*FREE, *free)}
     return {"from" if name == "start" else name: value for name, value in kept.items()}

@@ -1,16 +1,16 @@
-"""Where a run is: one line that is written again and again on a terminal, a line now and then elsewhere."""
+"""Shows the progress of a run: on a terminal one line that is updated, elsewhere a line a minute."""
 
 import sys
 import time
 from collections.abc import Mapping
 from typing import TextIO
 
-EVERY_TERMINAL, EVERY_FILE = 0.5, 60.0
-"""Seconds between two lines."""
+TERMINAL_SECONDS, FILE_SECONDS = 0.5, 60.0
+"""Seconds between two lines, on a terminal and elsewhere."""
 
 
 class Progress:
-    """Says it to `stream`, stderr if None is given. `quiet`: says nothing, as all processes but the first."""
+    """Writes to `stream`, by default stderr. quiet: writes nothing, for all processes but the first."""
 
     def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -26,11 +26,15 @@ class Progress:
         force: bool = False,
         unit: str = "step",
     ) -> None:
-        """`share` of the schedule is done, in `seconds`; what is left at that pace is said, too."""
+        """Shows that `share` of the work took `seconds`, with the time that the rest will take.
+
+        force   show it now, however short ago the last line was
+        unit    what `step` counts
+        """
         now = time.monotonic()
         if self._quiet or (now < self._next and not force):
             return
-        self._next = now + (EVERY_TERMINAL if self._terminal else EVERY_FILE)
+        self._next = now + (TERMINAL_SECONDS if self._terminal else FILE_SECONDS)
         share = min(share, 1.0)
         left = duration(seconds * (1 - share) / share) if share > 0 else "?"
         parts = [f"{unit} {step:,}", f"{share:4.0%}", *(f"{name} {_short(value)}" for name, value in figures.items())]
@@ -43,7 +47,7 @@ class Progress:
         self._stream.flush()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Writes a line that stays."""
         if self._quiet:
             return
         self._stream.write(("\r\x1b[2K" if self._open else "") + line + "\n")
@@ -51,7 +55,7 @@ class Progress:
         self._open = False
 
     def close(self) -> None:
-        """The last line stays."""
+        """Ends the line that is updated, which stays."""
         if self._open:
             self._stream.write("\n")
             self._open = False
@@ -68,7 +72,7 @@ def _short(value: float | str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Like 1 h 05 min, 12 min, 40 s."""
+    """A duration as text: 1 h 05 min, 12 min, 40 s."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

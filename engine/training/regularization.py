@@ -1,4 +1,4 @@
-"""What is left out at random in training: dropout, layer drop, masks. The rates are config.json's, or a flag's."""
+"""Regularization in training: dropout, layer drop and masks. Their rates are config.json's, or a flag's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -7,24 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earshot_asr.engine import whisper
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.families import FAMILIES, family_of
 from earshot_asr.engine.layers import Encoder, Stack
 from earshot_asr.engine.training.masking import spans
-
-DEFAULTS: Mapping[str, Mapping[str, float]] = {
-    "wav2vec2": {"hidden_dropout": 0.1, "activation_dropout": 0.1, "attention_dropout": 0.1},
-    "whisper": {"final_dropout": 0.0, "layerdrop": 0.0},
-}
-"""Where those of other families differ: transformers' of wav2vec 2.0, ours of Whisper, whose own entries (`dropout`,
-`encoder_layerdrop`) are not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regularization:
-    """Entries of config.json, by their names; the defaults are those of transformers' Wav2Vec2BertConfig.
+    """Entries of config.json by their names, with the defaults of transformers' Wav2Vec2BertConfig.
 
-    Dropouts and layerdrop are rates, mask_*_prob about the share that is masked, mask_*_length frames or channels.
+    *dropout, layerdrop     rates, 0 to 0.99
+    mask_time_*             masks of frames: about the share that is masked, the frames of each, the fewest in a row
+    mask_feature_*          the same of channels
     """
 
     hidden_dropout: float = 0.0
@@ -57,15 +52,15 @@ class Regularization:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Regularization":
-        """From config.json. Raises ConfigError that names the entry."""
-        defaults = DEFAULTS.get(str(config.get("model_type")), {})
+        """Reads config.json; its family says what is missing. Raises ConfigError that names the entry."""
+        defaults = family_of(config).regularization if config.get("model_type") in FAMILIES else {}
         named = {f.name: config.get(f.name, defaults.get(f.name, f.default)) for f in fields(cls)}
         if not config.get("apply_spec_augment", True):
             named |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
         return cls(**named)
 
     def apply(self, encoder: Encoder) -> None:
-        """Sets the rates of all dropouts, and of layerdrop."""
+        """Sets the rates of all dropouts of an encoder, and of its layer drop."""
         for name, module in encoder.named_modules():
             if isinstance(module, nn.Dropout):
                 module.p = getattr(self, name.rpartition(".")[2])
@@ -75,9 +70,9 @@ class Regularization:
     def masks(
         self, shape: tuple[int, int, int], frames: Tensor | None, device: torch.device
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Which frames (B, T) and which channels (B, C) of a (B, T, C) are to be masked; None: none of them.
+        """Draws which frames (B, T) and which channels (B, C) of a batch (B, T, C) to mask; None where none are.
 
-        frames (B,): how many of each row are valid, None for all.
+        frames   (B,) how many frames of each row are valid; None: all
         """
         rows, size, channels = shape
         time = feature = None
@@ -88,10 +83,3 @@ class Regularization:
             rule = self.mask_feature_prob, self.mask_feature_length, self.mask_feature_min_masks
             feature = spans((rows, channels), *rule, device=device)
         return time, feature
-
-
-def masked_embedding(encoder: Encoder) -> nn.Parameter:
-    """masked_spec_embed (C,) as transformers begins it; zeros for a model that was never trained with one."""
-    if isinstance(encoder, whisper.Whisper):
-        return nn.Parameter(torch.zeros(encoder.width))
-    return nn.Parameter(torch.rand(encoder.width))

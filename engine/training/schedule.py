@@ -1,4 +1,4 @@
-"""How far a run is, by the clock or by steps, and what that does to learning rates."""
+"""The schedule of learning rates, and the clock that measures how much of it is done."""
 
 import time
 from collections import deque
@@ -7,18 +7,18 @@ from statistics import median
 
 from earshot_asr.engine.errors import ConfigError
 
-LONGEST = 30.0
-"""Seconds that a step may take at most, unless all are slow: beyond that, a machine was paused or compiling."""
-SLOWER = 3.0
-"""So many times the median of recent steps one may take in any case."""
-RECENT = 5
+LONGEST_STEP_SECONDS = 30.0
+"""The most that the clock counts for a step, unless recent ones were slow: the process was paused, or compiling."""
+SLOWEST_FACTOR = 3.0
+"""Factor on the median of recent steps, which the clock counts in any case."""
+RECENT_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Three stages, as fairseq's tri_stage, whose last one is exponential: rates rise, hold, and fall linearly to zero.
+    """Learning rates that rise linearly, stay, and fall linearly to zero.
 
-    warmup, hold: shares of the whole, together less than 1.
+    warmup, hold   shares of the schedule in which they rise and stay, together less than 1
     """
 
     warmup: float
@@ -31,28 +31,30 @@ class Schedule:
             )
 
     def factor(self, share: float) -> float:
-        """On learning rates, 0 to 1, when `share` of the schedule is done; never 0 while there is something to do."""
+        """Factor on the peak rates, 0 to 1, when `share` of the schedule is done; above 0 until it is done."""
         if share < self.warmup:
             return max(share / self.warmup, 0.01)
         return max(0.0, min(1.0, (1 - share) / (1 - self.warmup - self.hold)))
 
 
 class Clock:
-    """Seconds of work over all starts. `seconds`: of the starts before."""
+    """Counts the seconds of work over all starts. seconds: those of the starts before."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = self.before = seconds
         self._last = time.monotonic()
-        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
 
     def skip(self) -> None:
-        """What has passed since the last tick does not count."""
+        """Leaves out the time since the last tick."""
         self._last = time.monotonic()
 
     def tick(self) -> float:
-        """Counts what has passed, at most LONGEST or SLOWER recent steps; returns all seconds so far."""
+        """Counts the time since the last tick, up to a limit for pauses; returns all seconds so far."""
         now = time.monotonic()
-        most = max(LONGEST, SLOWER * median(self._recent)) if self._recent else LONGEST
+        most = LONGEST_STEP_SECONDS
+        if self._recent:
+            most = max(most, SLOWEST_FACTOR * median(self._recent))
         self._recent.append(min(now - self._last, most))
         self.seconds += self._recent[-1]
         self._last = now
@@ -60,5 +62,5 @@ class Clock:
 
     @property
     def since_start(self) -> float:
-        """Seconds of this start."""
+        """Seconds that this start has counted."""
         return self.seconds - self.before

@@ -1,7 +1,6 @@
-"""Where training begins: at a checkpoint, its head kept or a new one; or at random weights."""
+"""The model that a training begins with: a checkpoint with its own head or a new one, or random weights."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earshot_asr.engine import wav2vec2, wav2vec2_bert, whisper
 from earshot_asr.engine.checkpoint import (
-    FAMILIES,
     build_encoder,
     fuse_weight_norm,
     has_ctc_head,
@@ -23,49 +20,14 @@ from earshot_asr.engine.checkpoint import (
     weight_files,
     widened,
 )
-from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
+from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.layers import Encoder
-from earshot_asr.engine.training.export import prefix
-from earshot_asr.engine.training.filters import WIDE, band_filters
-from earshot_asr.engine.training.regularization import masked_embedding
-from earshot_asr.engine.training.units import tokenizer, tokenizer_of
+from earshot_asr.engine.training.data.units import tokenizer, tokenizer_of
 from earshot_asr.engine.vocabulary import Vocabulary, read_json
 
-HEADS = {"wav2vec2": "Wav2Vec2ForCTC", "wav2vec2-bert": "Wav2Vec2BertForCTC", "whisper": "WhisperForCTC"}
-PREPROCESSORS: dict[str, dict[str, Any]] = {
-    "wav2vec2": {
-        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "feature_size": 1,
-        "sampling_rate": 16000,
-        "do_normalize": True,
-        "padding_side": "right",
-        "padding_value": 0.0,
-        "return_attention_mask": True,
-    },
-    "wav2vec2-bert": {
-        "feature_extractor_type": "SeamlessM4TFeatureExtractor",
-        "feature_size": 80,
-        "num_mel_bins": 80,
-        "stride": 2,
-        "sampling_rate": 16000,
-        "padding_side": "right",
-        "padding_value": 0.0,
-        "return_attention_mask": True,
-    },
-    "whisper": {
-        "feature_extractor_type": "WhisperFeatureExtractor",
-        "feature_size": 80,
-        "sampling_rate": 16000,
-        "n_fft": 400,
-        "hop_length": 160,
-        "chunk_length": 30,
-        "padding_value": 0.0,
-        "return_attention_mask": False,
-    },
-}
-PLAIN_LOSSES = {"final_dropout": 0.0, "layerdrop": 0.0, "conformer_conv_dropout": 0.0}
-PLAIN_MASKS = {"mask_time_prob": 0.05, "mask_time_length": 7, "mask_time_min_masks": 0}
-SHAPES: dict[str, dict[str, Any]] = {
+CTC_SHAPES: dict[str, dict[str, Any]] = {
+    # 7 M parameters, for two CPU cores.
     "tiny": {
         "model_type": "wav2vec2-bert",
         "hidden_size": 256,
@@ -82,19 +44,121 @@ SHAPES: dict[str, dict[str, Any]] = {
         "layer_norm_eps": 1e-5,
         "ctc_zero_infinity": True,
         "emission_delay_frames": 3,
-        **PLAIN_LOSSES,
-        **PLAIN_MASKS,
+        "final_dropout": 0.0,
+        "layerdrop": 0.0,
+        "conformer_conv_dropout": 0.0,
+        "mask_time_prob": 0.05,
+        "mask_time_length": 7,
+        "mask_time_min_masks": 0,
     }
 }
-"""config.json of models of ours; each has a name that --shape knows."""
+"""config.json of the models that `earshot train ctc --shape NAME` makes."""
+
+WAV2VEC2: dict[str, Any] = {
+    "model_type": "wav2vec2",
+    "architectures": ["Wav2Vec2ForPreTraining"],
+    "vocab_size": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "layer_norm_eps": 1e-5,
+    "initializer_range": 0.02,
+    "num_conv_pos_embedding_groups": 16,
+    "num_codevector_groups": 2,
+    "num_codevectors_per_group": 320,
+    "contrastive_logits_temperature": 0.1,
+    "num_negatives": 100,
+    "diversity_loss_weight": 0.1,
+    "add_adapter": False,
+    "mask_time_prob": 0.05,  # for fine-tuning; pretraining has an option of its own
+}
+CLASSIC = {"conv_dim": [512] * 7, "conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]}
+LAYER_NORM = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
+NO_DROPOUT = dict.fromkeys(
+    (
+        "hidden_dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "feat_proj_dropout",
+        "feat_quantizer_dropout",
+        "final_dropout",
+        "layerdrop",
+    ),
+    0.0,
+)
+
+PRETRAINING_SHAPES: dict[str, dict[str, Any]] = {
+    # 6.4 M parameters, for two CPU cores. The first convolutions of wav2vec 2.0 run at 3,200 frames a second and are
+    # expensive. Here one convolution over 25 ms replaces them; it begins as a bank of band filters.
+    "tiny": WAV2VEC2
+    | LAYER_NORM
+    | NO_DROPOUT
+    | {
+        "conv_dim": [256, 256, 256],
+        "conv_kernel": [400, 2, 1],
+        "conv_stride": [160, 2, 1],
+        "num_feat_extract_layers": 3,
+        "hidden_size": 256,
+        "num_hidden_layers": 7,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+        "num_conv_pos_embeddings": 31,
+        "codevector_dim": 256,
+        "proj_codevector_dim": 256,
+        # With 0.1, the weight of large models, the codebook collapsed within 75 to 125 steps of half a minute each:
+        # distractors with the true codeword do not count, so the task gets easier the fewer codewords are in use.
+        "diversity_loss_weight": 0.4,
+    },
+    # wav2vec 2.0 base, 95 M
+    "base": WAV2VEC2
+    | CLASSIC
+    | {
+        "feat_extract_norm": "group",
+        "conv_bias": False,
+        "do_stable_layer_norm": False,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "num_conv_pos_embeddings": 128,
+        "codevector_dim": 256,
+        "proj_codevector_dim": 256,
+        "hidden_dropout": 0.1,
+        "attention_dropout": 0.1,
+        "activation_dropout": 0.0,
+        "feat_proj_dropout": 0.1,
+        "feat_quantizer_dropout": 0.1,
+        "layerdrop": 0.05,
+    },
+    # XLSR-53, 317 M
+    "large": WAV2VEC2
+    | CLASSIC
+    | LAYER_NORM
+    | NO_DROPOUT
+    | {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+        "num_conv_pos_embeddings": 128,
+        "codevector_dim": 768,
+        "proj_codevector_dim": 768,
+        "feat_proj_dropout": 0.1,
+        "feat_quantizer_dropout": 0.1,
+    },
+}
+"""config.json of the models that `earshot train pretrain --shape NAME` makes."""
 
 
 @dataclass
-class Start:
-    """A model to be trained, and all that is written beside its weights.
+class TrainingModel:
+    """A model to be trained, and what is written beside its weights.
 
-    masked      masked_spec_embed (C,)
-    new_head    whether the head knows nothing yet
+    masked      masked_spec_embed (C,), which takes the place of masked frames
+    tokenizer   file name -> content: vocab.json and what else its tokenizer needs
+    new_head    whether the head has random weights
     """
 
     encoder: Encoder
@@ -107,7 +171,7 @@ class Start:
 
 
 def describe(model: str | Path, revision: str | None = None) -> tuple[Path, dict[str, Any], Vocabulary | None]:
-    """Folder, config.json and vocabulary of a checkpoint; None where it has no CTC head. Raises CheckpointError."""
+    """Folder, config.json and vocabulary of a checkpoint; None if it has no CTC head. Raises CheckpointError."""
     folder, _ = locate(model, revision)
     config = read_json(folder / "config.json")
     if not (has_ctc_head(config) and (folder / "vocab.json").exists()):
@@ -117,100 +181,69 @@ def describe(model: str | Path, revision: str | None = None) -> tuple[Path, dict
 
 def from_checkpoint(
     folder: Path, vocabulary: Vocabulary | None = None, overrides: Mapping[str, Any] = {}, seed: int = 0
-) -> Start:
-    """From a folder in Hugging Face's format, a pretrained one too; vocabulary: that of a new head, None: keep its own.
+) -> TrainingModel:
+    """The model in a folder in Hugging Face format, fine-tuned or only pretrained.
 
-    overrides: entries of config.json to be others. Raises CheckpointError.
+    vocabulary   of a new head; None: the checkpoint keeps its head
+    overrides    entries that replace those of config.json
+    seed         of the weights of a new head
+
+    Raises CheckpointError, UnsupportedModel.
     """
     preprocessor = preprocessor_of(folder)
     config = {**read_json(folder / "config.json"), **overrides}
-    kind = config.get("model_type")
-    if kind in FAMILIES:
-        config["architectures"] = [HEADS[kind]]
-    tensors = with_prefix(fuse_weight_norm(widened(read_tensors(weight_files(folder)), config)), config)
+    family = family_of(config)
+    config["architectures"] = [family.head]
+    tensors = with_prefix(fuse_weight_norm(widened(read_tensors(weight_files(folder)), config)), family)
     if vocabulary is not None:
-        config |= _of_head(vocabulary)
-        if kind == "whisper":
-            config = {**whisper.with_top(config), **overrides}
+        config = {**family.with_new_head(config | _of_head(vocabulary)), **overrides}
         tensors = new_head(tensors, config, preprocessor, seed)
     encoder = build_encoder(config, preprocessor)
-    masked = tensors.get(prefix(config) + "masked_spec_embed")
+    masked = tensors.get(family.prefix + "masked_spec_embed")
     load_weights(encoder, tensors, torch.device("cpu"), torch.float32)
-    parameter = masked_embedding(encoder) if masked is None else nn.Parameter(masked.float().clone())
-    _trainable(encoder)
+    parameter = nn.Parameter(encoder.new_mask() if masked is None else masked.float().clone())
+    _make_trainable(encoder)
     if vocabulary is not None:
-        return Start(encoder, parameter, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
+        return TrainingModel(encoder, parameter, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
     kept = Vocabulary.from_folder(folder, encoder.vocab_size)
-    return Start(encoder, parameter, config, preprocessor, tokenizer_of(folder), kept, False)
+    return TrainingModel(encoder, parameter, config, preprocessor, tokenizer_of(folder), kept, False)
 
 
 def from_nothing(
     config: Mapping[str, Any], preprocessor: Mapping[str, Any], vocabulary: Vocabulary, seed: int = 0
-) -> Start:
-    """Random weights of the shape that config.json says. Raises CheckpointError."""
-    config = {**config, **_of_head(vocabulary)}
-    if config.get("model_type") == "whisper":
-        config = whisper.with_top(config)
-    if config.get("model_type") in FAMILIES:
-        config["architectures"] = [HEADS[config["model_type"]]]
-    build_encoder(config, preprocessor)  # says what is wrong with it
+) -> TrainingModel:
+    """A model with random weights, of the sizes in config.json. Raises CheckpointError, UnsupportedModel."""
+    family = family_of(config)
+    config = {**family.with_new_head({**config, **_of_head(vocabulary)}), "architectures": [family.head]}
+    build_encoder(config, preprocessor)  # raises an error for settings that make no sense
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = FAMILIES[config["model_type"]](config, preprocessor)
-        initialize(encoder)
-        masked = masked_embedding(encoder)
-    _trainable(encoder)
-    return Start(encoder, masked, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
+        encoder = family.build(config, preprocessor)
+        encoder.initialize()
+        masked = nn.Parameter(encoder.new_mask())
+    _make_trainable(encoder)
+    return TrainingModel(encoder, masked, config, preprocessor, tokenizer(vocabulary), vocabulary, True)
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A config.json, and the preprocessor_config.json beside it; else the usual one. Raises ConfigError."""
+    """A config.json, and the preprocessor_config.json beside it, or its family's usual one. Raises ConfigError."""
     try:
         config = read_json(path)
+        family = family_of(config)
+    except UnsupportedModel as error:
+        raise ConfigError(f"{path}: {error}") from None
     except CheckpointError as error:
         raise ConfigError(str(error)) from None
-    if config.get("model_type") not in FAMILIES:
-        raise ConfigError(f"{path}: model_type is {config.get('model_type')!r}; supported are {', '.join(FAMILIES)}")
     beside = path.parent / "preprocessor_config.json"
-    if beside.exists():
-        return config, read_json(beside)
-    usual = dict(PREPROCESSORS[config["model_type"]])
-    if config["model_type"] == "whisper" and "num_mel_bins" in config:
-        usual["feature_size"] = config["num_mel_bins"]
-    return config, usual
+    return config, read_json(beside) if beside.exists() else family.preprocessor(config)
 
 
-@torch.no_grad()
-def initialize(encoder: Encoder) -> None:
-    """Random weights: torch's own for linear maps and norms, transformers' for all that torch has none for."""
-    for module in encoder.modules():
-        match module:
-            case wav2vec2.Conv():
-                taken = module.weight.shape[0] * module.weight.shape[1]
-                nn.init.normal_(module.weight, std=math.sqrt(2 / taken))
-                if module.weight.shape[1] == 1 and module.kernel >= WIDE:
-                    module.weight.copy_(band_filters(module.kernel, module.weight.shape[2])[:, None])
-                if module.bias is not None:
-                    nn.init.uniform_(module.bias, -(taken**-0.5), taken**-0.5)
-            case wav2vec2.PositionalConv():
-                conv = module.conv
-                nn.init.normal_(conv.weight, std=2 * math.sqrt(1 / (conv.kernel_size[0] * conv.in_channels)))
-                nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-            case wav2vec2_bert.RelativeAttention():
-                nn.init.xavier_uniform_(module.pos_bias_u)
-                nn.init.xavier_uniform_(module.pos_bias_v)
-            case nn.Embedding():
-                nn.init.normal_(module.weight, std=0.02)
-
-
-def _trainable(encoder: Encoder) -> None:
-    """Weights of its own, not those of a mapped file, and what makes training faster."""
+def _make_trainable(encoder: Encoder) -> None:
+    """Gives the encoder weights of its own, not those of a memory-mapped file, which have gradients."""
     for parameter in encoder.parameters():
         parameter.data = parameter.data.clone()
     encoder.requires_grad_(True).train()
-    for module in encoder.modules():
-        if isinstance(module, wav2vec2_bert.LogMels):
-            module.precision = torch.float32
+    encoder.prepare_for_training()
 
 
 def _of_head(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -230,10 +263,10 @@ def _of_head(vocabulary: Vocabulary) -> dict[str, Any]:
 def new_head(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], preprocessor: Mapping[str, Any], seed: int
 ) -> dict[str, Tensor]:
-    """A checkpoint's tensors, and those of a new head for it, which begins as transformers begins one.
+    """A checkpoint's tensors with those of a new head, which has random weights as transformers draws them.
 
-    What stands between head and body begins as torch begins it, where the checkpoint has none of that shape. Tensors
-    that are of no use to the encoder, Whisper's decoder, are left away.
+    Layers between body and head keep the checkpoint's weights where it has them in the same shape, and else have
+    torch's random ones. Tensors that the encoder does not use, such as Whisper's decoder, are dropped.
     """
     encoder = build_encoder(config, preprocessor)
     new = {name for name in encoder.state_dict() if name.startswith(encoder.HEAD)}
@@ -246,27 +279,45 @@ def new_head(
                 module.reset_parameters()
         nn.init.normal_(encoder.lm_head.weight, std=0.02)
         nn.init.zeros_(encoder.lm_head.bias)
-    made = {encoder.recipe(name).names[0]: tensor for name, tensor in encoder.state_dict().items() if name in new}
-    known = {part for name in encoder.state_dict() if name not in new for part in encoder.recipe(name).names}
+    made: dict[str, Tensor] = {}
+    head: set[str] = set()
+    known: set[str] = set()
+    for name, tensor in encoder.state_dict().items():
+        recipe = encoder.recipe(name)
+        if name in new:
+            made |= dict(zip(recipe.names, recipe.undo(tensor), strict=True))
+            head.update(recipe.names if name.startswith("lm_head.") else ())
+        else:
+            known.update(recipe.names)
     kept = {name: tensor for name, tensor in tensors.items() if name in known or not name.startswith(encoder.UNUSED)}
-    for name in made.keys() & tensors.keys():
-        if not name.startswith("lm_head.") and tensors[name].shape == made[name].shape:
+    for name in (made.keys() & tensors.keys()) - head:
+        if tensors[name].shape == made[name].shape:
             made[name] = tensors[name]
     return kept | made
 
 
-def with_prefix(tensors: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Of a bare model, without a head, the names lack what comes before them otherwise."""
-    if config.get("model_type") not in FAMILIES or any(name.startswith(prefix(config)) for name in tensors):
+def with_prefix(tensors: dict[str, Tensor], family: Family) -> dict[str, Tensor]:
+    """The tensors under the names of a model with a head: those of a bare model lack the family's prefix."""
+    if any(name.startswith(family.prefix) for name in tensors):
         return tensors
-    return {prefix(config) + name: tensor for name, tensor in tensors.items()}
+    return {family.prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def shape(name: str, *, width: int | None, depth: int | None, inner: int | None, kernel: int | None) -> dict[str, Any]:
-    """The config.json of a shape of ours, some of its sizes others. Raises ConfigError."""
-    if name not in SHAPES:
-        raise ConfigError(f"there is no shape {json.dumps(name)}; there are {', '.join(SHAPES)}")
-    config = dict(SHAPES[name])
+def ctc_shape(
+    name: str, *, width: int | None, depth: int | None, inner: int | None, kernel: int | None
+) -> dict[str, Any]:
+    """The config.json of one of CTC_SHAPES.
+
+    width    channels; None, as for the others: what the shape has
+    depth    layers
+    inner    channels within the feed-forward parts
+    kernel   frames that a convolution sees
+
+    Raises ConfigError.
+    """
+    if name not in CTC_SHAPES:
+        raise ConfigError(f"there is no shape {json.dumps(name)}; there are {', '.join(CTC_SHAPES)}")
+    config = dict(CTC_SHAPES[name])
     if width is not None:
         size = config["hidden_size"] // config["num_attention_heads"]
         if width % size:

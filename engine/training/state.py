@@ -1,9 +1,9 @@
-"""What a run has on disk, so that it goes on after it was killed at any moment.
+"""The files of a run, from which it goes on after it was killed at any moment.
 
 OUT/run.json     the settings it was begun with
-OUT/state.pt     weights, their average, optimizers, counters: all that the next step depends on
-OUT/log.jsonl    a line for each start, for every few steps, and for each judgement
-OUT/model, best  what is exported
+OUT/state.pt     all that the next step depends on: weights, their average, optimizers, counters
+OUT/log.jsonl    a line for each start, for every few steps, and for each evaluation
+OUT/model, best  exported models
 """
 
 import json
@@ -22,11 +22,12 @@ from earshot_asr.engine.errors import ConfigError, TrainingError
 RUN, STATE, LOG, LOCK = "run.json", "state.pt", "log.jsonl", ".lock"
 
 
-def begin(out: Path, settings: Mapping[str, Any]) -> None:
-    """Makes the folder; of a run that is there already, compares the settings.
+def begin(out: Path, settings: Mapping[str, Any], retired: Mapping[str, Any] = {}) -> None:
+    """Makes the folder for a run, or compares the settings if a run is there that has a state already.
 
-    Raises ConfigError that names those that differ: another run would come out than was asked for. Before its first
-    state a run has nothing to lose, and settings may still be mended.
+    retired   options that there are no more, with the value that changed nothing: a run begun with it goes on
+
+    Raises ConfigError that names the settings that differ: the run would not be the one that was asked for.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -37,10 +38,15 @@ def begin(out: Path, settings: Mapping[str, Any]) -> None:
     if known is None or not (out / STATE).exists():
         _replace(out / RUN, lambda path: path.write_text(json.dumps(settings, indent=2) + "\n"))
         return
-    # An option that a run does not name came after it was begun.
-    differ = [name for name in known if known[name] != settings.get(name)]
+    # A run does not name options that came after it was begun, and these do not stop it.
+    now = {**retired, **settings}
+    differ = [name for name in known if known[name] != now.get(name)]
+    if gone := [name for name in differ if name in retired]:
+        raise ConfigError(
+            f"{out} holds a run with options that there are no more: {', '.join(gone)}; give another --out"
+        )
     if differ:
-        was = ", ".join(f"{name} was {_said(known.get(name))}, is {_said(settings.get(name))}" for name in differ)
+        was = ", ".join(f"{name} was {_said(known.get(name))}, is {_said(now.get(name))}" for name in differ)
         raise ConfigError(f"{out} holds a run with other settings: {was}; give the same ones, or another --out")
 
 
@@ -61,7 +67,7 @@ def _settings(path: Path) -> dict[str, Any] | None:
 
 
 def read(out: Path) -> dict[str, Any] | None:
-    """The last state that was kept, on the CPU; None if there is none. Raises TrainingError if it can't be read."""
+    """The state that was kept last, on the CPU; None if there is none. Raises TrainingError if it can't be read."""
     path = out / STATE
     if not path.exists():
         return None
@@ -78,9 +84,9 @@ def read(out: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """No other process trains into the folder meanwhile, where the system knows such locks; it ends with the process.
+    """A context in which no other process trains into the folder, on systems that have such locks.
 
-    Raises TrainingError if one does.
+    The lock ends with the process. Raises TrainingError if another process has it.
     """
     try:
         file = (out / LOCK).open("w")
@@ -100,7 +106,7 @@ def alone(out: Path) -> Iterator[None]:
 
 
 def keep(out: Path, state: Mapping[str, Any]) -> None:
-    """Writes the state: the old one is there until the new one is whole, and on the disk. Raises TrainingError."""
+    """Writes the state; the old one is only replaced when the new one is complete on the disk. Raises TrainingError."""
     _replace(out / STATE, lambda path: torch.save(dict(state), path))
 
 
@@ -117,23 +123,23 @@ def _replace(path: Path, write: Any) -> None:
 
 
 class Log:
-    """OUT/log.jsonl: every line stays, those of a killed start too."""
+    """OUT/log.jsonl, to which lines are appended; it keeps those of all starts."""
 
     def __init__(self, out: Path) -> None:
         self._path = out / LOG
         torn = self._path.exists() and not self._path.read_bytes().endswith(b"\n") and self._path.stat().st_size
-        if torn:  # killed while it wrote
+        if torn:  # a process was killed while it wrote
             with self._path.open("a") as file:
                 file.write("\n")
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """A line, numbers rounded to what is of interest."""
+        """Appends a line, with numbers rounded."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({key: rounded(value) for key, value in line.items()}, ensure_ascii=False) + "\n")
 
 
 def rounded(value: Any) -> Any:
-    """Five significant digits of numbers, in mappings too."""
+    """The value with numbers rounded to five significant digits, in mappings too."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):

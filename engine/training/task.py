@@ -1,4 +1,4 @@
-"""What a training run asks of what is trained: a batch, a loss, a judgement, a checkpoint."""
+"""What the training loop asks of a task: a batch, a loss, an evaluation, a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,30 +9,17 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """What could be said, and how: rows of phones without sound; as long as those of a Batch's samples, and as many, or
-    a multiple.
+class TrainingBatch:
+    """Audio with what is said in it. Letters: B rows, S samples, T frames of the encoder's grid.
 
-    phones, targets, target_lengths, symbols: see Batch
-    """
-
-    phones: Tensor
-    targets: Tensor
-    target_lengths: Tensor
-    symbols: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Audio and what is said in it. Letters: B rows, S samples, T frames of the encoder's grid.
-
-    samples         (B, S) float32 in [-1, 1), on the training device; anything behind a row's length
-    lengths         (B,) int64 on the CPU; None: all rows have S
-    targets         (sum of target_lengths,) int64 on the device: the ids of all rows, one row after another
-    target_lengths  (B,) int64 on the CPU; 0 where nothing is said
-    symbols         (B, T) int64 on the device, the id said in each frame, blank between; -100: unknown. None: unaligned
-    phones          (B, T) int64 on the device, the phone said in each frame, 0 for silence; -100: unknown. None: too
-    text            what else is to be read
+    samples         (B, S) float32 in [-1, 1), on the training device; anything beyond a row's length
+    lengths         (B,) int64 on the CPU: valid samples of each row; None: all
+    targets         (sum of target_lengths,) int64 on the device: the ids of all rows, one row after the other
+    target_lengths  (B,) int64 on the CPU; 0 for a row without speech
+    symbols         (B, T) int64 on the device: the id said in each frame, the blank in between, UNKNOWN where that is
+                    not known. None: the recordings have no alignment
+    phones          (B, T) int64 on the device: the number of the phone said in each frame, 0 for silence, UNKNOWN where
+                    that is not known. None: the recordings have no alignment in phones
     """
 
     samples: Tensor
@@ -41,24 +28,27 @@ class Batch:
     target_lengths: Tensor
     symbols: Tensor | None = None
     phones: Tensor | None = None
-    text: Text | None = None
+
+
+UNKNOWN = -100
+"""The label that losses ignore."""
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """A source of batches."""
 
-    def draw(self, step: int) -> Batch:
-        """The batch of a step: a function of seed, rank and step alone, so a run that is killed goes on as it was."""
+    def draw(self, step: int) -> TrainingBatch:
+        """The batch of a step: a function of seed, rank and step only, so that a killed run can go on as it was."""
         ...
 
 
 class Task(Protocol):
-    """What is trained. `module(batch, share)` -> loss (a scalar) and figures to be logged {name: scalar tensor}.
+    """What is trained.
 
-    `share`, 0 to 1, is how much of the schedule is done. The figure called `seconds`, how much audio is in the batch,
-    is summed up; of all others the mean over some steps is logged. The caller sets autocast, and seeds torch for each
-    step.
-
+    module    called with a batch and the share of the schedule that is done, 0 to 1, returns a scalar loss and figures
+              for the log, {name: scalar tensor}. The log has the mean of each figure over some steps, but the sum of
+              the one called `seconds`, the amount of audio in the batch. The caller sets autocast, and seeds torch for
+              each step
     scales    factors on the learning rate of some of the module's parameters, by name
     """
 
@@ -66,16 +56,16 @@ class Task(Protocol):
     scales: Mapping[str, float]
 
     def draw(self, step: int) -> Any:
-        """The batch of a step, a function of seed, rank and step alone."""
+        """The batch of a step: a function of seed, rank and step only."""
         ...
 
     def judge(self) -> Mapping[str, Any]:
-        """Figures on what is not trained on, to be logged. Meanwhile `module` evaluates, with the averaged weights.
+        """Evaluates the module on held-out recordings; it has the averaged weights and is in evaluation mode.
 
-        The weights of the lowest figure called `score`, if there is one, are kept as the best ones.
+        Returns figures for the log. The weights with the lowest figure called `score` are kept as the best.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Writes the weights that are in `module` as a Hugging Face directory."""
+        """Writes the module's weights as a folder in Hugging Face format."""
         ...

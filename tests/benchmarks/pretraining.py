@@ -26,28 +26,29 @@ import numpy.typing as npt
 import torch
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
-from earshot_asr.engine.training import shapes, units
-from earshot_asr.engine.training.codes import figure
-from earshot_asr.engine.training.corpus import Corpus, Filter, open_corpus
-from earshot_asr.engine.training.ctc import CtcTask
-from earshot_asr.engine.training.ctc_model import CtcModel, Losses
+from earshot_asr.engine.phonemes import phonemes
+from earshot_asr.engine.training.ctc.command import CtcTask
+from earshot_asr.engine.training.ctc.judge import Judge
+from earshot_asr.engine.training.ctc.model import CtcModel, Losses
+from earshot_asr.engine.training.data import units
+from earshot_asr.engine.training.data.corpus import Corpus, Filter, open_corpus
+from earshot_asr.engine.training.data.spelling import Alphabet
+from earshot_asr.engine.training.data.utterances import needed
 from earshot_asr.engine.training.distributed import World
-from earshot_asr.engine.training.judge import Judge
-from earshot_asr.engine.training.languages import Languages, Masks
 from earshot_asr.engine.training.loop import LoopOptions, train
-from earshot_asr.engine.training.phonemes import phonemes
-from earshot_asr.engine.training.pretrain import only
-from earshot_asr.engine.training.pretrained import create, open_pretrained
-from earshot_asr.engine.training.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
+from earshot_asr.engine.training.pretrain.codes import figure
+from earshot_asr.engine.training.pretrain.command import only
+from earshot_asr.engine.training.pretrain.languages import Languages, Masks
+from earshot_asr.engine.training.pretrain.pretrained import create, open_pretrained
+from earshot_asr.engine.training.pretrain.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
+from earshot_asr.engine.training.pretrain.usage import usage
 from earshot_asr.engine.training.regularization import Regularization
-from earshot_asr.engine.training.spelling import Alphabet
-from earshot_asr.engine.training.start import Start, from_checkpoint, from_nothing
-from earshot_asr.engine.training.task import Batch, Task
-from earshot_asr.engine.training.usage import usage
-from earshot_asr.engine.training.utterances import needed
+from earshot_asr.engine.training.start import PRETRAINING_SHAPES, TrainingModel, from_checkpoint, from_nothing
+from earshot_asr.engine.training.task import Task, TrainingBatch
+from earshot_asr.engine.wav2vec2 import FAMILY
 
 SPEECH = Path(__file__).parents[3] / "shared" / "speech"
-CONFIG: dict[str, Any] = shapes.SHAPES["tiny"] | {
+CONFIG: dict[str, Any] = PRETRAINING_SHAPES["tiny"] | {
     "conv_dim": [144, 144, 144],
     "hidden_size": 144,
     "num_hidden_layers": 5,
@@ -55,7 +56,7 @@ CONFIG: dict[str, Any] = shapes.SHAPES["tiny"] | {
     "intermediate_size": 576,
 }
 """A quarter of the shape: the table has seventeen parts, and two cores have to come to an end."""
-PREPROCESSOR = shapes.preprocessor(CONFIG)
+PREPROCESSOR = FAMILY.preprocessor(CONFIG)
 NEVER = 1e9
 """Minutes: judged at the end alone."""
 MULTILINGUAL = "multilingual"
@@ -168,7 +169,7 @@ class Table:
     def _tuning(self, language: str, condition: str) -> CtcTask:
         spoken, dev = (in_phonemes(only(corpus, [language])) for corpus in (self.train, self.dev))
         vocabulary = units.phonemes(spoken.texts)
-        start: Start
+        start: TrainingModel
         if condition == "nothing":
             start = from_nothing(CONFIG, PREPROCESSOR, vocabulary, self.args.seed)
         else:
@@ -229,7 +230,7 @@ class Rows:
     """Whole utterances, padded to one length for all languages, so that there is one thing to compile; a Source."""
 
     def __init__(
-        self, corpus: Corpus, alphabet: Alphabet, start: Start, args: argparse.Namespace, device: torch.device
+        self, corpus: Corpus, alphabet: Alphabet, start: TrainingModel, args: argparse.Namespace, device: torch.device
     ) -> None:
         self.grid = grid = start.encoder.grid
         self.blank = start.vocabulary.blank
@@ -241,7 +242,7 @@ class Rows:
         ]
         self.corpus, self.targets = corpus.select(fit), [ids for ids, good in zip(targets, fit, strict=True) if good]
 
-    def draw(self, step: int) -> Batch:
+    def draw(self, step: int) -> TrainingBatch:
         """See Source: all utterances before any comes again."""
         first = step * self.count
         chosen = [self._order(k // len(self.corpus))[k % len(self.corpus)] for k in range(first, first + self.count)]
@@ -251,7 +252,7 @@ class Rows:
             row[: len(pcm)] = pcm / np.float32(32768)
         ids = [self.targets[n] for n in chosen]
         flat = [self._flat(row, each) for row, each in zip(rows, ids, strict=True)]
-        return Batch(
+        return TrainingBatch(
             torch.from_numpy(rows).to(self.device),
             torch.from_numpy(self.corpus.lengths[chosen]),
             torch.from_numpy(np.concatenate(ids)).to(self.device),

@@ -25,8 +25,9 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from earshot_asr.engine.checkpoint import FAMILIES, load_checkpoint
+from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import FAMILIES
 from tests.engine.test_wav2vec2 import difference, speechlike
 
 ROOT = Path(__file__).parents[2]

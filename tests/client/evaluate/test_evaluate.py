@@ -20,7 +20,7 @@ from earshot_asr.client.evaluate.options import Options
 from earshot_asr.client.evaluate.recordings import no_progress
 from earshot_asr.client.evaluate.take import Clip
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.training.phonemes import version
+from earshot_asr.engine.phonemes import version
 from earshot_asr.engine.vocabulary import Vocabulary
 from tests.helpers import INFO, VOCABULARY, FakeRunner, silence, speak
 

@@ -17,8 +17,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from earshot_asr.engine.checkpoint import FAMILIES, load_checkpoint, load_weights, read_tensors, widened
+from earshot_asr.engine.checkpoint import load_checkpoint, load_weights, read_tensors, widened
 from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
+from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.training.export import quantized, save, to_checkpoint
 from tests.engine.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
@@ -55,7 +56,7 @@ def preprocessor(config: dict[str, Any]) -> dict[str, Any]:
 def random_encoder(config: dict[str, Any]) -> Encoder:
     """All weights drawn, biases and norms too."""
     torch.manual_seed(1)
-    encoder = FAMILIES[config["model_type"]](config, preprocessor(config)).eval()
+    encoder = family_of(config).build(config, preprocessor(config)).eval()
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
             norm = name.endswith("weight") and parameter.ndim == 1
@@ -91,7 +92,7 @@ def test_transformers_and_the_engine_load_it_with_the_same_logits(config: dict[s
 @pytest.mark.parametrize("config", [CONFIGS[0], CONFIGS[-2]], ids=repr)
 def test_to_checkpoint_undoes_load_weights(config: dict[str, Any]) -> None:
     encoder = random_encoder(config)
-    other = FAMILIES[config["model_type"]](config, preprocessor(config))
+    other = family_of(config).build(config, preprocessor(config))
     load_weights(other, to_checkpoint(encoder), torch.device("cpu"), torch.float32)
     for name, weight in other.state_dict().items():
         torch.testing.assert_close(weight, encoder.state_dict()[name], rtol=0, atol=1e-6, msg=name)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from earshot_asr.engine.errors import ConfigError, TrainingError
 from earshot_asr.engine.training import state
-from earshot_asr.engine.training.ctc import CtcTask
+from earshot_asr.engine.training.ctc.command import CtcTask
 from earshot_asr.engine.training.distributed import World
-from earshot_asr.engine.training.loop import BAD_STEPS, LoopOptions, Run, train
-from earshot_asr.engine.training.task import Batch
+from earshot_asr.engine.training.loop import MOST_BAD_STEPS, LoopOptions, Run, train
+from earshot_asr.engine.training.task import TrainingBatch
 from tests.engine.training import tones
 
 ROOT = Path(__file__).parents[3]
@@ -114,7 +114,7 @@ class Interrupted(CtcTask):
 
     number = signal.SIGTERM
 
-    def draw(self, step: int) -> Batch:
+    def draw(self, step: int) -> TrainingBatch:
         """See Task.draw."""
         if step == 2:
             os.kill(os.getpid(), self.number)
@@ -222,7 +222,9 @@ def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> N
 
 
 def test_many_of_them_end_the_run(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=rf"in {BAD_STEPS} steps in a row, up to step {BAD_STEPS + 2}; lower the"):
+    with pytest.raises(
+        TrainingError, match=rf"in {MOST_BAD_STEPS} steps in a row, up to step {MOST_BAD_STEPS + 2}; lower the"
+    ):
         train(BrokenTask(range(3, 1000)), replace(OPTIONS, steps=100), _made(tmp_path), World("cpu"))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.training.schedule import LONGEST, Clock, Schedule
+from earshot_asr.engine.training.schedule import LONGEST_STEP_SECONDS, Clock, Schedule
 
 
 @given(st.floats(0, 0.5), st.floats(0, 0.49), st.floats(0, 1.2))
@@ -38,9 +38,9 @@ def test_a_pause_does_not_count() -> None:
     with patch("time.monotonic", side_effect=[100.0, 101.5, 5000.0, 5001.0]):
         clock = Clock(60.0)
         assert clock.tick() == 61.5
-        assert clock.tick() == 61.5 + LONGEST
-        assert clock.tick() == 62.5 + LONGEST
-    assert clock.since_start == 2.5 + LONGEST
+        assert clock.tick() == 61.5 + LONGEST_STEP_SECONDS
+        assert clock.tick() == 62.5 + LONGEST_STEP_SECONDS
+    assert clock.since_start == 2.5 + LONGEST_STEP_SECONDS
 
 
 def test_what_is_skipped_does_not_count() -> None:
@@ -55,7 +55,7 @@ def test_steps_that_are_slow_count_whole() -> None:
     with patch("time.monotonic", side_effect=[0.0, *(100.0 * n for n in range(1, 11)), 90_000.0, 90_100.0]):
         clock = Clock()
         seen = [clock.tick() for _ in range(10)]
-        assert seen[0] == LONGEST
+        assert seen[0] == LONGEST_STEP_SECONDS
         assert [b - a for a, b in pairwise(seen[3:])] == [100.0] * 6
         assert clock.tick() - seen[-1] == 300.0
         assert clock.tick() - seen[-1] == 400.0

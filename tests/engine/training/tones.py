@@ -7,15 +7,16 @@ import numpy as np
 import torch
 
 from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.families import family_of
 from earshot_asr.engine.manifest import Row
-from earshot_asr.engine.training.corpus import Corpus
-from earshot_asr.engine.training.ctc import CtcTask
-from earshot_asr.engine.training.ctc_model import CtcModel, Losses
-from earshot_asr.engine.training.judge import Judge
+from earshot_asr.engine.training.ctc.command import CtcTask
+from earshot_asr.engine.training.ctc.judge import Judge
+from earshot_asr.engine.training.ctc.model import CtcModel, Losses
+from earshot_asr.engine.training.data.corpus import Corpus
+from earshot_asr.engine.training.data.units import characters
 from earshot_asr.engine.training.regularization import Regularization
-from earshot_asr.engine.training.start import PREPROCESSORS, Start, from_nothing
-from earshot_asr.engine.training.task import Batch
-from earshot_asr.engine.training.units import characters
+from earshot_asr.engine.training.start import TrainingModel, from_nothing
+from earshot_asr.engine.training.task import TrainingBatch
 
 TEXTS = ("ABBA CAB", "BAD DAB", "CAD ACB D", "DABCA")
 SECONDS = 0.12
@@ -72,7 +73,7 @@ class Tones:
     def __init__(self, ids: Sequence[Sequence[int]], texts: Sequence[str] = TEXTS, rank: int = 0) -> None:
         self.ids, self.texts, self.rank = ids, texts, rank
 
-    def draw(self, step: int) -> Batch:
+    def draw(self, step: int) -> TrainingBatch:
         """See Source.draw."""
         pcm = [say(text, 1000 * step + 10 * n + self.rank) for n, text in enumerate(self.texts)]
         lengths = torch.tensor([len(p) for p in pcm])
@@ -80,17 +81,17 @@ class Tones:
         for row, p in enumerate(pcm):
             samples[row, : len(p)] = p / 32768
         targets = torch.tensor([id for ids in self.ids for id in ids])
-        return Batch(torch.from_numpy(samples), lengths, targets, torch.tensor([len(ids) for ids in self.ids]))
+        return TrainingBatch(torch.from_numpy(samples), lengths, targets, torch.tensor([len(ids) for ids in self.ids]))
 
 
 def task(
     config: dict[str, object] = CONFIG, rank: int = 0, dtype: str = "float32", losses: Losses | None = None
 ) -> CtcTask:
     """A model that is to learn the tones, and is judged on them."""
-    from earshot_asr.engine.training.spelling import Alphabet
+    from earshot_asr.engine.training.data.spelling import Alphabet
 
     vocabulary = characters(TEXTS)
-    start: Start = from_nothing(config, PREPROCESSORS[str(config["model_type"])], vocabulary)
+    start: TrainingModel = from_nothing(config, family_of(config).preprocessor(config), vocabulary)
     model = CtcModel(
         start.encoder,
         start.masked,

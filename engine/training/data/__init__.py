@@ -1,0 +1,1 @@
+"""Recordings and their texts: reading, aligning, drawing batches, augmenting the sound."""
