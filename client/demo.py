@@ -19,7 +19,8 @@ from earshot_asr.server.wire import FinalMessage, PartialMessage
 MAX_CER_SHARE = 0.05
 """Maximum character error rate, from 0 to 1."""
 HINT = (
-    "The bundled model is small and spells words that it does not know as they sound; larger models make fewer errors: "
+    "The recording was read by a synthetic voice; real voices in real rooms are harder. The bundled model is small and "
+    "spells words that it does not know as they sound; larger models make fewer errors: "
     "earshot serve --model facebook/wav2vec2-base-960h"
 )
 RECORDING_FILE, TRANSCRIPT_FILE = "demo.flac", "demo.txt"

@@ -20,9 +20,9 @@ from earshot_asr.engine.errors import ConfigError
 
 ALIGNMENTS = ("alignments.jsonl.xz", "alignments.jsonl")
 """Names of an alignment that lies beside its manifests."""
-UNIT = 160
+UNIT_SAMPLES = 160
 """The unit of alignments: 10 ms."""
-PER_SECOND = exact_div(16_000, UNIT)
+UNITS_PER_SECOND = exact_div(16_000, UNIT_SAMPLES)
 OPTIONAL = {
     "text": str,
     "phonemes": str,
@@ -74,7 +74,7 @@ class AlignedWord(NamedTuple):
     @property
     def span(self) -> tuple[Seconds, Seconds]:
         """Its start and end in seconds."""
-        return self.start / PER_SECOND, (self.start + self.length) / PER_SECOND
+        return self.start / UNITS_PER_SECOND, (self.start + self.length) / UNITS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ PIPE_BYTES = 64 * 1024
 """How far a ContainerSource's caller may be ahead of its decoder."""
 RAW_SUFFIXES = (".raw", ".pcm", ".s16")
 
-SHORT = 0.97
+SHORT_SHARE = 0.97
 """A file that gives less than this share of the seconds that it promises lacks some."""
 EXPECTED = "expected WAV, FLAC, OGG, Opus, MP3, M4A, WebM or another file with an audio track"
 NO_SAMPLES = "there are no samples in it"
@@ -416,7 +416,7 @@ class FileSource:
 
     def _missing(self, given: Seconds) -> str:
         """An MP3's duration may be an estimate: so what is a little short is not cut off."""
-        if self.duration is not None and given < min(self.duration - 0.5, SHORT * self.duration):
+        if self.duration is not None and given < min(self.duration - 0.5, SHORT_SHARE * self.duration):
             return f"it is cut off, or damaged: of its {self.duration:.1f} s, {given:.1f} s could be decoded"
         if reason := getattr(self._file, "damage", ""):
             return f"it is damaged: not all of it could be decoded ({reason})"

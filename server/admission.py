@@ -9,7 +9,7 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint
 from earshot_asr.engine.sources import RawFormat
 from earshot_asr.server.refusals import Refused
-from earshot_asr.server.wire import HALF, mark
+from earshot_asr.server.wire import HALF_CHARACTERS, mark
 
 RESUMABLE_AUDIO = RawFormat("pcm_s16le", SAMPLE_RATE, 1)
 """The only format in which a sample that is sent is a sample of the stream, so that it can be sent again."""
@@ -60,11 +60,11 @@ def resume_point(info: ModelInfo, latency: str, request: StreamRequest) -> Start
     if not request.resumable:
         raise Refused("resume_unsupported", "only streams of pcm_s16le, 16000 samples a second, 1 channel resume")
     theirs, ours = resume.fingerprint, fingerprint(info, request)
-    if theirs[:HALF] != ours[:HALF]:
+    if theirs[:HALF_CHARACTERS] != ours[:HALF_CHARACTERS]:
         raise Refused(
             "fingerprint_mismatch",
             f"the stream began on another model than {info.name}: "
-            f"its fingerprint begins with {theirs[:HALF]}, this one's with {ours[:HALF]}",
+            f"its fingerprint begins with {theirs[:HALF_CHARACTERS]}, this one's with {ours[:HALF_CHARACTERS]}",
         )
     if theirs != ours:
         raise Refused(

@@ -16,7 +16,7 @@ PATH = "/v1/stream"
 MESSAGE_BYTES = 64 * 1024
 """Longest message that every server takes, text or binary."""
 
-HALF = 16
+HALF_CHARACTERS = 16
 """The first half of a stream's fingerprint, this many characters, is the model's; the second is the options'."""
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
@@ -148,7 +148,7 @@ _from_server = msgspec.json.Decoder(ServerMessage)
 
 def mark(part: object) -> str:
     """Half of a stream's fingerprint: a hash of the model's own fingerprint, or of the stream's options."""
-    return hashlib.sha256(msgspec.json.encode(part, order="sorted")).hexdigest()[:HALF]
+    return hashlib.sha256(msgspec.json.encode(part, order="sorted")).hexdigest()[:HALF_CHARACTERS]
 
 
 def encode(message: ClientMessage | ServerMessage) -> str:

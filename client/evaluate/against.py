@@ -9,6 +9,7 @@ import torch
 from earshot_asr.engine.audio import FrameGrid, Pcm, to_float
 from earshot_asr.engine.checkpoint import locate
 from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.families import family_of
 from earshot_asr.engine.transcription import passes
 from earshot_asr.engine.vocabulary import read_json
 
@@ -22,15 +23,14 @@ def transformers_plain(
     CheckpointError if it can't load the model.
     """
     folder, name = locate(model, revision)
-    if read_json(folder / "config.json").get("model_type") == "whisper":
-        raise ConfigError(
-            f"--against transformers can't run {name}: transformers does not know models of type WhisperForCTC"
-        )
     try:
+        import transformers
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
         from transformers.utils import logging
     except ImportError:
         raise ConfigError("--against transformers needs the package: pip install transformers") from None
+    if not hasattr(transformers, head := family_of(read_json(folder / "config.json")).head):
+        raise ConfigError(f"--against transformers can't run {name}: transformers does not know models of type {head}")
     logging.disable_progress_bar()
     try:
         extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)

@@ -49,7 +49,7 @@ def _check(url: str, ready: wire.Ready, info: ModelInfo, config: StreamConfig) -
             f"{url} runs {ready.model} with a hop of {ready.hop_ms} ms, but the evaluation is set up for {info.name} "
             f"with a hop of {hop_ms} ms; give the --model and --latency of the server"
         )
-    if ready.fingerprint[: wire.HALF] != wire.mark(info.fingerprint):
+    if ready.fingerprint[: wire.HALF_CHARACTERS] != wire.mark(info.fingerprint):
         raise ConfigError(f"{url} runs {ready.model} with other weights; give the --model of the server")
 
 

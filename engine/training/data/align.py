@@ -22,7 +22,7 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
-from earshot_asr.engine.manifest import UNIT, AlignedWord, Alignment, Row, read
+from earshot_asr.engine.manifest import UNIT_SAMPLES, AlignedWord, Alignment, Row, read
 from earshot_asr.engine.text import normalize
 from earshot_asr.engine.training.data.corpus import cores, read_audio, tell_apart
 from earshot_asr.engine.training.data.pronounce import available, pronounce
@@ -256,7 +256,7 @@ def by_ctc(
     path = best_path(log_probs, targets, vocabulary.blank)
     if path is None:
         return "more letters than frames"
-    at = ((path.spans[:, 0] - delay - LATE_FRAMES) * grid.hop + grid.field / 2) / UNIT
+    at = ((path.spans[:, 0] - delay - LATE_FRAMES) * grid.hop + grid.field / 2) / UNIT_SAMPLES
     sums = np.concatenate(([0.0], np.cumsum(path.scores)))
     found: list[AlignedWord] = []
     for (word, letters), first in zip(words, firsts, strict=True):

@@ -25,7 +25,7 @@ import soxr
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_pcm
 from earshot_asr.engine.errors import AudioError, ConfigError
-from earshot_asr.engine.manifest import UNIT, Alignment, Row, read, read_alignments
+from earshot_asr.engine.manifest import UNIT_SAMPLES, Alignment, Row, read, read_alignments
 from earshot_asr.engine.text import normalize
 from earshot_asr.engine.training.progress import Progress
 
@@ -45,7 +45,7 @@ class Corpus:
     """N utterances in one file of samples.
 
     samples       (S,) int16 at 16 kHz, mapped into memory; not to be written to
-    spans         (N, 2) int64: first sample of each utterance, a multiple of UNIT, and the one past its last
+    spans         (N, 2) int64: first sample of each utterance, a multiple of UNIT_SAMPLES, and the one past its last
     rows          the lines of the manifests
     texts         normalized (engine.text)
     alignments    None where none fits the text
@@ -274,8 +274,8 @@ def _decode(paths: Sequence[Path], file: Path, index: Path, progress: Progress) 
                         pcm = np.zeros(0, np.int16)
                     spans.append((here, here + len(pcm)))
                     out.write(pcm.tobytes())
-                    out.write(bytes(2 * (-len(pcm) % UNIT)))
-                    here += len(pcm) + -len(pcm) % UNIT
+                    out.write(bytes(2 * (-len(pcm) % UNIT_SAMPLES)))
+                    here += len(pcm) + -len(pcm) % UNIT_SAMPLES
                 done = len(spans) / len(paths)
                 hours = {"hours": here / SAMPLE_RATE / 3600}
                 progress.show(len(spans), done, time.monotonic() - began, hours, done == 1, "recording")

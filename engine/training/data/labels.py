@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from earshot_asr.engine.audio import FrameGrid
-from earshot_asr.engine.manifest import UNIT, Alignment
+from earshot_asr.engine.manifest import UNIT_SAMPLES, Alignment
 from earshot_asr.engine.training.data.corpus import Corpus
 from earshot_asr.engine.training.data.spelling import LATE_FRAMES, Alphabet, Said, Spelling, spell, times
 from earshot_asr.engine.training.task import UNKNOWN
@@ -27,7 +27,7 @@ class Labels:
 
     letter_at    (L,) the sample at which each letter is said, rising
     letter       (L,) the id of each letter
-    phone        (S / UNIT,) the number of the phone said in each unit of 10 ms, 0 for silence; UNKNOWN where the
+    phone        (S / UNIT_SAMPLES,) the number of the phone in each unit of 10 ms, 0 for silence; UNKNOWN where the
                  alignment is of letters
     phones       names of the phones; empty if all alignments are of letters
     """
@@ -42,15 +42,15 @@ class Labels:
     ) -> None:
         self.alphabet, self.phones = alphabet, phones
         number = {phone: n for n, phone in enumerate(phones)}
-        self.phone = np.zeros(max(end for _, end in spans) // UNIT + 2, np.int16)
+        self.phone = np.zeros(max(end for _, end in spans) // UNIT_SAMPLES + 2, np.int16)
         at: list[float] = []
         ids: list[int] = []
         for alignment, (first, end) in zip(alignments, spans, strict=True):
             if alignment.letters:
-                self.phone[first // UNIT : -(-end // UNIT)] = UNKNOWN
+                self.phone[first // UNIT_SAMPLES : -(-end // UNIT_SAMPLES)] = UNKNOWN
             for word in alignment.words:
                 lengths = [length for _, length in word.parts]
-                starts = accumulate(lengths, initial=first // UNIT + word.start)
+                starts = accumulate(lengths, initial=first // UNIT_SAMPLES + word.start)
                 for (part, length), here in zip(word.parts, starts, strict=False):
                     self.phone[here : here + length] = UNKNOWN if alignment.letters else number[part]
                 letters = alphabet.letters(word.text)
@@ -62,7 +62,7 @@ class Labels:
                 said = times(spelling, lengths)
                 if alphabet.delimiter is not None:
                     letters, said = (*letters, alphabet.delimiter), [*said, word.length + 1]
-                at += [min(first + (word.start + time) * UNIT, end - 1) for time in said]
+                at += [min(first + (word.start + time) * UNIT_SAMPLES, end - 1) for time in said]
                 ids += letters
         # Words may overlap by a unit. Letters must be in order; a hundredth of a second does not matter.
         self.letter_at = np.maximum.accumulate(np.array([0, *at]).astype(np.int64))[1:]
@@ -133,7 +133,7 @@ class Plan:
             side="right",
         )
         piece -= 1
-        where = ((self.source[piece] + at - self.begin[piece]) // UNIT).astype(np.int64)
+        where = ((self.source[piece] + at - self.begin[piece]) // UNIT_SAMPLES).astype(np.int64)
         phone: Ints = labels.phone[where.clip(0, len(labels.phone) - 1)].astype(np.int64)
         phone[self.source[piece] < 0] = 0
         phone[(at < 0) | (at >= self.width)] = UNKNOWN

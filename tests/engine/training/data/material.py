@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from earshot_asr.engine.manifest import UNIT, AlignedWord, Alignment, Row
+from earshot_asr.engine.manifest import UNIT_SAMPLES, AlignedWord, Alignment, Row
 from earshot_asr.engine.text import normalize
 from earshot_asr.engine.training.data.corpus import Corpus
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -44,7 +44,7 @@ def corpus(
     samples, spans, here = [], [], 0
     for _, alignment in clips:
         last = alignment.words[-1] if alignment and alignment.words else None
-        length = (units or (last.start + last.length + 30 if last else 100)) * UNIT - 7
+        length = (units or (last.start + last.length + 30 if last else 100)) * UNIT_SAMPLES - 7
         samples.append(rng.integers(-8000, 8000, length + 7).astype(np.int16))
         spans.append((here, here + length))
         here += length + 7

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from earshot_asr.engine.errors import AudioError, ConfigError
-from earshot_asr.engine.manifest import UNIT
+from earshot_asr.engine.manifest import UNIT_SAMPLES
 from earshot_asr.engine.sources import open_file
 from earshot_asr.engine.training.data import corpus as module
 from earshot_asr.engine.training.data.corpus import Filter, open_corpus, read_audio
@@ -47,7 +47,7 @@ def test_samples_and_texts(manifest: Path, cache: Path, capsys: pytest.CaptureFi
     for n in range(3):
         expected, _ = soundfile.read(corpus.rows[n].path, dtype="int16")
         assert np.array_equal(corpus.pcm(n), expected)
-    assert (corpus.spans[:, 0] % UNIT == 0).all()
+    assert (corpus.spans[:, 0] % UNIT_SAMPLES == 0).all()
     assert corpus.hours == pytest.approx(1.7 / 3600, abs=1e-6)
     assert "3 recordings" in capsys.readouterr().err
 

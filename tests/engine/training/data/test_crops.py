@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.manifest import UNIT
+from earshot_asr.engine.manifest import UNIT_SAMPLES
 from earshot_asr.engine.training.data import utterances as module
 from earshot_asr.engine.training.data.augment import Augmentation, Chances
 from earshot_asr.engine.training.data.corpus import Corpus
@@ -242,7 +242,7 @@ def test_utterances_are_whole(augment: Augmentation | None, monkeypatch: pytest.
 
 def ramps(texts: Sequence[str], seconds: Sequence[float]) -> Corpus:
     """Recordings in which each has a sample of its own, 1000, 2000, ..., again and again."""
-    lengths = [round(s * SAMPLE_RATE) // UNIT * UNIT for s in seconds]
+    lengths = [round(s * SAMPLE_RATE) // UNIT_SAMPLES * UNIT_SAMPLES for s in seconds]
     ends = np.cumsum(lengths)
     made = corpus([(text, None) for text in texts])
     samples = np.concatenate([np.full(length, 1000 * n, np.int16) for n, length in enumerate(lengths, 1)])
@@ -311,7 +311,7 @@ def test_utterances_of_one_length_are_alone() -> None:
 def test_what_is_joined_can_be_written(clips: list[tuple[int, int]], seed: int) -> None:
     """Without a word delimiter, and with no more frames than each needs by itself."""
     made = [("ABC"[letter] * length, needed(np.zeros(length, np.int64))) for letter, length in clips]
-    seconds = [(GRID.span(0, frames)[1] * 1.14 + UNIT) / SAMPLE_RATE + 0.01 for _, frames in made]
+    seconds = [(GRID.span(0, frames)[1] * 1.14 + UNIT_SAMPLES) / SAMPLE_RATE + 0.01 for _, frames in made]
     plain = Vocabulary(symbols=("<pad>", *"ABC"), blank=0)
     source = utterances(
         ramps([text for text, _ in made], seconds), plain, seconds=10.0, augment=OFTEN, lengths=1, seed=seed

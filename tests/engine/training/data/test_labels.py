@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import FrameGrid
-from earshot_asr.engine.manifest import UNIT, Alignment
+from earshot_asr.engine.manifest import UNIT_SAMPLES, Alignment
 from earshot_asr.engine.training.data.labels import Labels, Plan, label
 from earshot_asr.engine.training.data.spelling import LATE_FRAMES, Alphabet
 from earshot_asr.engine.training.task import UNKNOWN
 from tests.engine.training.data.material import SYMBOLS, VOCABULARY, aligned, corpus, ids, spelled
 
 GRID = FrameGrid(320, 560)
-HALF = GRID.field // 2
+HALF_CHARACTERS = GRID.field // 2
 ALPHABET = Alphabet(VOCABULARY)
 DELIMITER = SYMBOLS.index("|")
 
@@ -41,7 +41,7 @@ def test_letters_of_a_recording() -> None:
     found = labels(aligned(("NO", 10, [("N", 4), ("OW", 6)]), ("IT", 22, [("IH", 2), ("T", 8)])))
     assert [SYMBOLS[id] for id in found.letter] == list("NO|IT|")
     units = [12, 17, 21, 23, 28, 33]  # the middle of each phone, and the unit behind the word
-    assert found.letter_at.tolist() == [unit * UNIT for unit in units]
+    assert found.letter_at.tolist() == [unit * UNIT_SAMPLES for unit in units]
     assert found.phones == ("SIL", "IH", "N", "OW", "T")
     said = [found.phones[n] for n in found.phone]
     assert said[9:21] == ["SIL", *["N"] * 4, *["OW"] * 6, "SIL"]
@@ -52,7 +52,7 @@ def test_letters_aligned_by_a_model() -> None:
     """Their own time, no phones; also where letters are others than the vocabulary's."""
     found = labels(aligned(("ONE", 10, [("O", 4), ("N", 6), ("E", 2)]), letters=True))
     assert [SYMBOLS[id] for id in found.letter] == list("ONE|")
-    assert found.letter_at.tolist() == [UNIT * unit for unit in (12, 17, 21, 23)]
+    assert found.letter_at.tolist() == [UNIT_SAMPLES * unit for unit in (12, 17, 21, 23)]
     assert found.phones == ()
     assert (found.phone[:52] == UNKNOWN).all()
     both = labels(aligned(("B", 2, [("B", 3)]), letters=True), aligned(("A", 2, [("EY", 3)])))
@@ -102,11 +102,11 @@ def test_letters_of_a_crop_are_those_whose_times_lie_inside(
     first: str, second: str, length: int, delay: int, factor: float, data: st.DataObject
 ) -> None:
     material = labels(spelled(first, length=length), spelled(second, length=length))
-    end = len(material.phone) * UNIT
+    end = len(material.phone) * UNIT_SAMPLES
     frames = data.draw(st.integers(delay + 2, 60))
     start = data.draw(st.integers(0, end))
     targets = label(one_piece(start, frames, factor), material, GRID, frames, delay, blank=0)
-    low, high = start + factor * HALF, start + factor * (HALF + (frames - 1 - delay) * GRID.hop)
+    low, high = start + factor * HALF_CHARACTERS, start + factor * (HALF_CHARACTERS + (frames - 1 - delay) * GRID.hop)
     inside = (material.letter_at >= low) & (material.letter_at < high)
     expected, times = material.letter[inside].tolist(), material.letter_at[inside].tolist()
     if expected and expected[0] == DELIMITER:
@@ -115,7 +115,7 @@ def test_letters_of_a_crop_are_those_whose_times_lie_inside(
     assert targets.lengths.tolist() == [len(expected)]
     assert set(targets.symbols[0].tolist()) <= {0, *expected}
     for at in times:
-        frame = int(np.rint(((at - start) / factor - HALF) / GRID.hop + LATE_FRAMES + delay))
+        frame = int(np.rint(((at - start) / factor - HALF_CHARACTERS) / GRID.hop + LATE_FRAMES + delay))
         assert delay <= frame < frames + 1
         assert targets.symbols[0, min(frame, frames - 1)] != 0
 
@@ -124,14 +124,14 @@ def test_letters_of_a_crop_are_those_whose_times_lie_inside(
 def test_adjacent_crops_partition_the_letters(text: str, length: int, delay: int, data: st.DataObject) -> None:
     """Where one crop's last letters can be written, the next one's first ones begin."""
     material = labels(spelled(text, length=length))
-    end = len(material.phone) * UNIT
+    end = len(material.phone) * UNIT_SAMPLES
     sizes = data.draw(st.lists(st.integers(delay + 2, 30), min_size=1, max_size=8))
     starts = np.cumsum([0] + [(frames - 1 - delay) * GRID.hop for frames in sizes]).tolist()
     found: list[int] = []
     for start, frames in zip(starts, sizes, strict=False):
         targets = label(one_piece(start, frames), material, GRID, frames, delay, blank=0)
         found += targets.ids.tolist()
-    inside = (material.letter_at >= HALF) & (material.letter_at < min(end, starts[-1] + HALF))
+    inside = (material.letter_at >= HALF_CHARACTERS) & (material.letter_at < min(end, starts[-1] + HALF_CHARACTERS))
     expected = material.letter[inside].tolist()
     without = [id for id in found if id != DELIMITER]
     assert without == [id for id in expected if id != DELIMITER]
@@ -145,7 +145,7 @@ def test_rows_of_several_pieces() -> None:
     material = Labels.of(both, ALPHABET)
     frames = 45
     width = GRID.span(0, frames)[1] + 3
-    cut, pause = 16 * UNIT, 20 * UNIT  # at the beginning of B
+    cut, pause = 16 * UNIT_SAMPLES, 20 * UNIT_SAMPLES  # at the beginning of B
     tail = int(both.spans[0, 1]) - cut
     rest = width - tail - pause
     plan = Plan(
@@ -161,7 +161,7 @@ def test_rows_of_several_pieces() -> None:
     assert targets.lengths.tolist() == [4, 0]
     assert not targets.symbols[1].any()
     assert not targets.phones[1].any()
-    at = (tail + pause + 8 * UNIT - HALF) / GRID.hop  # of C
+    at = (tail + pause + 8 * UNIT_SAMPLES - HALF_CHARACTERS) / GRID.hop  # of C
     assert targets.symbols[0, round(at + LATE_FRAMES)] == SYMBOLS.index("C")
     assert targets.phones[0, round(at)] == material.phones.index("C")
     silent = slice(-(-tail // GRID.hop), (tail + pause) // GRID.hop - 2)
@@ -187,5 +187,5 @@ def test_speed_moves_labels(factor: float) -> None:
     found = labels(aligned(("NO", 40, [("N", 20), ("OW", 20)])))
     targets = label(one_piece(0, 80, factor), found, GRID, 80, 0, blank=0)
     first = int(np.argmax(targets.symbols[0] != 0))
-    assert first == round((50 * UNIT / factor - HALF) / GRID.hop + LATE_FRAMES)
+    assert first == round((50 * UNIT_SAMPLES / factor - HALF_CHARACTERS) / GRID.hop + LATE_FRAMES)
     assert int((targets.phones[0] == found.phones.index("N")).sum()) == pytest.approx(10 / factor, abs=1)
