@@ -101,7 +101,7 @@ def machine() -> str:
 def _fields(path: Path) -> dict[str, str]:
     """Reads lines of `name : value`; the first line of each name counts. Empty if the file can't be read."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
     pairs = [line.split(":", 1) for line in reversed(lines) if ":" in line]

@@ -77,7 +77,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def edit(path: Path, **entries: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **entries}), encoding="utf-8")
 
 
 def log_probs(model: str | Path, **options: Any) -> Tensor:

@@ -330,7 +330,7 @@ def _complain(broken: list[str], count: int, progress: Progress) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Only one process at a time gets in, on systems that have such locks."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         if sys.platform != "win32":
             import fcntl
 

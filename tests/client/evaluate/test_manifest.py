@@ -79,7 +79,7 @@ def test_joined_clips_are_one_stream_for_each_corpus(manifest: Path) -> None:
 def test_joined_clips_have_a_language_if_they_share_one(manifest: Path) -> None:
     def joined(*fields: dict[str, str]) -> tuple[str | None, str | None]:
         rows = [{"audio": "a/1.wav", "text": "a", "corpus": "x"} | more for more in fields]
-        manifest.write_text("\n".join(map(json.dumps, rows)))
+        manifest.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         (clip,) = load([manifest], join=["x"])
         return clip.lang, clip.phonemes
 
@@ -99,7 +99,7 @@ def test_where_nothing_is_said(manifest: Path) -> None:
         noise | {"split": "train"},
         {"audio": "a/3.wav", "text": "three"},
     ]
-    manifest.write_text("\n".join(map(json.dumps, rows)))
+    manifest.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     clips = load([manifest], Selection(splits=["dev"]))
     assert [(clip.name, clip.quiet, clip.words) for clip in clips] == [
         ("a/3.wav", False, None),
@@ -133,8 +133,8 @@ def test_an_alignment_elsewhere(manifest: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(manifest: Path, line: str, complaint: str) -> None:
-    first = manifest.read_text().splitlines()[0]
-    manifest.write_text(f"{first}\n{line}\n")
+    first = manifest.read_text(encoding="utf-8").splitlines()[0]
+    manifest.write_text(f"{first}\n{line}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=f"dev.jsonl, {complaint}"):
         load([manifest])
 

@@ -264,7 +264,7 @@ def test_settings_may_not_change_but_for_some(command: Callable[..., str], capsy
 
 def test_a_manifest_that_became_another(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As many symbols as before, the most frequent one another: the head would write one for another."""
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
     mine = manifest.parent / "mine.jsonl"
 
     def written(text: str) -> str:
