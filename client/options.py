@@ -69,8 +69,8 @@ CommitOption = Annotated[
     typer.Option(
         "--commit",
         help="When text becomes final. utterance: each utterance is decoded once more as a whole when it ends, which "
-        "is most accurate. hop: text is fixed step by step while somebody speaks, and what a partial marked as stable "
-        "never changes; a hop is one such step, 0.24 to 0.64 s of audio, depending on --latency.",
+        "is most accurate. hop: text becomes final every 0.24 to 0.64 s of speech, depending on --latency, and text "
+        "marked as stable never changes.",
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]

@@ -113,7 +113,8 @@ def _download(model: str, revision: str | None) -> Path:
         at = "" if revision is None else f" at revision {revision}"
         reason = str(error).strip().split("\n", 1)[0]
         raise CheckpointError(
-            f"there is no folder {model}, and {model}{at} can't be had from the hub, nor from its cache here: {reason}"
+            f"there is no folder {model}, and {model}{at} could not be downloaded from the hub and is not in the local "
+            f"cache: {reason}"
         ) from None
     return folder
 

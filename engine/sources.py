@@ -275,8 +275,8 @@ class ContainerSource:
     """A container fed as bytes, cut anywhere -> 16 kHz mono int16. Close it, or use it in a `with`.
 
     PyAV pulls, so it runs in a thread of its own that reads from a pipe; `feed` fills the pipe and gives out what has
-    been decoded by then. How much comes from which call is a matter of chance; all of it together is not. `feed` waits
-    while the decoder is PIPE_BYTES behind, so keep it off an event loop.
+    been decoded by then. How the output is split between calls varies; all of it together is always the same.
+    `feed` waits while the decoder is PIPE_BYTES behind, so keep it off an event loop.
     """
 
     def __init__(self) -> None:

@@ -70,6 +70,6 @@ def resume_point(info: ModelInfo, latency: str, request: StreamRequest) -> Start
         raise Refused(
             "fingerprint_mismatch",
             f"the stream began with other options, or on a server with other settings than {latency}; "
-            "with these its text would be another",
+            "its text could differ, so it cannot be resumed here",
         )
     return StartPoint(resume.cut, resume.from_sample)

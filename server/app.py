@@ -242,9 +242,7 @@ class Server:
 
 def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
     if isinstance(error, UnicodeError):
-        return (
-            f"can't listen at port {port} of {host!r}: it is no name of a host; host must be an address of this machine"
-        )
+        return f"can't listen at port {port} of {host!r}: not a host name; host must be an address of this machine"
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use; choose another one, or 0 for any that is free"
     if error.errno == errno.EACCES:

@@ -174,7 +174,7 @@ class Conversation:
 
     def shut_down(self) -> None:
         """The server goes down: ends the stream as it is. Nothing is flushed: such a cut would depend on the clock."""
-        self.refuse("shutting_down", "the server is going down; what is not final is not committed")
+        self.refuse("shutting_down", "the server is going down; text that is not final is discarded")
 
     def fail(self) -> None:
         """Something of the server's own broke: ends the stream. Details are for the log, not for the client."""

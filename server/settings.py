@@ -93,7 +93,7 @@ class Limits:
     )
     unsent_messages: int = setting(
         256,
-        "Maximum number of finals waiting for a client that reads slowly; beyond that it is disconnected.",
+        "Maximum number of unsent messages of a client that reads slowly; beyond that it is disconnected.",
         low=64,
         high=100_000,
     )

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `earshot train blend`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.dedent("""\
-        Writes the mean of the weights of models where each is the result of training another one further. They must
-        have the same sizes and the same vocabulary. The mean is often better than each of them.""")
+        Averages the weights of a model and of versions of it that were trained further. They must have the same sizes
+        and the same vocabulary. The average is often better than each of them.""")
     parser.epilog = textwrap.dedent("""\
         examples:
           earshot train blend OUT/model BEFORE --share 0.6 --share 0.4 --out BLEND

@@ -198,7 +198,7 @@ class Run:
         if state.get("share", 0.0) >= 1 > self.share:
             peak = self.schedule.factor(self.share)
             self.progress.say(
-                f"it was done; with more time its rates go on from 0 to {peak:.0%} of the peak rates again"
+                f"this run had finished; extending it raises the learning rates from 0 to {peak:.0%} of their peak"
             )
 
     @property

@@ -76,7 +76,7 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder for model, log and state; a run that is in it goes on",
+        help="folder for model, log and state; if it holds a run, that is resumed",
     )
     group.add_argument(
         "--dtype",
@@ -96,7 +96,7 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
     group.add_argument("--minutes", type=positive, default=100.0, help="length of the schedule (default: %(default)g)")
     group.add_argument("--steps", type=at_least(1), help="length of the schedule in steps, in place of minutes")
     group.add_argument(
-        "--stop-after", type=positive, metavar="MINUTES", help="end this start; the same command goes on"
+        "--stop-after", type=positive, metavar="MINUTES", help="stop after this time; the same command resumes the run"
     )
 
     group = parser.add_argument_group("learning rates, which rise, stay, and fall to zero")

@@ -42,9 +42,7 @@ def begin(out: Path, settings: Mapping[str, Any], retired: Mapping[str, Any] = {
     now = {**retired, **settings}
     differ = [name for name in known if known[name] != now.get(name)]
     if gone := [name for name in differ if name in retired]:
-        raise ConfigError(
-            f"{out} holds a run with options that there are no more: {', '.join(gone)}; give another --out"
-        )
+        raise ConfigError(f"{out} holds a run with options that no longer exist: {', '.join(gone)}; give another --out")
     if differ:
         was = ", ".join(f"{name} was {_said(known.get(name))}, is {_said(now.get(name))}" for name in differ)
         raise ConfigError(f"{out} holds a run with other settings: {was}; give the same ones, or another --out")

@@ -61,7 +61,7 @@ class Native(Dialect):
 
     def on_binary(self, data: bytes) -> None:
         """See Dialect."""
-        self._require_started('audio came before {"type":"start"}', "nothing may follow stop, audio neither")
+        self._require_started('audio came before {"type":"start"}', "audio is not allowed after stop")
         self.conversation.feed(data)
 
     def say(self, notice: Notice) -> Iterable[str | bytes]:

@@ -18,7 +18,7 @@ from earshot_asr.engine.training.options import (
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import CTC_SHAPES
 
-DESCRIPTION = "`earshot train ctc`: trains a model that writes what is said, on recordings with texts."
+DESCRIPTION = "`earshot train ctc`: trains a CTC speech recognizer on transcribed recordings."
 EXAMPLES = """\
 examples:
   a small model from nothing: log-mels and a conformer
@@ -68,9 +68,13 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--config", type=Path, metavar="FILE", help="a config.json, for a model with random weights")
     group.add_argument("--shape", choices=sorted(CTC_SHAPES), help="a built-in config.json, for random weights too")
     group.add_argument("--width", type=at_least(1), help="channels, in place of those of --shape")
-    group.add_argument("--depth", type=at_least(1), help="layers, likewise")
-    group.add_argument("--inner", type=at_least(1), help="channels within the feed-forward parts, likewise")
-    group.add_argument("--kernel", type=at_least(1), help="frames that a convolution sees, likewise")
+    group.add_argument("--depth", type=at_least(1), help="number of layers, in place of that of --shape")
+    group.add_argument(
+        "--inner", type=at_least(1), help="channels within the feed-forward layers, in place of those of --shape"
+    )
+    group.add_argument(
+        "--kernel", type=at_least(1), help="frames in the kernel of a convolution, in place of those of --shape"
+    )
     group.add_argument(
         "--ctc-layers",
         type=at_least(0),
@@ -98,7 +102,7 @@ def _add_units(group: argparse._ArgumentGroup) -> None:
         "--delay",
         type=at_least(0, MOST_DELAY_FRAMES),
         metavar="FRAMES",
-        help="how long after their sound letters are written (default: config.json's)",
+        help="emission delay: frames between a sound and its symbol (default: that of config.json)",
     )
 
 
@@ -210,7 +214,10 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         help="the error rate by which the best weights are chosen (default: wer, or per where phonemes are written)",
     )
     group.add_argument(
-        "--judge-every", type=positive, metavar="MINUTES", help="(default: 10, or a twelfth of --minutes)"
+        "--judge-every",
+        type=positive,
+        metavar="MINUTES",
+        help="time between two evaluations on --dev (default: 10, or a twelfth of --minutes)",
     )
 
 

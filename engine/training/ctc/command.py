@@ -201,7 +201,10 @@ def _check_layers(layers: int, config: Mapping[str, Any], new: bool) -> None:
     if not (new and config and family_of(config).ctc_layers):
         raise ConfigError("--ctc-layers is for a new head on a Whisper: --from DIR, and no vocabulary to keep")
     if not layers and config.get("ctc_layers"):
-        raise ConfigError("--ctc-layers 0: the checkpoint lacks the norm that the head would read; give 1 or more")
+        raise ConfigError(
+            "--ctc-layers 0: this checkpoint was trained with layers on top, and lacks the norm before the head; give 1 "
+            "or more"
+        )
 
 
 def _same_symbols(out: Path, vocabulary: Vocabulary) -> None:
@@ -209,7 +212,7 @@ def _same_symbols(out: Path, vocabulary: Vocabulary) -> None:
     if not ((out / state.STATE).exists() and (out / "model" / "vocab.json").exists()):
         return
     if Vocabulary.from_folder(out / "model").symbols[: vocabulary.size] != vocabulary.symbols:
-        raise ConfigError(f"{out} holds a run with other symbols: its manifests were others; take another --out")
+        raise ConfigError(f"{out} holds a run with another vocabulary, made from other manifests; give another --out")
 
 
 def _shape(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -38,10 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--least", type=positive, default=20.0, metavar="SECONDS", help="languages with less are left out (default: 20)"
     )
     parser.add_argument(
-        "--most", type=positive, default=180.0, metavar="SECONDS", help="heard of a language (default: %(default)g)"
+        "--most",
+        type=positive,
+        default=180.0,
+        metavar="SECONDS",
+        help="audio of a language that is used, at most (default: %(default)g)",
     )
     parser.add_argument(
-        "--cache", type=Path, default=CACHE, metavar="DIR", help="of decoded audio (default: %(default)s)"
+        "--cache", type=Path, default=CACHE, metavar="DIR", help="folder for decoded audio (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto", help="cpu or cuda (default: a GPU if there is one)")
 

@@ -48,8 +48,8 @@ class Watch:
             )
         if accuracy > 0.999:
             wrong["trivial"] = (
-                f"the right codeword is found always ({accuracy:.1%}): it differs from its distractors by something "
-                "that is no speech, or all are one; try longer crops (--seconds), a larger --diversity"
+                f"the right codeword is always found ({accuracy:.1%}): it differs from its distractors by something "
+                "other than speech, or all codewords are the same; try longer crops (--seconds), a larger --diversity"
             )
         elif accuracy < 1.5 * self.chance:
             wrong["chance"] = (

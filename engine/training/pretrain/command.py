@@ -103,7 +103,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="recordings, which are left out of training",
     )
     group.add_argument(
-        "--judge-every", type=positive, metavar="MINUTES", help="(default: 10, or a quarter of --minutes)"
+        "--judge-every",
+        type=positive,
+        metavar="MINUTES",
+        help="time between two evaluations on --dev (default: 10, or a quarter of --minutes)",
     )
 
     add_loop_arguments(parser, adamw="1e-3", muon="2e-3")

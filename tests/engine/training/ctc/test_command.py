@@ -223,7 +223,7 @@ def test_ctc_layers_where_they_have_no_place(
     ours = ("--from", tmp_path / "out" / "model", "--out", tmp_path / "more")
     assert complaint in failure(command, capsys, *ours, "--ctc-layers", "2")
     line = failure(command, capsys, *ours, "--ctc-layers", "0", "--vocabulary", "characters")
-    assert "--ctc-layers 0: the checkpoint lacks the norm" in line
+    assert "--ctc-layers 0: this checkpoint was trained with layers on top" in line
 
 
 def test_a_new_alphabet_keeps_the_layers_on_top(command: Callable[..., str], tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_manifest_that_became_another(manifest: Path, tmp_path: Path, capsys: 
     main(["ctc", written("abb"), *given])
     with pytest.raises(SystemExit):
         main(["ctc", written("aab"), *given])
-    assert "holds a run with other symbols" in capsys.readouterr().err
+    assert "holds a run with another vocabulary" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_a_run_goes_on_that_was_begun_with_options_that_are_no_more(
     assert "goes on from step 3" in command(*SMALL, "--steps", "4")
     file.write_text(json.dumps(begun | RETIRED | {"text": ["sentences.txt"]}))
     line = failure(command, capsys, *SMALL, "--steps", "5")
-    assert line.endswith("holds a run with options that there are no more: text; give another --out")
+    assert line.endswith("holds a run with options that no longer exist: text; give another --out")
 
 
 def test_a_damaged_state_is_said(
