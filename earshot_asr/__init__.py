@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from earshot_asr.client.files import FileAudio
     from earshot_asr.client.stream import ClientStream
     from earshot_asr.engine.config import StreamConfig
+    from earshot_asr.engine.decoder import DecodeConfig
     from earshot_asr.engine.errors import EarshotError
     from earshot_asr.engine.events import Event, Final, Flushed, Partial, Word
     from earshot_asr.engine.recognizer import Recognizer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClientStream": ("client.stream", "ClientStream"),
+    "DecodeConfig": ("engine.decoder", "DecodeConfig"),
     "EarshotError": ("engine.errors", "EarshotError"),
     "Event": ("engine.events", "Event"),
     "FileAudio": ("client.files", "FileAudio"),
@@ -37,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "ClientStream",
+    "DecodeConfig",
     "EarshotError",
     "Event",
     "FileAudio",

@@ -71,14 +71,21 @@ class StreamConfig:
             raise ConfigError(f"commit is {self.commit!r}; it must be 'utterance' or 'hop'")
 
     @classmethod
-    def preset(cls, latency: str, *, commit: Commit = "utterance", partials: bool = True) -> Self:
+    def preset(
+        cls,
+        latency: str,
+        *,
+        commit: Commit = "utterance",
+        partials: bool = True,
+        decode: DecodeConfig = GREEDY,
+    ) -> Self:
         """The settings of a preset: low, balanced or accurate.
 
         Raises ConfigError for any other name.
         """
         if latency not in PRESETS:
             raise ConfigError(f"latency is {latency!r}; it must be one of {', '.join(PRESETS)}")
-        return cls(**PRESETS[latency], commit=commit, partials=partials)
+        return cls(**PRESETS[latency], commit=commit, partials=partials, decode=decode)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

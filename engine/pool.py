@@ -33,8 +33,8 @@ class RunnerPool:
         self._idle: SimpleQueue[int] = SimpleQueue()
 
     @property
-    def in_flight(self) -> int:
-        """How many batches are computed at a time; one more must not be submitted."""
+    def size(self) -> int:
+        """How many batches can be computed at a time: one per runner. One more must not be submitted."""
         return len(self.runners)
 
     def load(self) -> None:

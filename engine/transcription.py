@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
-from earshot_asr.engine.config import StreamConfig
-from earshot_asr.engine.decoder import decoder_factory
+from earshot_asr.engine.config import GREEDY, StreamConfig
+from earshot_asr.engine.decoder import DecodeConfig, decoder_factory
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.recognizer import Recognizer, Stream
@@ -81,13 +81,13 @@ def _finals(recognizer: Recognizer, stream: Stream) -> Iterator[Final]:
     return (event for event in stream.events() if isinstance(event, Final))
 
 
-def plain(runner: Runner, audio: Iterable[Pcm]) -> Iterator[Final]:
+def plain(runner: Runner, audio: Iterable[Pcm], decode: DecodeConfig = GREEDY) -> Iterator[Final]:
     """Transcribes audio as one utterance: one plain forward pass, or beyond 30 s several that overlap."""
     kept = [runner.run([pcm])[0][keep] for pcm, keep in passes(audio, runner.info.grid)]
     if not kept:
         return
     log_probs = np.concatenate(kept)
-    config = StreamConfig()
+    config = StreamConfig(decode=decode)
     timing, new_decoder = timing_of(runner.info, config), decoder_factory(config.decode, runner.info.vocabulary)
     segment, whole = Segment(runner.info, timing, new_decoder, 0), WindowPlanner(timing, 0).last(len(log_probs))
     assert whole is not None

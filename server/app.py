@@ -20,11 +20,11 @@ from typing import Any, Self
 from websockets.asyncio import server as websockets
 
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.cost import Cost, combined, measure
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
-from earshot_asr.engine.speed import Speed, measure, together
 from earshot_asr.server import wire
 from earshot_asr.server.capacity import UNKNOWN, Capacity
 from earshot_asr.server.connection import CLOSE_SECONDS, Connection
@@ -56,7 +56,7 @@ class Server:
         dialects: Mapping[str, type[Dialect]] = DIALECTS,
     ) -> None:
         self.config = config
-        self._speeds: list[Speed] = []
+        self._costs: list[Cost] = []
         self._pool = RunnerPool([partial(self._measured, load) for load in loads])
         self._dialects = dialects
         self.port = config.port
@@ -159,12 +159,12 @@ class Server:
         """Loads a runner and measures it, in the thread that will compute with it."""
         runner = load()
         if self.config.limits.streams is None:
-            self._speeds.append(measure(runner, StreamConfig.preset(self.config.latency)))
+            self._costs.append(measure(runner, StreamConfig.preset(self.config.latency)))
         return runner
 
     def _capacity(self) -> Capacity:
         streams = self.config.limits.streams
-        return Capacity(together(self._speeds)) if streams is None else Capacity(UNKNOWN, streams)
+        return Capacity(combined(self._costs)) if streams is None else Capacity(UNKNOWN, streams)
 
     async def _listen(self) -> None:
         config, limits = self.config, self.config.limits
@@ -254,12 +254,12 @@ def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> s
 def build(config: ServerConfig) -> Server:
     """A server that is not started yet."""
 
-    def load() -> Runner:
+    def load(device: str) -> Runner:
         from earshot_asr.engine.runner import load_runner  # loads torch, which takes seconds: in the device's thread
 
-        return load_runner(config.model, config.device, config.revision)
+        return load_runner(config.model, device, config.revision)
 
-    return Server(config, [load])
+    return Server(config, [partial(load, device.strip()) for device in config.device.split(",")])
 
 
 async def serve(server: Server, started: Callable[[Server], None] = lambda server: None) -> None:

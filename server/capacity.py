@@ -6,9 +6,9 @@ not fit.
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.config import Timing
+from earshot_asr.engine.cost import Cost
 from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.scheduler import MERGED_HOPS
-from earshot_asr.engine.speed import Speed
 
 USABLE_SHARE = 0.9
 """Share of each second of device and process that streams may use."""
@@ -22,7 +22,7 @@ class Full(EarshotError):
     """There is no room for one more stream."""
 
 
-UNKNOWN = Speed(0.0, 0.0)
+UNKNOWN = Cost(0.0, 0.0)
 
 
 class Capacity:
@@ -31,15 +31,15 @@ class Capacity:
     streams    how many may be open; None: as many as fit
     """
 
-    def __init__(self, speed: Speed, streams: int | None = None) -> None:
-        self._speed = speed
+    def __init__(self, cost: Cost, streams: int | None = None) -> None:
+        self._cost = cost
         self._most = streams
         self._open: dict[int, float] = {}  # frames a second of each stream, by its number
 
     @property
-    def speed(self) -> Speed:
+    def cost(self) -> Cost:
         """The newest measurement."""
-        return self._speed
+        return self._cost
 
     @property
     def used(self) -> float:
@@ -67,12 +67,12 @@ class Capacity:
     def _share(self, streams: list[float]) -> float:
         if self._most is not None:
             return len(streams) / self._most
-        return max(self._speed.frame * sum(streams), self._speed.hearing * len(streams)) / USABLE_SHARE
+        return max(self._cost.frame * sum(streams), self._cost.process * len(streams)) / USABLE_SHARE
 
-    def measured(self, frames: int, seconds: Seconds) -> None:
+    def record(self, frames: int, seconds: Seconds) -> None:
         """A full batch took this long: the device may have become slower, or be shared with other programs."""
-        frame = self._speed.frame + SMOOTHING_SHARE * (seconds / frames - self._speed.frame)
-        self._speed = Speed(frame, self._speed.hearing)
+        frame = self._cost.frame + SMOOTHING_SHARE * (seconds / frames - self._cost.frame)
+        self._cost = Cost(frame, self._cost.process)
 
 
 def frames_a_second(timing: Timing) -> float:

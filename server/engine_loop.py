@@ -94,7 +94,7 @@ class EngineLoop:
         try:
             while True:
                 self._wake.clear()
-                while len(computing) < self._pool.in_flight and (batch := self.recognizer.take()) is not None:
+                while len(computing) < self._pool.size and (batch := self.recognizer.take()) is not None:
                     task = asyncio.create_task(self._compute(batch))
                     task.add_done_callback(lambda _: self.wake())
                     computing.add(task)
@@ -125,7 +125,7 @@ class EngineLoop:
     def _measure(self, batch: Batch, seconds: Seconds) -> None:
         frames = sum(job.window.frames for job in batch.jobs)
         if 2 * frames >= self.recognizer.scheduler.batch_frames:  # a frame of a small batch costs more than it need
-            self.capacity.measured(frames, seconds)
+            self.capacity.record(frames, seconds / self._pool.size)  # as many are computed at a time
         self.metrics.batch.observe(len(batch.jobs))
         self.metrics.encoder.observe(seconds)
         for job in batch.jobs:

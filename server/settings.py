@@ -117,8 +117,9 @@ class ServerConfig:
     )
     device: str = setting(
         "auto",
-        "Device that runs the model; auto: a GPU if there is one, else the CPU.",
-        choices=("auto", "cpu", "cuda"),
+        "Device that runs the model; auto: a GPU if there is one, else the CPU. Several, as cuda:0,cuda:1: each "
+        "computes a part of the batches.",
+        metavar="auto|cpu|cuda|cuda:N",
     )
     host: str = setting(
         "127.0.0.1",

@@ -43,7 +43,7 @@ def test_all_runners_compute_at_the_same_time_each_in_its_own_thread() -> None:
 
     pool = RunnerPool([load, load])
     pool.load()
-    assert len(set(loaded_in)) == pool.in_flight == 2
+    assert len(set(loaded_in)) == pool.size == 2
     batches = [batch_of("ONE"), batch_of("TWO")]
     computed = [future.result() for future in [pool.submit(batch) for batch in batches]]
     for batch, (results, seconds) in zip(batches, computed, strict=True):

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.model import Runner
 from earshot_asr.server import wire
 from earshot_asr.server.app import Server, build, serve
-from earshot_asr.server.settings import ServerConfig
+from earshot_asr.server.settings import Limits, ServerConfig
 from tests.helpers import FakeRunner, silence, speak
 from tests.server.loopback import connected, cut, finals, get, hear, send, serving, text, until
 
@@ -219,3 +220,18 @@ async def test_draining_has_an_end() -> None:
 def received(server: Server) -> int:
     """Samples that all streams together have received."""
     return sum(session.conversation.stream.received for session in server.connections if session.conversation.stream)
+
+
+def test_a_list_of_devices_is_a_runner_for_each() -> None:
+    devices: list[str] = []
+
+    def load(model: object, device: str, revision: object) -> FakeRunner:
+        devices.append(device)
+        return FakeRunner()
+
+    with patch("earshot_asr.engine.runner.load_runner", load):
+        server = build(ServerConfig(device="cuda:0, cuda:1", limits=Limits(streams=4)))
+        server._pool.load()
+    assert sorted(devices) == ["cuda:0", "cuda:1"]
+    assert server._pool.size == 2
+    server._pool.close()

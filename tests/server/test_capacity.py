@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from earshot_asr.engine.config import StreamConfig, Timing
-from earshot_asr.engine.speed import Speed
+from earshot_asr.engine.cost import Cost
 from earshot_asr.server.capacity import USABLE_SHARE, Capacity, Full, frames_a_second
 from tests.helpers import GRID
 
@@ -33,7 +33,7 @@ def test_a_stream_is_charged_for_what_it_may_want() -> None:
 
 def test_the_device_is_given_away_and_no_more() -> None:
     wanted = frames_a_second(timing())
-    capacity = Capacity(Speed(frame=USABLE_SHARE / wanted / 10.5, hearing=0.0))
+    capacity = Capacity(Cost(frame=USABLE_SHARE / wanted / 10.5, process=0.0))
     assert admitted(capacity, timing()) == capacity.room(timing()) == 10
     assert capacity.used == pytest.approx(10 / 10.5)
     capacity.remove(3)
@@ -42,27 +42,27 @@ def test_the_device_is_given_away_and_no_more() -> None:
 
 
 def test_so_is_the_process() -> None:
-    assert admitted(Capacity(Speed(frame=1e-9, hearing=USABLE_SHARE / 7.5)), timing()) == 7
+    assert admitted(Capacity(Cost(frame=1e-9, process=USABLE_SHARE / 7.5)), timing()) == 7
 
 
 def test_a_limit_that_was_set_is_the_limit() -> None:
-    assert admitted(Capacity(Speed(1.0, 1.0), streams=5), timing()) == 5
+    assert admitted(Capacity(Cost(1.0, 1.0), streams=5), timing()) == 5
 
 
 def test_however_slow_one_stream_is_served() -> None:
-    capacity = Capacity(Speed(1.0, 1.0))
+    capacity = Capacity(Cost(1.0, 1.0))
     assert admitted(capacity, timing()) == capacity.room(timing()) == 1
 
 
 def test_a_device_that_slows_down_takes_no_more_and_keeps_what_it_has() -> None:
     wanted = frames_a_second(timing())
-    capacity = Capacity(Speed(frame=USABLE_SHARE / wanted / 10.5, hearing=0.0))
+    capacity = Capacity(Cost(frame=USABLE_SHARE / wanted / 10.5, process=0.0))
     for number in range(5):
         capacity.add(number, timing())
     for _ in range(200):
-        capacity.measured(400, 400 * 4 * USABLE_SHARE / wanted / 10.5)
+        capacity.record(400, 400 * 4 * USABLE_SHARE / wanted / 10.5)
     assert not capacity.fits(timing())
     assert capacity.used == pytest.approx(4 * 5 / 10.5, rel=0.01)
     for _ in range(200):
-        capacity.measured(400, 400 * USABLE_SHARE / wanted / 10.5)
+        capacity.record(400, 400 * USABLE_SHARE / wanted / 10.5)
     assert capacity.fits(timing())

@@ -10,10 +10,10 @@ import pytest
 
 from earshot_asr.engine.audio import LogProbs, Pcm
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.cost import Cost
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.recognizer import Stream
-from earshot_asr.engine.speed import Speed
 from earshot_asr.server.capacity import Capacity, Full
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.metrics import Metrics
@@ -42,7 +42,7 @@ class Owner:
 async def working(runner: FakeRunner, capacity: Capacity | None = None, runners: int = 1) -> AsyncIterator[EngineLoop]:
     pool = RunnerPool([lambda: runner] * runners)
     pool.load()
-    engine = EngineLoop(pool, capacity or Capacity(Speed(1e-6, 1e-6)), Metrics())
+    engine = EngineLoop(pool, capacity or Capacity(Cost(1e-6, 1e-6)), Metrics())
     loop = asyncio.create_task(engine.run())
     yield engine
     assert not loop.done()
@@ -134,7 +134,7 @@ async def test_a_closed_stream_is_not_told_of() -> None:
 
 
 async def test_what_does_not_fit_is_forgotten() -> None:
-    async with working(FakeRunner(), Capacity(Speed(0.0, 0.0), streams=1)) as engine:
+    async with working(FakeRunner(), Capacity(Cost(0.0, 0.0), streams=1)) as engine:
         first = engine.open(CONFIG, Owner())
         for _ in range(3):
             with pytest.raises(Full):
@@ -146,14 +146,14 @@ async def test_what_does_not_fit_is_forgotten() -> None:
 
 
 async def test_full_batches_are_measured_and_small_ones_not() -> None:
-    capacity = Capacity(Speed(1.0, 1e-6))
+    capacity = Capacity(Cost(1.0, 1e-6))
     async with working(FakeRunner(), capacity) as engine:
         stream = engine.open(CONFIG, Owner())
         tell(engine, stream, speak("SHORT"))
         await until(lambda: stream.done)
-        assert capacity.speed.frame == 1.0
+        assert capacity.cost.frame == 1.0
         engine.close(stream)
         stream = engine.open(CONFIG, Owner())
         tell(engine, stream, speak("A VERY LONG ONE " * 4, blocks=4))
         await until(lambda: stream.done)
-        assert capacity.speed.frame < 1.0
+        assert capacity.cost.frame < 1.0

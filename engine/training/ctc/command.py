@@ -202,8 +202,8 @@ def _check_layers(layers: int, config: Mapping[str, Any], new: bool) -> None:
         raise ConfigError("--ctc-layers is for a new head on a Whisper: --from DIR, and no vocabulary to keep")
     if not layers and config.get("ctc_layers"):
         raise ConfigError(
-            "--ctc-layers 0: this checkpoint was trained with layers on top, and lacks the norm before the head; give 1 "
-            "or more"
+            "--ctc-layers 0: this checkpoint was trained with layers on top, and lacks the norm before the head; give "
+            "1 or more"
         )
 
 

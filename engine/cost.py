@@ -1,4 +1,4 @@
-"""How fast this machine is: the device for the frames of windows, and this process for all the rest."""
+"""What streams cost on this machine: time of the device for windows, and of this process for all the rest."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,23 +18,23 @@ TRIAL_SECONDS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class Cost:
     """Measured costs.
 
-    frame     seconds of the device for one frame of a window, in a full batch
-    hearing   seconds of this process for one second of a stream's audio, the device left out
+    frame      seconds of the device for one frame of a window, in a full batch
+    process    seconds of this process for one second of a stream's audio, the device left out
     """
 
     frame: Seconds
-    hearing: Seconds
+    process: Seconds
 
 
-def together(speeds: Sequence[Speed]) -> Speed:
-    """The speed of several runners that compute at the same time, served by one process."""
-    return Speed(1 / sum(1 / speed.frame for speed in speeds), max(speed.hearing for speed in speeds))
+def combined(costs: Sequence[Cost]) -> Cost:
+    """The cost with several runners that compute at the same time, served by one process."""
+    return Cost(1 / sum(1 / cost.frame for cost in costs), max(cost.process for cost in costs))
 
 
-def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] = time.perf_counter) -> Speed:
+def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] = time.perf_counter) -> Cost:
     """Times full batches of noise, and a stream of noise without the device; takes the best of a few trials each."""
     recognizer = Recognizer(runner)
     timing = timing_of(runner.info, config)
@@ -61,8 +61,8 @@ def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] =
 
     frame = timed(lambda: runner.run(batch)) / (len(batch) * window)
     speech = _noise(TRIAL_SECONDS * SAMPLE_RATE)
-    hearing = timed(lambda: _hear(_NoDevice(runner), config, speech)) / TRIAL_SECONDS
-    return Speed(frame, hearing)
+    process = timed(lambda: _hear(_NoDevice(runner), config, speech)) / TRIAL_SECONDS
+    return Cost(frame, process)
 
 
 def _noise(samples: int) -> Pcm:

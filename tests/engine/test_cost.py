@@ -5,14 +5,14 @@ import itertools
 import pytest
 
 from earshot_asr.engine.config import StreamConfig
-from earshot_asr.engine.speed import Speed, measure, together
+from earshot_asr.engine.cost import Cost, combined, measure
 from tests.helpers import FakeRunner
 
 
 def test_two_runners_are_as_fast_as_both_together() -> None:
-    assert together([Speed(0.002, 0.01)]) == Speed(0.002, 0.01)
-    both = together([Speed(0.002, 0.01), Speed(0.001, 0.02)])
-    assert both.frame == pytest.approx(1 / 1500) and both.hearing == 0.02
+    assert combined([Cost(0.002, 0.01)]) == Cost(0.002, 0.01)
+    both = combined([Cost(0.002, 0.01), Cost(0.001, 0.02)])
+    assert both.frame == pytest.approx(1 / 1500) and both.process == 0.02
 
 
 def test_measured_is_the_best_of_full_batches() -> None:
@@ -30,7 +30,7 @@ def test_measured_is_the_best_of_full_batches() -> None:
     ticks = itertools.count()
     speed = measure(runner, StreamConfig(), clock=lambda: float(next(ticks)))
     assert set(runner.batches) == {2}  # of 4 s: 8 s are a batch
-    assert speed == Speed(frame=1 / (2 * 200), hearing=1 / 4)
+    assert speed == Cost(frame=1 / (2 * 200), process=1 / 4)
 
 
 def test_a_batch_that_is_too_big_for_the_device_is_halved() -> None:
