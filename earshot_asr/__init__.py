@@ -8,46 +8,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earshot_asr.client.connection import StreamError
     from earshot_asr.client.files import FileAudio
     from earshot_asr.client.stream import ClientStream
     from earshot_asr.engine.config import StreamConfig
     from earshot_asr.engine.decoder import DecodeConfig
-    from earshot_asr.engine.errors import EarshotError
+    from earshot_asr.engine.errors import AudioError, CheckpointError, ConfigError, DeviceError, EarshotError
     from earshot_asr.engine.events import Event, Final, Flushed, Partial, Word
     from earshot_asr.engine.recognizer import Recognizer
     from earshot_asr.engine.runner import load_runner
-    from earshot_asr.engine.sources import open_file
+    from earshot_asr.engine.sources import RawFormat, open_file
     from earshot_asr.engine.transcription import transcribe
+    from earshot_asr.server.wire import FinalMessage, PartialMessage
 
-_HOMES = {
-    "ClientStream": ("client.stream", "ClientStream"),
-    "DecodeConfig": ("engine.decoder", "DecodeConfig"),
-    "EarshotError": ("engine.errors", "EarshotError"),
-    "Event": ("engine.events", "Event"),
-    "FileAudio": ("client.files", "FileAudio"),
-    "Final": ("engine.events", "Final"),
-    "Flushed": ("engine.events", "Flushed"),
-    "Partial": ("engine.events", "Partial"),
-    "Recognizer": ("engine.recognizer", "Recognizer"),
-    "StreamConfig": ("engine.config", "StreamConfig"),
-    "Word": ("engine.events", "Word"),
-    "load_runner": ("engine.runner", "load_runner"),
-    "open_file": ("engine.sources", "open_file"),
-    "transcribe": ("engine.transcription", "transcribe"),
+_MODULES = {
+    "AudioError": "engine.errors",
+    "CheckpointError": "engine.errors",
+    "ClientStream": "client.stream",
+    "ConfigError": "engine.errors",
+    "DecodeConfig": "engine.decoder",
+    "DeviceError": "engine.errors",
+    "EarshotError": "engine.errors",
+    "Event": "engine.events",
+    "FileAudio": "client.files",
+    "Final": "engine.events",
+    "FinalMessage": "server.wire",
+    "Flushed": "engine.events",
+    "Partial": "engine.events",
+    "PartialMessage": "server.wire",
+    "RawFormat": "engine.sources",
+    "Recognizer": "engine.recognizer",
+    "StreamConfig": "engine.config",
+    "StreamError": "client.connection",
+    "Word": "engine.events",
+    "load_runner": "engine.runner",
+    "open_file": "engine.sources",
+    "transcribe": "engine.transcription",
 }
-"""Where each public name is defined: module and name."""
+"""Where each public name is defined."""
 
 __all__ = [
+    "AudioError",
+    "CheckpointError",
     "ClientStream",
+    "ConfigError",
     "DecodeConfig",
+    "DeviceError",
     "EarshotError",
     "Event",
     "FileAudio",
     "Final",
+    "FinalMessage",
     "Flushed",
     "Partial",
+    "PartialMessage",
+    "RawFormat",
     "Recognizer",
     "StreamConfig",
+    "StreamError",
     "Word",
     "load_runner",
     "open_file",
@@ -57,13 +75,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Loads what is asked for, and no more: torch takes seconds, and a client does without it."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    value = getattr(import_module(f"{__name__}.{module}"), attribute)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})

@@ -20,7 +20,7 @@ SILENT_CUT_MS = 500
 """In silence, a cut follows every so often."""
 
 
-GREEDY = DecodeConfig()
+DEFAULT_DECODE = DecodeConfig()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class StreamConfig:
     longest_ms: int = 20_000
     commit: Commit = "utterance"
     partials: bool = True
-    decode: DecodeConfig = GREEDY
+    decode: DecodeConfig = DEFAULT_DECODE
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -77,7 +77,7 @@ class StreamConfig:
         *,
         commit: Commit = "utterance",
         partials: bool = True,
-        decode: DecodeConfig = GREEDY,
+        decode: DecodeConfig = DEFAULT_DECODE,
     ) -> Self:
         """The settings of a preset: low, balanced or accurate.
 

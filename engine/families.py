@@ -1,7 +1,8 @@
 """What the engine and training need to know of a family of models before one of its encoders exists. No torch.
 
-A family is one file, which defines FAMILY, and one line in FAMILIES. No other code names a family: what an encoder can
-answer by itself, its class does (see layers.Encoder), and the rest is in the record.
+A family is one file, which defines FAMILY, and one line in FAMILIES. What an encoder can
+answer by itself, its class does (see layers.Encoder), and the rest is in the record. Outside the families' files, only
+training's built-in shapes, and wav2vec 2.0's pretraining, name one.
 """
 
 from collections.abc import Callable, Mapping

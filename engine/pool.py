@@ -23,10 +23,12 @@ class RunnerPool:
     """Computes batches on whichever runner is free.
 
     loads        one function a runner, which loads it; called in the thread that will compute with it
-    runners      once load() has returned
+    runners      those that begin() has taken
     """
 
     def __init__(self, loads: Sequence[Callable[[], Runner]]) -> None:
+        if not loads:
+            raise ConfigError("there must be at least one device")
         self.runners: list[Runner] = []
         self._loads = loads
         self._threads = [ThreadPoolExecutor(1, f"device-{n}") for n in range(len(loads))]
@@ -37,13 +39,22 @@ class RunnerPool:
         """How many batches can be computed at a time: one per runner. One more must not be submitted."""
         return len(self.runners)
 
-    def load(self) -> None:
-        """Loads all runners, and waits for that. Raises what loading raises; ConfigError if their models differ."""
-        loading = [thread.submit(load) for thread, load in zip(self._threads, self._loads, strict=True)]
-        runners = [each.result() for each in loading]
-        if len(names := sorted({f"{runner.info.name} ({runner.info.fingerprint})" for runner in runners})) > 1:
-            raise ConfigError(f"all devices must run the same model, not {', '.join(names)}")
-        self.runners = runners
+    def load(self) -> "list[Future[Runner]]":
+        """Loads all runners, each in its thread; then begin() takes them. The futures raise what loading raises."""
+        return [thread.submit(load) for thread, load in zip(self._threads, self._loads, strict=True)]
+
+    def begin(self, runners: Sequence[Runner]) -> None:
+        """Takes the loaded runners, in the order of their futures.
+
+        Raises ConfigError if they differ in model or in what fits into a batch.
+        """
+        kinds = {(runner.info.name, runner.info.fingerprint, runner.batch_frames, runner.ladder) for runner in runners}
+        if len(kinds) > 1:
+            raise ConfigError(
+                "all devices must be of one kind and run the same model, not "
+                + ", ".join(f"{runner.info.name} on {runner.device}" for runner in runners)
+            )
+        self.runners = list(runners)
         for number in range(len(runners)):
             self._idle.put(number)
 
@@ -55,8 +66,9 @@ class RunnerPool:
     def _compute(self, number: int, batch: Batch) -> Computed:
         try:
             began = time.perf_counter()
-            results = batch.run(self.runners[number])
-            return Computed(results, time.perf_counter() - began)
+            outputs = self.runners[number].run(batch.samples)
+            seconds = time.perf_counter() - began
+            return Computed(batch.decode(outputs), seconds)
         finally:
             self._idle.put(number)
 

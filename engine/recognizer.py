@@ -6,7 +6,7 @@ take() and accept() itself, and computes the batches in other threads.
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,8 +52,12 @@ class Batch:
 
     def run(self, runner: Runner) -> list[Result]:
         """Computes and decodes the windows. May be called in any thread: it touches no stream."""
-        outputs = zip(runner.run(self.samples), self.decodings, strict=True)
-        return [Result(log_probs, decode(log_probs) if decode else None) for log_probs, decode in outputs]
+        return self.decode(runner.run(self.samples))
+
+    def decode(self, outputs: Sequence[LogProbs]) -> list[Result]:
+        """Decodes what was computed of the windows. May be called in any thread, too."""
+        pairs = zip(outputs, self.decodings, strict=True)
+        return [Result(log_probs, decode(log_probs) if decode else None) for log_probs, decode in pairs]
 
     def split(self) -> "list[Batch]":
         """A batch for each window."""
@@ -212,7 +216,8 @@ class Recognizer:
         for job, result in zip(batch.jobs, results, strict=True):
             if (stream := self._streams.get(job.stream)) is not None:
                 stream._session.accept(job.window, result.log_probs, result.utterance)
-                stream._seen = None if job.window.final else job.due
+                if stream._seen is None or job.due >= stream._seen:  # results may come out of order
+                    stream._seen = None if job.window.final else job.due
                 stream._queue()
                 touched[job.stream] = stream
         return list(touched.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
-from earshot_asr.engine.config import GREEDY, StreamConfig
+from earshot_asr.engine.config import DEFAULT_DECODE, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, decoder_factory
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.model import Runner
@@ -31,6 +31,7 @@ def transcribe(
     *,
     model: str | Path | Runner | None = None,
     device: str = "auto",
+    revision: str | None = None,
     latency: str = "balanced",
     raw: RawFormat | None = None,
 ) -> Iterator[Final]:
@@ -38,6 +39,7 @@ def transcribe(
 
     model      a folder or a hub id; None: the bundled model. For several files load it once: `load_runner(model)`
     device     auto, cpu, cuda or cuda:N; a runner has one already
+    revision   branch, tag or commit of a model on the hub
     latency    low, balanced or accurate: how long the windows are
     raw        how to read a file of samples without a header
 
@@ -48,7 +50,7 @@ def transcribe(
     if model is None or isinstance(model, str | Path):
         from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
 
-        runner: Runner = load_runner(model, device)
+        runner: Runner = load_runner(model, device, revision)
     else:
         runner = model
     return _transcribed(runner, config, Path(path), raw)
@@ -81,7 +83,7 @@ def _finals(recognizer: Recognizer, stream: Stream) -> Iterator[Final]:
     return (event for event in stream.events() if isinstance(event, Final))
 
 
-def plain(runner: Runner, audio: Iterable[Pcm], decode: DecodeConfig = GREEDY) -> Iterator[Final]:
+def plain(runner: Runner, audio: Iterable[Pcm], decode: DecodeConfig = DEFAULT_DECODE) -> Iterator[Final]:
     """Transcribes audio as one utterance: one plain forward pass, or beyond 30 s several that overlap."""
     kept = [runner.run([pcm])[0][keep] for pcm, keep in passes(audio, runner.info.grid)]
     if not kept:

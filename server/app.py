@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -45,7 +46,7 @@ SHUTDOWN_SECONDS = 5.0
 class Server:
     """Listens first, then loads the model: until it is loaded, health checks are answered and streams refused with 503.
 
-    load        loads the model; called in the device's thread
+    loads       one function a device, which loads the model; called in the thread that will compute there
     dialects    path of the websocket handshake -> the protocol spoken there
     """
 
@@ -57,6 +58,7 @@ class Server:
     ) -> None:
         self.config = config
         self._costs: list[Cost] = []
+        self._measuring = threading.Lock()
         self._pool = RunnerPool([partial(self._measured, load) for load in loads])
         self._dialects = dialects
         self.port = config.port
@@ -78,7 +80,7 @@ class Server:
         """
         try:
             await self._listen()
-            await asyncio.to_thread(self._pool.load)
+            self._pool.begin(await asyncio.gather(*map(asyncio.wrap_future, self._pool.load())))
         except BaseException:
             await self.stop()
             raise
@@ -159,7 +161,8 @@ class Server:
         """Loads a runner and measures it, in the thread that will compute with it."""
         runner = load()
         if self.config.limits.streams is None:
-            self._costs.append(measure(runner, StreamConfig.preset(self.config.latency)))
+            with self._measuring:  # one after the other: they share this process
+                self._costs.append(measure(runner, StreamConfig.preset(self.config.latency)))
         return runner
 
     def _capacity(self) -> Capacity:

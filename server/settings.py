@@ -4,6 +4,7 @@
 from EARSHOT_IDLE_SECONDS. Loads nothing heavy, as `--help` needs it.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -146,6 +147,8 @@ class ServerConfig:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"(auto|cpu|cuda|cuda:\d+)(, *(cpu|cuda:\d+))*", self.device):
+            raise ConfigError(f"device is {self.device!r}; it must be auto, cpu, cuda, cuda:N or a list")
         if not self.host:
             raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
         check(self)

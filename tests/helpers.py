@@ -131,7 +131,8 @@ def drain(session: Session, encode: Callable[[Pcm], LogProbs] = fake_log_probs) 
     """Runs all windows that are due, in order, and returns what was said."""
     while (window := session.next_window()) is not None:
         if session.wants(window):
-            session.accept(window, encode(session.samples(window)))
+            log_probs, decode = encode(session.samples(window)), session.decoding(window)
+            session.accept(window, log_probs, decode(log_probs) if decode else None)
     return session.events()
 
 

@@ -18,13 +18,13 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", earshot_asr.__all__)
 def test_a_public_name_is_what_its_module_defines(name: str) -> None:
-    module, attribute = earshot_asr._HOMES[name]
-    assert getattr(earshot_asr, name) is getattr(sys.modules[f"earshot_asr.{module}"], attribute)
+    value = getattr(earshot_asr, name)
+    assert value is getattr(sys.modules[f"earshot_asr.{earshot_asr._MODULES[name]}"], name)
     assert name in dir(earshot_asr)
 
 
 def test_a_name_that_is_not_public_is_refused() -> None:
-    assert sorted(earshot_asr._HOMES) == sorted(earshot_asr.__all__)
+    assert sorted(earshot_asr._MODULES) == sorted(earshot_asr.__all__)
     with pytest.raises(AttributeError, match=r"'earshot_asr' has no attribute 'Recogniser'"):
         _ = earshot_asr.Recogniser
 

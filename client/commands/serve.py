@@ -52,8 +52,9 @@ def options(of: type, panel: str | None = None) -> Iterator[Parameter]:
     types = get_type_hints(of)
     for each in settings(of):
         known: Setting = each.metadata["setting"]
+        flag = each.name.replace("_", "-")
         option = typer.Option(
-            f"--{each.name.replace('_', '-')}",
+            f"--{flag}/--no-{flag}" if types[each.name] is bool else f"--{flag}",
             help=known.help,
             envvar=f"EARSHOT_{each.name.upper()}",
             show_envvar=False,  # one sentence says it of all

@@ -1,5 +1,6 @@
 """The flags of `earshot serve` are the settings of a server, on the command line and in the environment."""
 
+import os
 from dataclasses import fields
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +12,12 @@ from earshot_asr.client.cli import app
 from earshot_asr.client.commands import serve
 from earshot_asr.engine.config import PRESETS, RING_MS
 from earshot_asr.server.settings import Limits, ServerConfig
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EARSHOT_")]:
+        monkeypatch.delenv(name)
 
 
 def told(*arguments: str, **environment: str) -> ServerConfig:
@@ -64,6 +71,7 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
     assert told(*flags, "--log-text") == wanted
     assert told(EARSHOT_LOG_TEXT="1", **variables) == wanted
     assert told("--port", "10", EARSHOT_PORT="9").port == 10
+    assert not told("--no-log-text", EARSHOT_LOG_TEXT="1").log_text
 
 
 def test_zero_connections_an_address_are_any_number() -> None:

@@ -25,7 +25,7 @@ from tests.client.test_terminal import lines_left
 
 pytestmark = pytest.mark.mic
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "client" / "data" / "demo.flac"
+DEMO = ROOT / "earshot_asr" / "client" / "data" / "demo.flac"
 WHOLE, FIRST = 11.2, 4.8
 """The recording, and its first sentence, until a moment after the last word: it is no endpoint that ends this one."""
 HIGHEST_CER = 0.10

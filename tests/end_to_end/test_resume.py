@@ -27,6 +27,7 @@ from tests.helpers import INFO, FakeRunner, clips, noise, silence, speak
 from tests.server.loopback import GIVE_UP_SECONDS, serving, until
 
 ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "earshot_asr" / "client" / "data" / "demo.flac"
 HASTY = Timeouts(connect=1, silence=2.5, keepalive=0.5, close=0.5, first_wait=0.001, longest_wait=0.02)
 POLICIES: tuple[Commit, ...] = ("utterance", "hop")
 SAMPLE_BYTES = 2
@@ -341,7 +342,7 @@ async def real() -> AsyncIterator[Server]:
 
 
 async def test_the_bundled_recording(real: Server) -> None:
-    talks = [recording(ROOT / "client" / "data" / "demo.flac", commit, seed) for seed, commit in enumerate(POLICIES)]
+    talks = [recording(DEMO, commit, seed) for seed, commit in enumerate(POLICIES)]
     runs = [cut_and_uncut(talk, [real.port], seed, 8) for seed, talk in enumerate(talks)]
     said, made = summary(await asyncio.gather(*runs))
     assert made["reset"] + made["close"] >= 6
@@ -362,7 +363,7 @@ async def test_real_recordings(real: Server) -> None:
 async def test_kill_9_of_earshot_serve(tmp_path: Path, unused_tcp_port: int) -> None:
     """With the real model, and the command line on both sides."""
     port = str(unused_tcp_port)
-    demo = str(ROOT / "client" / "data" / "demo.flac")
+    demo = str(DEMO)
     command = "from earshot_asr.client.cli import main; main()"
 
     async def heard(kill: bool) -> list[str]:

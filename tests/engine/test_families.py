@@ -130,15 +130,18 @@ def test_only_the_registry_and_its_own_file_name_a_family() -> None:
     modules = {path.rpartition(".")[2] for path in FAMILIES.values()} - {"made_up"}
     may = {"families.py", "start.py", *(f"{module}.py" for module in modules)}
     own = {"pretrain/contrastive.py", "pretrain/pretrained.py"}
-    for path in (ROOT / "engine").rglob("*.py"):
+    naming = set()
+    for path in (ROOT / "earshot_asr" / "engine").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         named = [kind for kind in FAMILIES if f'"{kind}"' in text]
         named += [
             module for module in modules if f"engine.{module} import" in text or f"engine import {module}" in text
         ]
         if named:
-            where = str(path.relative_to(ROOT / "engine"))
+            naming.add(path.name)
+            where = str(path.relative_to(ROOT / "earshot_asr" / "engine"))
             assert path.name in may or where.removeprefix("training/") in own, (where, named)
+    assert {"families.py", "start.py"} <= naming
 
 
 def test_an_unknown_family_is_refused_with_those_that_are_known() -> None:

@@ -16,6 +16,10 @@ from earshot_asr.engine.recognizer import Batch, Recognizer
 from tests.helpers import INFO, FakeRunner, silence, speak
 
 
+def begin(pool: RunnerPool) -> None:
+    pool.begin([loading.result() for loading in pool.load()])
+
+
 def batch_of(words: str) -> Batch:
     recognizer = Recognizer(FakeRunner())
     recognizer.open(StreamConfig(partials=False)).feed(np.concatenate([silence(1), speak(words), silence(2)]))
@@ -42,7 +46,7 @@ def test_all_runners_compute_at_the_same_time_each_in_its_own_thread() -> None:
         return Meeting()
 
     pool = RunnerPool([load, load])
-    pool.load()
+    begin(pool)
     assert len(set(loaded_in)) == pool.size == 2
     batches = [batch_of("ONE"), batch_of("TWO")]
     computed = [future.result() for future in [pool.submit(batch) for batch in batches]]
@@ -71,7 +75,7 @@ class Held(FakeRunner):
 def test_a_runner_is_busy_until_it_is_done_and_free_after_a_failure() -> None:
     runner = Held()
     pool = RunnerPool([lambda: runner])
-    pool.load()
+    begin(pool)
     future = pool.submit(batch_of("ONE"))
     with pytest.raises(Empty):
         pool.submit(batch_of("TWO"))
@@ -82,9 +86,32 @@ def test_a_runner_is_busy_until_it_is_done_and_free_after_a_failure() -> None:
     pool.close()
 
 
-def test_runners_of_different_models_are_refused() -> None:
-    other = FakeRunner(info=replace(INFO, name="other", fingerprint="0"))
+@pytest.mark.parametrize("other", [FakeRunner(info=replace(INFO, fingerprint="0")), FakeRunner(batch_frames=16_000)])
+def test_runners_of_different_models_or_kinds_are_refused(other: FakeRunner) -> None:
     pool = RunnerPool([FakeRunner, lambda: other])
-    with pytest.raises(ConfigError, match=r"the same model, not fake \(fa4e\), other \(0\)"):
-        pool.load()
+    with pytest.raises(ConfigError, match=r"all devices must be of one kind .* not fake on cpu, fake on cpu"):
+        begin(pool)
     pool.close()
+
+
+def test_a_runner_that_can_not_be_loaded_is_told_though_another_still_loads() -> None:
+    go = threading.Event()
+
+    def slow() -> FakeRunner:
+        go.wait(timeout=60)
+        return FakeRunner()
+
+    def broken() -> FakeRunner:
+        raise ConfigError("there is no such device")
+
+    pool = RunnerPool([slow, broken])
+    _, second = pool.load()
+    with pytest.raises(ConfigError, match="no such device"):
+        second.result()
+    go.set()
+    pool.close()
+
+
+def test_a_pool_needs_a_runner() -> None:
+    with pytest.raises(ConfigError, match="at least one device"):
+        RunnerPool([])

@@ -12,6 +12,7 @@ from earshot_asr.engine.audio import LogProbs, Pcm
 from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.runner import TorchRunner, load_runner
 from earshot_asr.engine.session import Session
+from earshot_asr.engine.utterance import Utterance
 from earshot_asr.engine.windows import Window, WindowPlanner
 from tests.engine import test_recognizer, test_runner
 from tests.equivalence import test_invariants
@@ -66,9 +67,9 @@ def lose_flush(self: Session, sample: int) -> None:
     """A flush is taken note of, and that is all."""
 
 
-def accept_and_listen(self: Session, window: Window, log_probs: LogProbs) -> None:
+def accept_and_listen(self: Session, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
     """The endpointer reads the hop frames: a blank among them makes the pause longer."""
-    session_accept(self, window, log_probs)
+    session_accept(self, window, log_probs, utterance)
     if window.droppable and (log_probs.argmax(-1) == self.info.vocabulary.blank).any():
         self._endpointer._voiced -= 3
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 import earshot_asr.engine.session
 from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
 from earshot_asr.engine.config import Commit, StreamConfig, Timing
-from earshot_asr.engine.decoder import Decoder, NewDecoder
+from earshot_asr.engine.decoder import DecodeConfig, NewDecoder
 from earshot_asr.engine.endpoint import EnergyGate
 from earshot_asr.engine.events import Event, Final, Flushed, Partial
 from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.session import Session
-from earshot_asr.engine.utterance import split_frame
+from earshot_asr.engine.utterance import Utterance, split_frame
 from earshot_asr.engine.windows import Window
 from tests.helpers import (
     GRID,
@@ -76,16 +76,26 @@ def shifted(event: Event, samples: int) -> Event:
 def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
     """Segments follow each other without overlap, and cover all that is said; nothing comes after a segment's final."""
     flushes = data.draw(positions(pcm, 3))
-    session = Session(INFO, config)
+    decoders: list[GreedyDecoder] = []
+
+    def new_decoder() -> GreedyDecoder:
+        decoders.append(GreedyDecoder(VOCABULARY, DecodeConfig()))
+        return decoders[-1]
+
+    session = Session(INFO, config, new_decoder)
     with recorded_segments() as segments:
         events = run_session(pcm, config, flushes=flushes, session=session)
     covered = [k for segment in segments for k in range(segment.start, segment.end or 0)]
     assert covered == sorted(set(covered))
     for segment in segments:
-        decoder = segment.decoders[-1 if config.commit == "utterance" else 0]
-        assert isinstance(decoder, GreedyDecoder)
-        fed, length = decoder._frame, (segment.end or 0) - segment.start
-        assert fed == length or (fed > length and segment.split and config.commit == "hop")
+        length = (segment.end or 0) - segment.start
+        if config.commit == "utterance":
+            assert segment.utterance and segment.utterance.frames == length
+            assert any(decoder._frame == length for decoder in decoders)
+        else:
+            assert isinstance(segment._decoder, GreedyDecoder)
+            fed = segment._decoder._frame
+            assert fed == length or (fed > length and segment.split)
     assert session.cut == session.committed == GRID.frames(len(pcm)) * HOP
     voiced = EnergyGate(HOP).feed(pcm[: len(pcm) // HOP * HOP].reshape(-1, HOP))
     cuts = {s.end for s in segments} | {event.cut // HOP for event in events if isinstance(event, Flushed)}
@@ -103,16 +113,13 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
 
 
 class Recorded(Segment):
-    """decoders: all that it made. The first is fed the hops; the last the whole utterance, with `commit: utterance`."""
+    """utterance: what its final window was decoded to, elsewhere."""
 
-    def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
-        self.decoders: list[Decoder] = []
+    utterance: Utterance | None = None
 
-        def recorded() -> Decoder:
-            self.decoders.append(new_decoder())
-            return self.decoders[-1]
-
-        super().__init__(info, timing, recorded, start)
+    def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
+        self.utterance = utterance or self.utterance
+        super().accept(window, log_probs, utterance)
 
 
 @contextmanager

@@ -231,7 +231,7 @@ def test_a_list_of_devices_is_a_runner_for_each() -> None:
 
     with patch("earshot_asr.engine.runner.load_runner", load):
         server = build(ServerConfig(device="cuda:0, cuda:1", limits=Limits(streams=4)))
-        server._pool.load()
+        server._pool.begin([loading.result() for loading in server._pool.load()])
     assert sorted(devices) == ["cuda:0", "cuda:1"]
     assert server._pool.size == 2
     server._pool.close()

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.cost import Cost
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.pool import RunnerPool
-from earshot_asr.engine.recognizer import Stream
+from earshot_asr.engine.recognizer import Batch, Stream
+from earshot_asr.engine.scheduler import Job
+from earshot_asr.engine.windows import Window
 from earshot_asr.server.capacity import Capacity, Full
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.metrics import Metrics
@@ -41,14 +44,16 @@ class Owner:
 @asynccontextmanager
 async def working(runner: FakeRunner, capacity: Capacity | None = None, runners: int = 1) -> AsyncIterator[EngineLoop]:
     pool = RunnerPool([lambda: runner] * runners)
-    pool.load()
+    pool.begin([loading.result() for loading in pool.load()])
     engine = EngineLoop(pool, capacity or Capacity(Cost(1e-6, 1e-6)), Metrics())
     loop = asyncio.create_task(engine.run())
-    yield engine
-    assert not loop.done()
-    loop.cancel()
-    await asyncio.wait([loop])
-    pool.close()
+    try:
+        yield engine
+        assert not loop.done()
+    finally:
+        loop.cancel()
+        await asyncio.wait([loop])
+        pool.close()
 
 
 def tell(engine: EngineLoop, stream: Stream, pcm: Pcm) -> None:
@@ -157,3 +162,16 @@ async def test_full_batches_are_measured_and_small_ones_not() -> None:
         tell(engine, stream, speak("A VERY LONG ONE " * 4, blocks=4))
         await until(lambda: stream.done)
         assert capacity.cost.frame < 1.0
+
+
+async def test_the_cost_of_two_runners_is_half_of_that_of_a_batch() -> None:
+    """As many batches are computed at a time."""
+    costs = []
+    for runners in (1, 2):
+        capacity = Capacity(Cost(0.0, 1e-6))
+        async with working(FakeRunner(), capacity, runners) as engine:
+            with patch.object(capacity, "record", wraps=capacity.record) as recorded:
+                batch = Batch([Job(1, Window(0, 400, 0, 400, True, False, 0), 0.0)], [], [])
+                engine._measure(batch, 1.0)
+            costs.append(recorded.call_args.args)
+    assert costs == [(400, 1.0), (400, 0.5)]

@@ -199,7 +199,7 @@ def begin(args: argparse.Namespace, corpus: Corpus, dev: Corpus | None) -> tuple
 def _check_layers(layers: int, config: Mapping[str, Any], new: bool) -> None:
     """Raises ConfigError if --ctc-layers does not go with the checkpoint's config.json."""
     if not (new and config and family_of(config).ctc_layers):
-        raise ConfigError("--ctc-layers is for a new head on a Whisper: --from DIR, and no vocabulary to keep")
+        raise ConfigError("--ctc-layers is for a new head on a Whisper or the like: --from DIR, no vocabulary to keep")
     if not layers and config.get("ctc_layers"):
         raise ConfigError(
             "--ctc-layers 0: this checkpoint was trained with layers on top, and lacks the norm before the head; give "

@@ -18,7 +18,6 @@ from earshot_asr.engine.audio import Pcm, seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
-from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
 from earshot_asr.server.admission import fingerprint as fingerprint_of
 from earshot_asr.server.conversation import CLOSED, Conversation
@@ -113,14 +112,13 @@ def talk(pcm: Pcm, start: wire.Start | None = None, *, samples: int = 1600) -> L
 def test_ready() -> None:
     line = Line()
     line.send(wire.Start())
-    config = StreamConfig.preset("balanced")
     assert line.heard == [
         wire.Ready(
             session="s1",
             model="fake",
             fingerprint=fingerprint(wire.Start()),
             resumable=True,
-            context=timing_of(INFO, config).context,
+            context=203 * 320,
             sample_rate=16_000,
             window_ms=4000,
             hop_ms=480,
@@ -339,7 +337,7 @@ REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
     ("two starts", [START, START], "start_repeated", "only one start"),
     ("start after stop", [START, TALK, '{"type":"stop"}', START], "start_repeated", "only one start"),
     ("flush after stop", [START, TALK, '{"type":"stop"}', '{"type":"flush"}'], "after_stop", "follow stop"),
-    ("audio after stop", [START, TALK, '{"type":"stop"}', bytes(2)], "after_stop", "follow stop"),
+    ("audio after stop", [START, TALK, '{"type":"stop"}', bytes(2)], "after_stop", "after stop"),
     ("no JSON", ["hello"], "invalid_json", "not a JSON object"),
     ("no UTF-8", [b"".join([b'{"type":"', b"\xff", b'"}']).decode("latin-1")], "invalid_message", "type"),
     ("half JSON later", [START, '{"type":'], "invalid_json", "truncated"),
