@@ -8,7 +8,7 @@ demo: .venv/ready  ## stream a bundled recording through a real server, live cap
 	@$(BIN)/earshot demo
 
 test: lint  ## lint, types, tests
-	@$(BIN)/python -m pytest --quiet
+	@$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8
 
 lint: .venv/ready-dev
 	@$(BIN)/ruff check .
@@ -16,7 +16,7 @@ lint: .venv/ready-dev
 	@$(BIN)/mypy
 
 test-all: lint  ## also what is slow, wants a GPU or a microphone
-	@$(BIN)/python -m pytest --quiet --override-ini addopts=--strict-markers
+	@$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8 --override-ini addopts=--strict-markers
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

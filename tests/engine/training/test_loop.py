@@ -153,7 +153,7 @@ def test_stop_after_and_more(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (tmp_path / "model" / "model.safetensors").exists()
     train(tones.task(), replace(OPTIONS, steps=14), tmp_path, World("cpu"))
     assert log(tmp_path)[-1]["step"] == 14
-    assert "from 0 to 24% of the peak rates again" in capsys.readouterr().err
+    assert "from 0 to 24% of their peak" in capsys.readouterr().err
 
 
 def test_where_nothing_was_kept_it_begins_anew_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ def test_nothing_is_said_while_all_is_well() -> None:
     ("figures", "message", "advice"),
     [
         ((0.4, 5.0), "the codebook has collapsed: 5.0 of 640 codewords are in use", "--diversity"),
-        ((1.0, 300.0), "the right codeword is found always", "--seconds"),
+        ((1.0, 300.0), "the right codeword is always found", "--seconds"),
         ((0.01, 300.0), "the right codeword is found at chance", "--adamw"),
     ],
 )
