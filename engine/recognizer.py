@@ -14,7 +14,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
 from earshot_asr.engine.config import RING_MS, StreamConfig, Timing
 from earshot_asr.engine.events import Event
 from earshot_asr.engine.model import Runner
-from earshot_asr.engine.scheduler import FINAL_SECONDS, Job, Scheduler
+from earshot_asr.engine.scheduler import FINAL_DEADLINE_SECONDS, Job, Scheduler
 from earshot_asr.engine.session import Decoding, Session
 from earshot_asr.engine.utterance import Utterance
 
@@ -169,7 +169,7 @@ class Stream:
             _, end = timing.grid.span(window.start, window.frames)
             ahead = self._lead_at(now) - (self._session.received - end) / SAMPLE_RATE - MESSAGE_SECONDS
             due = now + max(0.0, ahead)
-            patience = FINAL_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
+            patience = FINAL_DEADLINE_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
             self._recognizer.scheduler.add(Job(self.number, window, due + patience, due=now))
 
 

@@ -11,9 +11,9 @@ from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.model import Ladder
 from earshot_asr.engine.windows import Window, merge
 
-FINAL_SECONDS = 0.3
+FINAL_DEADLINE_SECONDS = 0.3
 """A final window should be done so long after it is due."""
-MERGED_HOPS = 4
+MOST_MERGED_HOPS = 4
 """Under load, at most so many hop windows of a stream are merged into one: partials come at least every fourth hop."""
 
 
@@ -95,7 +95,7 @@ class Scheduler:
             older, newer = jobs[0], jobs[1]
             if newer.window.final:  # it replaces all that the hop window would say
                 jobs.popleft()
-            elif older.window.emit_to == newer.window.emit_from and older.hops + newer.hops <= MERGED_HOPS:
+            elif older.window.emit_to == newer.window.emit_from and older.hops + newer.hops <= MOST_MERGED_HOPS:
                 jobs.popleft()
                 jobs[0] = replace(newer, window=merge(older.window, newer.window), hops=older.hops + newer.hops)
             else:

@@ -13,7 +13,7 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.utterance import Utterance, decode_utterance, split_from
 from earshot_asr.engine.windows import Window
 
-CONFIRMATIONS = 2
+LEAST_CONFIRMATIONS = 2
 """A provisional word is stable once so many newer windows in a row, which have more right context, contain it too."""
 EDGE_FRAMES, SHIFT_FRAMES = 5, 3
 """Words that begin in a window's first frames are not compared; of the same word the start may differ a little."""
@@ -95,7 +95,7 @@ class Segment:
                     for other in again.words()
                 )
                 self._confirmed[n] = self._confirmed[n] + 1 if same else 0
-        while self._stable < len(words) and self._confirmed[self._stable] >= CONFIRMATIONS:
+        while self._stable < len(words) and self._confirmed[self._stable] >= LEAST_CONFIRMATIONS:
             self._stable += 1
 
     def _complete_if_settled(self) -> None:

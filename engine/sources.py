@@ -27,7 +27,7 @@ Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Samples: TypeAlias = npt.NDArray[np.float32]
 """Samples of any rate, shape (S, C), full scale at 1."""
 
-LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8_000, 192_000
 MOST_CHANNELS = 64
 MOST_PLANES = 8
 CHUNK_SAMPLES = SAMPLE_RATE // 2
@@ -95,8 +95,8 @@ class RawFormat:
 
 
 def _check_format(sample_rate: int, channels: int) -> None:
-    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        raise AudioError(f"sample rate is {sample_rate} Hz; it must be between {LOWEST_RATE} and {HIGHEST_RATE}")
+    if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
+        raise AudioError(f"sample rate is {sample_rate} Hz; it must be between {LOWEST_RATE_HZ} and {HIGHEST_RATE_HZ}")
     if not 1 <= channels <= MOST_CHANNELS:
         raise AudioError(f"there are {channels} channels; there must be between 1 and {MOST_CHANNELS}")
 

@@ -38,7 +38,7 @@ PREFIX = "wav2vec2_bert."
 EXTRACTOR = "SeamlessM4TFeatureExtractor"
 POSITIONS = ("relative_key", "relative", "rotary", None)
 
-MEL_WINDOW, MEL_HOP, MEL_FFT = 400, 160, 512
+MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, MEL_FFT_SAMPLES = 400, 160, 512
 MEL_FLOOR = 1.192092955078125e-07
 PREEMPHASIS = 0.97
 
@@ -105,7 +105,7 @@ class Wav2Vec2Bert(Encoder):
     ABOVE = ("intermediate_ffn.",)
 
     def __init__(self, dims: Wav2Vec2BertDims, positions: str | None, bands: int, stride: int) -> None:
-        grid = FrameGrid(MEL_HOP * stride, MEL_WINDOW + MEL_HOP * (stride - 1))
+        grid = FrameGrid(MEL_HOP_SAMPLES * stride, MEL_WINDOW_SAMPLES + MEL_HOP_SAMPLES * (stride - 1))
         super().__init__(grid, dims.hidden_size, dims.vocab_size)
         self.mels = LogMels(bands, stride)
         self.feature_projection = FeatureProjection(dims)
@@ -164,13 +164,13 @@ class Wav2Vec2Bert(Encoder):
 
 
 def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Kaldi's triangular filters on the mel scale, 20 Hz to the Nyquist frequency: (MEL_FFT // 2 + 1, bands)."""
+    """Kaldi's triangular mel filters, 20 Hz to the Nyquist frequency: (MEL_FFT_SAMPLES // 2 + 1, bands)."""
 
     def mel(hertz: Any) -> Any:
         return 1127.0 * np.log(1.0 + hertz / 700.0)
 
     centres = np.linspace(mel(20.0), mel(SAMPLE_RATE / 2), bands + 2)
-    bins = mel(np.arange(MEL_FFT // 2 + 1) * SAMPLE_RATE / MEL_FFT)[:, None]
+    bins = mel(np.arange(MEL_FFT_SAMPLES // 2 + 1) * SAMPLE_RATE / MEL_FFT_SAMPLES)[:, None]
     width = np.diff(centres)
     rising, falling = (bins - centres[:-2]) / width[:-1], (centres[2:] - bins) / width[1:]
     filters: np.ndarray[Any, np.dtype[np.float64]] = np.maximum(0.0, np.minimum(rising, falling))
@@ -195,7 +195,7 @@ class LogMels(nn.Module):
     def __init__(self, bands: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        povey = np.hanning(MEL_WINDOW) ** 0.85 * 2.0**15  # Kaldi's samples are 16 bit integers
+        povey = np.hanning(MEL_WINDOW_SAMPLES) ** 0.85 * 2.0**15  # Kaldi's samples are 16 bit integers
         self.register_buffer("window", torch.from_numpy(povey), persistent=False)
         self.register_buffer("filters", torch.from_numpy(mel_filters(bands)), persistent=False)
 
@@ -205,7 +205,7 @@ class LogMels(nn.Module):
         if lengths is None:
             variance, mean = torch.var_mean(mels, dim=1, correction=1, keepdim=True)
         else:
-            count = (torch.div(lengths - MEL_WINDOW, MEL_HOP, rounding_mode="floor") + 1).clamp_min(2)
+            count = (torch.div(lengths - MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, rounding_mode="floor") + 1).clamp_min(2)
             inside = valid(count, mels.shape[1])[..., None]
             count = count[:, None, None]
             mean = mels.masked_fill(~inside, 0.0).sum(1, keepdim=True) / count
@@ -216,11 +216,11 @@ class LogMels(nn.Module):
 
     def raw(self, samples: Tensor) -> Tensor:
         """(B, S) -> log-mels (B, (S - 400) // 160 + 1, bands) of dtype `precision`, not normalized."""
-        frames = samples.to(self.precision).unfold(1, MEL_WINDOW, MEL_HOP)
+        frames = samples.to(self.precision).unfold(1, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES)
         frames = frames - frames.mean(-1, keepdim=True)
         before = torch.cat((frames[..., :1], frames[..., :-1]), dim=-1)
         window, filters = self.window.to(self.precision), self.filters.to(self.precision)
-        spectrum = torch.fft.rfft(before.mul_(-PREEMPHASIS).add_(frames).mul_(window), n=MEL_FFT)
+        spectrum = torch.fft.rfft(before.mul_(-PREEMPHASIS).add_(frames).mul_(window), n=MEL_FFT_SAMPLES)
         power = spectrum.real.square() + spectrum.imag.square()
         mels: Tensor = power @ filters
         return mels.clamp_min_(MEL_FLOOR).log_()

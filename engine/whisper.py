@@ -43,12 +43,12 @@ ON_TOP = "ctc_encoder."
 POSITIONS = 1500
 """Positions that a checkpoint must have: the longest window has 20 s and its contexts, a plain pass 30 s. Longer input
 is not refused; Whisper has not been trained on the positions beyond."""
-HALF_RANGE = torch.finfo(torch.float16).max - 1000
-MEL_WINDOW, MEL_HOP = 400, 160
+LARGEST_HALF = torch.finfo(torch.float16).max - 1000
+MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES = 400, 160
 MEL_FLOOR = 1e-10
-MEL_RANGE = 8.0
+MEL_RANGE_DECADES = 8.0
 """Powers of ten below the loudest log-mel at which the floor is."""
-GRID = FrameGrid(2 * MEL_HOP, MEL_WINDOW + MEL_HOP)
+GRID = FrameGrid(2 * MEL_HOP_SAMPLES, MEL_WINDOW_SAMPLES + MEL_HOP_SAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def build(config: Config, preprocessor: Config) -> "Whisper":
     extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
     if extractor != EXTRACTOR:
         raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'whisper'")
-    for name, expected in (("n_fft", MEL_WINDOW), ("hop_length", MEL_HOP)):
+    for name, expected in (("n_fft", MEL_WINDOW_SAMPLES), ("hop_length", MEL_HOP_SAMPLES)):
         if preprocessor.get(name, expected) != expected:
             raise UnsupportedModel(f"preprocessor_config.json: {name} is {preprocessor[name]!r}; it must be {expected}")
     dims = read_dims(WhisperDims, config)
@@ -121,8 +121,8 @@ def preprocessor_for(config: Config) -> dict[str, Any]:
         "feature_extractor_type": EXTRACTOR,
         "feature_size": config.get("num_mel_bins", 80),
         "sampling_rate": SAMPLE_RATE,
-        "n_fft": MEL_WINDOW,
-        "hop_length": MEL_HOP,
+        "n_fft": MEL_WINDOW_SAMPLES,
+        "hop_length": MEL_HOP_SAMPLES,
         "chunk_length": 30,
         "padding_value": 0.0,
         "return_attention_mask": False,
@@ -243,12 +243,12 @@ def sinusoids(x: Tensor) -> Tensor:
 
 
 def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Slaney's triangular filters of equal area, 0 Hz to the Nyquist frequency: (MEL_WINDOW // 2 + 1, bands)."""
+    """Slaney's triangular mel filters of equal area up to the Nyquist frequency: (MEL_WINDOW_SAMPLES // 2 + 1, bands)."""
     # Linear up to 1 kHz, 15 mels of it, then logarithmic: 27 mels for a factor of 6.4.
     mels = np.linspace(0.0, 15.0 + 27.0 * math.log(SAMPLE_RATE / 2 / 1000.0) / math.log(6.4), bands + 2)
     logarithmic = 1000.0 * np.exp((mels - 15.0) * math.log(6.4) / 27.0)
     edges = np.where(mels < 15.0, mels * 200.0 / 3.0, logarithmic)
-    bins = (np.arange(MEL_WINDOW // 2 + 1) * SAMPLE_RATE / MEL_WINDOW)[:, None]
+    bins = (np.arange(MEL_WINDOW_SAMPLES // 2 + 1) * SAMPLE_RATE / MEL_WINDOW_SAMPLES)[:, None]
     width = np.diff(edges)
     rising, falling = (bins - edges[:-2]) / width[:-1], (edges[2:] - bins) / width[1:]
     triangles = np.maximum(0.0, np.minimum(rising, falling))
@@ -264,23 +264,23 @@ class LogMels(nn.Module):
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        hann = np.hanning(MEL_WINDOW + 1)[:-1]  # periodic
+        hann = np.hanning(MEL_WINDOW_SAMPLES + 1)[:-1]  # periodic
         self.register_buffer("window", torch.from_numpy(hann.astype(np.float32)), persistent=False)
         self.register_buffer("filters", torch.from_numpy(mel_filters(bands).astype(np.float32)), persistent=False)
 
     def forward(self, samples: Tensor, frames: Tensor | None) -> Tensor:
         """(B, S) -> (B, 2 T, bands), float32; beyond 2 * frames (B,) zero, and not part of the maximum."""
         size = 2 * GRID.frames(samples.shape[1])
-        windows = samples.float().unfold(1, MEL_WINDOW, MEL_HOP)[:, :size] * self.window.float()
+        windows = samples.float().unfold(1, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES)[:, :size] * self.window.float()
         spectrum = torch.fft.rfft(windows)
         power = spectrum.real.square() + spectrum.imag.square()
         mels = (power @ self.filters.float()).clamp_min_(MEL_FLOOR).log10_()
         if frames is None:
             loudest = mels.amax((1, 2), keepdim=True)
-            return (torch.maximum(mels, loudest - MEL_RANGE) + 4.0) / 4.0
+            return (torch.maximum(mels, loudest - MEL_RANGE_DECADES) + 4.0) / 4.0
         outside = ~valid(2 * frames, size)[..., None]
         loudest = mels.masked_fill(outside, float("-inf")).amax((1, 2), keepdim=True)
-        return ((torch.maximum(mels, loudest - MEL_RANGE) + 4.0) / 4.0).masked_fill_(outside, 0.0)
+        return ((torch.maximum(mels, loudest - MEL_RANGE_DECADES) + 4.0) / 4.0).masked_fill_(outside, 0.0)
 
 
 class Conv(nn.Conv1d):
@@ -313,7 +313,7 @@ class Layer(Attention):
         inner = self.activation_dropout(self.act(self.fc1(self.final_layer_norm(x))))
         out: Tensor = x + self.hidden_dropout(self.fc2(inner))
         # As transformers does: states of the large models come near the largest number in half precision.
-        return out.clamp(-HALF_RANGE, HALF_RANGE) if out.dtype == torch.float16 else out
+        return out.clamp(-LARGEST_HALF, LARGEST_HALF) if out.dtype == torch.float16 else out
 
 
 class Top(nn.Module):

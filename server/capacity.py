@@ -8,7 +8,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.config import Timing
 from earshot_asr.engine.cost import Cost
 from earshot_asr.engine.errors import EarshotError
-from earshot_asr.engine.scheduler import MERGED_HOPS
+from earshot_asr.engine.scheduler import MOST_MERGED_HOPS
 
 USABLE_SHARE = 0.9
 """Share of each second of device and process that streams may use."""
@@ -79,7 +79,7 @@ def frames_a_second(timing: Timing) -> float:
     """Frames that a stream needs encoded each second while somebody speaks, with hops merged where they may be."""
     t = timing
     rate = SAMPLE_RATE / t.grid.hop
-    hop = t.hop * (MERGED_HOPS if t.provisional else 1)
+    hop = t.hop * (MOST_MERGED_HOPS if t.provisional else 1)
     hops = (t.left + hop + t.right) / hop if t.hops else 0.0
     final = 1 + t.margin / (UTTERANCE_SECONDS * rate) if t.provisional else 0.0
     return rate * (hops + final)

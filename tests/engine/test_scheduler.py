@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.engine.model import Ladder
-from earshot_asr.engine.scheduler import MERGED_HOPS, Job, Scheduler
+from earshot_asr.engine.scheduler import MOST_MERGED_HOPS, Job, Scheduler
 from earshot_asr.engine.windows import Window
 
 
@@ -73,7 +73,7 @@ def test_late_hops_are_merged_up_to_a_limit() -> None:
     for n in range(6):
         s.add(Job(1, hop(n), n / 10))
     merged = s.take(now=100)[0]
-    assert merged.hops == MERGED_HOPS == 4
+    assert merged.hops == MOST_MERGED_HOPS == 4
     assert (merged.window.start, merged.window.emit_from, merged.window.emit_to) == (0, 0, 40)
     assert s.take(100)[0].window.emit_to == 60
     assert s.superseded == 4
