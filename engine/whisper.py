@@ -243,7 +243,7 @@ def sinusoids(x: Tensor) -> Tensor:
 
 
 def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Slaney's triangular mel filters of equal area up to the Nyquist frequency: (MEL_WINDOW_SAMPLES // 2 + 1, bands)."""
+    """Slaney's triangular mel filters of equal area: (MEL_WINDOW_SAMPLES // 2 + 1, bands)."""
     # Linear up to 1 kHz, 15 mels of it, then logarithmic: 27 mels for a factor of 6.4.
     mels = np.linspace(0.0, 15.0 + 27.0 * math.log(SAMPLE_RATE / 2 / 1000.0) / math.log(6.4), bands + 2)
     logarithmic = 1000.0 * np.exp((mels - 15.0) * math.log(6.4) / 27.0)
