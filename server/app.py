@@ -32,6 +32,7 @@ from earshot_asr.server.connection import CLOSE_SECONDS, Connection
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.registry import DIALECTS
 from earshot_asr.server.engine_loop import EngineLoop
+from earshot_asr.server.gate import Gate
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.http import Hook, pages, router
 from earshot_asr.server.metrics import Metrics
@@ -220,7 +221,8 @@ class Server:
     def _router(self) -> Hook:
         """The routes of the port."""
         routes = pages(lambda: self._ready, lambda: self.full, self._metrics_text, streams=", ".join(self._dialects))
-        return router(routes, self._dialects, lambda: self._ready)
+        gate = Gate(self.config.host, self.config.allow_host, self.config.origin)
+        return router(routes, self._dialects, gate, lambda: self._ready)
 
     def _metrics_text(self) -> str:
         """The metrics, brought up to date."""

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from earshot_asr.server.gate import Gate
 from earshot_asr.server.handshake import split_target
 from earshot_asr.server.metrics import CONTENT_TYPE
 
@@ -22,6 +23,8 @@ class Page:
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "text/plain; charset=utf-8"
 
+
+HEALTH_CHECKS = ("/healthz", "/readyz")
 
 Routes = Mapping[str, Callable[[], Page]]
 """Path -> what makes the page there."""
@@ -52,16 +55,20 @@ def pages(
     }
 
 
-def router(routes: Routes, websocket_paths: Collection[str], is_ready: Callable[[], bool]) -> Hook:
+def router(routes: Routes, websocket_paths: Collection[str], gate: Gate, is_ready: Callable[[], bool]) -> Hook:
     """Answers what asks for a page, and lets a handshake go on where a websocket may be opened.
 
-    A path may have both a page and a websocket: the request's Upgrade header decides.
+    A path may have both a page and a websocket: the request's Upgrade header decides. What the gate refuses is answered
+    with 403, except for health checks.
     """
     missing = Page(f"there is nothing here; streams are at {', '.join(websocket_paths)}\n", HTTPStatus.NOT_FOUND)
     not_ready = Page("not ready, try again in a while\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def route(connection: ServerConnection, request: Request) -> Response | None:
         path, _ = split_target(request.path)
+        local = connection.local_address[0] if connection.local_address else ""
+        if path not in HEALTH_CHECKS and (why := gate.refusal(request.headers, local)):
+            return _response(connection, Page(f"{why}\n", HTTPStatus.FORBIDDEN))
         if path in websocket_paths and (path not in routes or "Upgrade" in request.headers):
             return None if is_ready() else _response(connection, not_ready)
         return _response(connection, routes[path]() if path in routes else missing)

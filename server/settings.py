@@ -127,6 +127,18 @@ class ServerConfig:
         "Address to listen at. 127.0.0.1: this machine only; 0.0.0.0: all its networks.",
         metavar="ADDRESS",
     )
+    allow_host: tuple[str, ...] = setting(
+        (),
+        "Name by which clients may call this server, besides the address it listens at and localhost. Repeatable.",
+        metavar="NAME",
+        unset="none",
+    )
+    origin: tuple[str, ...] = setting(
+        (),
+        "Origin of web pages that may connect, as https://captions.example, besides those of this server. Repeatable.",
+        metavar="ORIGIN",
+        unset="none",
+    )
     port: int = setting(8765, "Port to listen at; 0: any free port.", low=0, high=65_535)
     latency: str = setting(
         "balanced",
@@ -149,6 +161,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"(auto|cpu|cuda|cuda:\d+)(, *(cpu|cuda:\d+))*", self.device):
             raise ConfigError(f"device is {self.device!r}; it must be auto, cpu, cuda, cuda:N or a list")
+        for origin in self.origin:
+            if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin, re.IGNORECASE):
+                raise ConfigError(f"origin is {origin!r}; it must be like https://captions.example")
         if not self.host:
             raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
         check(self)

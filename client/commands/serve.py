@@ -33,6 +33,7 @@ def serve(**values: Any) -> None:
     from earshot_asr.server.app import serve as run
     from earshot_asr.server.logs import configure
 
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for each in settings(Limits):
         if each.metadata["setting"].zero and values[each.name] == 0:
             values[each.name] = None
@@ -64,9 +65,11 @@ def options(of: type, panel: str | None = None) -> Iterator[Parameter]:
             min=0 if known.zero else known.low,
             max=known.high,
         )
-        kind: Any = Literal[known.choices] if known.choices else types[each.name]
+        repeatable = isinstance(each.default, tuple)
+        default: Any = list(each.default) if isinstance(each.default, tuple) else each.default
+        kind: Any = list[str] if repeatable else Literal[known.choices] if known.choices else types[each.name]
         annotation: Any = Annotated[kind, option]
-        yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation)
+        yield Parameter(each.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 serve.__signature__ = Signature([*options(ServerConfig), *options(Limits, "Limits")])  # type: ignore[attr-defined]
