@@ -18,6 +18,7 @@ from websockets.protocol import State
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import ConfigError, EarshotError, ProtocolError
+from earshot_asr.engine.text import printable
 from earshot_asr.server import wire
 from earshot_asr.server.wire import ClientMessage, Ready, ServerMessage
 
@@ -50,17 +51,23 @@ class Timeouts:
     longest_wait: Seconds = 5.0
 
 
+LONGEST_MESSAGE = 300
+"""Characters of a message from a server that are kept."""
+
+
 class StreamError(EarshotError):
     """The server refused or ended the stream, or the connection was lost.
 
     code        the code of the server's `error` message; or unreachable, timeout, lost, closed, after_stop
     transient   a new attempt, or another server, may succeed
+
+    Text from the server is stripped of control characters, which could control a terminal, and cut off.
     """
 
     def __init__(self, code: str, message: str, *, transient: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+        self.code = printable(code, LONGEST_MESSAGE)
+        self.message = printable(message, LONGEST_MESSAGE)
+        super().__init__(self.message)
         self.transient = transient
 
     def __str__(self) -> str:

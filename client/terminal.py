@@ -16,6 +16,7 @@ from earshot_asr.client.captions import CaptionWriter, writer
 from earshot_asr.client.live import SampleClock, Screen
 from earshot_asr.client.stream import Message, Reconnecting, Resumed
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
+from earshot_asr.engine.text import printable
 from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage
 
 QUIET_DB = -60.0
@@ -202,11 +203,6 @@ def utterance(partial: PartialMessage) -> Text:
 def lost(state: Reconnecting) -> str:
     """A message for the user about a lost connection."""
     return f"reconnecting ({state.attempt}): {printable(state.reason)}; {state.kept:.1f} s kept"
-
-
-def printable(text: str) -> str:
-    """Replaces control characters by spaces, so that text from a server can't control the terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def level_db(pcm: Pcm) -> float:

@@ -1,4 +1,4 @@
-"""The text normalizer, used wherever texts are compared."""
+"""The text normalizer, used wherever texts are compared; and text from outside made safe to print."""
 
 import unicodedata
 
@@ -12,3 +12,12 @@ def normalize(text: str) -> str:
     text = unicodedata.normalize("NFC", text.replace("’", "'").upper())
     kept = (char if unicodedata.category(char)[0] in "LMN" or char == "'" else " " for char in text)
     return " ".join(word for word in "".join(kept).split() if word.strip("'"))
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Replaces control characters by spaces, so that text from outside can't control a terminal or a log.
+
+    most: longer text is cut off after as many characters
+    """
+    kept = text if most is None or len(text) <= most else f"{text[:most]}..."
+    return "".join(char if char.isprintable() else " " for char in kept)

@@ -129,7 +129,12 @@ def test_the_client_library_loads_neither_torch_nor_server_code() -> None:
     assert "client.stream" in found
     assert "torch" not in found
     assert {name for name in found if name.startswith("server")} == {"server", "server.wire"}
-    assert {name for name in found if name.startswith("engine")} <= {"engine", "engine.errors", "engine.audio"}
+    assert {name for name in found if name.startswith("engine")} <= {
+        "engine",
+        "engine.errors",
+        "engine.audio",
+        "engine.text",
+    }
 
 
 def test_all_but_few_files_do_without_torch() -> None:

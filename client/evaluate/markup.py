@@ -2,7 +2,7 @@
 
 from html import escape
 
-from earshot_asr.client.terminal import printable
+from earshot_asr.engine.text import printable
 
 
 class Markup(str):

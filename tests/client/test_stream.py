@@ -306,3 +306,15 @@ async def test_a_client_that_does_not_read_gets_all_finals_and_the_newest_partia
     assert [m for m in messages if isinstance(m, FinalMessage)] == finals
     assert [m for m in messages if isinstance(m, PartialMessage)][-1] == newest
     assert messages[-1] == Done(0, 0.0)
+
+
+async def test_a_hostile_server_can_not_control_the_terminal() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await say(socket, Error("bad\x1b[2J", "\x1b]0;owned\x07" + "x" * 1000))
+        await socket.close(1003)
+
+    async with scripted(script) as url, ClientStream(url) as stream:
+        with pytest.raises(StreamError) as error:
+            await anext(stream)
+    said = str(error.value)
+    assert said.isprintable() and said.startswith(" ]0;owned xxx") and len(said) < 400

@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from earshot_asr.client.stream import Reconnecting, Resumed
-from earshot_asr.client.terminal import Captions, Terminal, elapsed, level_db, printable, screen, utterance
+from earshot_asr.client.terminal import Captions, Terminal, elapsed, level_db, screen, utterance
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.text import printable
 from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage, WireWord
 
 HELLO = FinalMessage(0, 0.1, 0.9, "HELLO WORLD", 0.9, 16_000, [WireWord("HELLO", 0.1, 0.4, 0.9)])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.engine.text import normalize
+from earshot_asr.engine.text import normalize, printable
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,8 @@ def test_normal_text_is_left_alone(text: str) -> None:
     normal = normalize(text)
     assert normalize(normal) == normal
     assert normal == " ".join(normal.split())
+
+
+def test_printable_text_can_not_control_a_terminal() -> None:
+    assert printable("a\x1b[2Jb\nc\x9b0m\u202ed é") == "a [2Jb c 0m d é"
+    assert printable("x" * 12, 10) == "x" * 10 + "..."

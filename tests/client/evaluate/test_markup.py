@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.client.evaluate.markup import Markup, element, join
-from earshot_asr.client.terminal import printable
+from earshot_asr.engine.text import printable
 
 
 @given(st.text(), st.text())
