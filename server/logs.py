@@ -1,11 +1,18 @@
 """The server's log, as text for people or as JSON for machines. It holds neither audio nor what was said."""
 
+import atexit
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
-from typing import Any
+from logging.handlers import QueueHandler, QueueListener
+from queue import Full, Queue
+from typing import Any, TextIO
 
+QUEUED_LINES = 10_000
+"""So many lines wait for whoever reads the log; further ones are dropped."""
+DRAIN_SECONDS = 1.0
 FIELDS = "fields"
 """The attribute of a log record that holds its named values."""
 
@@ -58,10 +65,59 @@ class FieldLogger:
         self._logger.error(message, exc_info=error, extra={FIELDS: {**self._fields, **fields}})
 
 
-def configure(*, as_json: bool) -> None:
-    """Sends the log to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+class _Enqueuer(QueueHandler):
+    """Hands records to the thread that writes them. Never waits: what finds no room is counted, and dropped."""
+
+    def __init__(self, records: "Queue[logging.LogRecord]") -> None:
+        super().__init__(records)
+        self.dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """See QueueHandler: nothing need be formatted yet, as the queue ends in this process."""
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """See QueueHandler."""
+        try:
+            self.queue.put_nowait(record)
+        except Full:
+            self.dropped += 1
+
+
+class _Writer(QueueListener):
+    """Writes records in a thread of its own, and says how many were dropped before one."""
+
+    def __init__(self, source: _Enqueuer, handler: logging.Handler) -> None:
+        super().__init__(source.queue, handler)
+        self._source, self._told = source, 0
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """See QueueListener."""
+        if dropped := self._source.dropped - self._told:
+            self._told += dropped
+            text = "%d lines of the log were dropped, as it was not read"
+            super().handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (dropped,), None))
+        super().handle(record)
+
+
+def configure(*, as_json: bool, to: TextIO | None = None) -> None:
+    """Sends the log to standard error, or `to` another file. Logging never waits for whoever reads that.
+
+    A pipe that nobody reads would otherwise stop the server at the first line that finds no room in it.
+    """
+    handler = logging.StreamHandler(to or sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    records: Queue[logging.LogRecord] = Queue(QUEUED_LINES)
+    enqueuer = _Enqueuer(records)
+    _Writer(enqueuer, handler).start()
+    atexit.register(_drain, records)
+    logging.basicConfig(level=logging.INFO, handlers=[enqueuer], force=True)
     logging.getLogger("websockets").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every pong to a client that has gone
+
+
+def _drain(records: "Queue[logging.LogRecord]") -> None:
+    """At exit: gives the writer a moment for its last lines."""
+    until = time.monotonic() + DRAIN_SECONDS
+    while records.unfinished_tasks and time.monotonic() < until:
+        time.sleep(0.01)
