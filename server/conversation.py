@@ -89,6 +89,8 @@ class Conversation:
         self._intake: Intake | None = None
         self._closed = False
         self._draining = False
+        self._drained_from = 0  # the cut when draining began
+        self._resumable = False
         self._progress_told_at = 0  # samples received by then
         self._answered = True  # whether progress was told since the last message came
         self._quiet_ticks = 0  # since the last message
@@ -128,6 +130,7 @@ class Conversation:
             raise Refused("resume_invalid", str(e)) from None
         self._intake = Intake(stream, request.audio, self.limits.longest_seconds)
         self._progress_told_at = stream.received
+        self._resumable = request.resumable
         self.outbox.put(
             Admitted(
                 session=self.session,
@@ -168,8 +171,13 @@ class Conversation:
         self.attempt(self._tick)
 
     def drain(self) -> None:
-        """The server will go down: ends the stream as soon as nobody is speaking."""
+        """The server will go down: ends the stream at the next endpoint, or now if nobody is speaking.
+
+        If the next utterance has begun by the time that an endpoint is known, a stream that can be resumed ends all the
+        same: the client sends that utterance again elsewhere. Else speakers with short pauses would go on.
+        """
         self._draining = True
+        self._drained_from = self.stream.cut if self.stream else 0
         self.update()
 
     def shut_down(self) -> None:
@@ -243,8 +251,12 @@ class Conversation:
             if intake.fault:
                 raise intake.fault
             self._conclude(Finished(stream.received))
-        elif self._draining and stream.resting:
+        elif self._draining and (stream.resting or self._passed_endpoint(stream, intake)):
             self.shut_down()
+
+    def _passed_endpoint(self, stream: Stream, intake: Intake) -> bool:
+        """Whether the stream may end at a cut since draining began, though the next utterance has begun."""
+        return self._resumable and not intake.ended and stream.cut > self._drained_from
 
     def _publish(self, stream: Stream, intake: Intake) -> None:
         for event in stream.events():

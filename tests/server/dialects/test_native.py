@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,7 +97,7 @@ class Line:
         return [m for m in self.heard if isinstance(m, wire.Ack)]
 
 
-def chunks(pcm: Pcm, samples: int = 1600) -> list[bytes]:
+def chunks(pcm: npt.NDArray[Any], samples: int = 1600) -> list[bytes]:
     return [pcm[at : at + samples].tobytes() for at in range(0, len(pcm), samples)]
 
 
@@ -448,6 +449,22 @@ def test_drained_where_nobody_speaks(begin: Sequence[wire.Start]) -> None:
     line.send(*begin)
     line.conversation.drain()
     assert line.dialect.close == (1012, "shutting_down")
+
+
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le"])
+def test_a_speaker_with_short_pauses_is_drained_at_an_endpoint_if_the_stream_can_be_resumed(
+    encoding: Any,
+) -> None:
+    """The next utterance has begun by the time that the endpoint is known; whoever can't resume would lose it."""
+    pcm = np.concatenate([silence(0.2), speak("ONE"), silence(0.8), speak("TWO AND MORE")])
+    audio = pcm if encoding == "pcm_s16le" else pcm.astype("<f4") / 32768
+    line = Line()
+    line.send(wire.Start(encoding=encoding), *chunks(audio), compute=False)
+    line.conversation.drain()
+    assert line.dialect.close is None
+    line.compute()
+    assert [final.text for final in line.finals] == ["ONE"]
+    assert line.dialect.close == ((1012, "shutting_down") if encoding == "pcm_s16le" else None)
 
 
 def test_failed_and_shut_down_flush_nothing() -> None:
