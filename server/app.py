@@ -82,10 +82,10 @@ class Server:
         try:
             await self._listen()
             self._pool.begin(await asyncio.gather(*map(asyncio.wrap_future, self._pool.load())))
+            capacity = self._capacity()
         except BaseException:
             await self.stop()
             raise
-        capacity = self._capacity()
         self.engine_loop = EngineLoop(self._pool, capacity, self.metrics)
         self._engine_task = asyncio.create_task(self.engine_loop.run())
         self._engine_task.add_done_callback(self._engine_ended)

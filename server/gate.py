@@ -30,7 +30,7 @@ class Gate:
         """
         named = headers.get_all("Host")
         host = _host(named[0])[:100] if len(named) == 1 else ""
-        if not (host in self._hosts or host == local or _is_loopback(host)):
+        if not host or not (host in self._hosts or host == local or _is_loopback(host)):
             return f"this server is not known as {host!r}; start it with --allow-host {host} if it should be"
         for origin in headers.get_all("Origin"):
             if origin.lower() not in self._origins and _authority(origin) != named[0].lower():

@@ -90,8 +90,11 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
     for segment in segments:
         length = (segment.end or 0) - segment.start
         if config.commit == "utterance":
-            assert segment.utterance and segment.utterance.frames == length
-            assert any(decoder._frame == length for decoder in decoders)
+            words = segment.utterance and segment.utterance.words
+            assert any(decoder._frame == length and decoder.words() == words for decoder in decoders)
+            first, end = segment.emitted  # what its final window was asked for
+            last = segment.start + length
+            assert segment.start == first and (last == end or (segment.split and last < end))
         else:
             assert isinstance(segment._decoder, GreedyDecoder)
             fed = segment._decoder._frame
@@ -113,12 +116,14 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
 
 
 class Recorded(Segment):
-    """utterance: what its final window was decoded to, elsewhere."""
+    """utterance, emitted: what its final window was decoded to, elsewhere, and which frames that was to emit."""
 
     utterance: Utterance | None = None
+    emitted = (0, 0)
 
     def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
-        self.utterance = utterance or self.utterance
+        if utterance:
+            self.utterance, self.emitted = utterance, (window.emit_from, window.emit_to)
         super().accept(window, log_probs, utterance)
 
 

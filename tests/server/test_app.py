@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from unittest.mock import patch
 
@@ -235,3 +236,20 @@ def test_a_list_of_devices_is_a_runner_for_each() -> None:
     assert sorted(devices) == ["cuda:0", "cuda:1"]
     assert server._pool.size == 2
     server._pool.close()
+
+
+async def test_a_start_that_is_given_up_while_the_model_loads_waits_for_nothing() -> None:
+    go = threading.Event()
+
+    def load() -> FakeRunner:
+        go.wait(timeout=60)
+        return FakeRunner()
+
+    server = Server(ServerConfig(port=0), [load])
+    starting = asyncio.create_task(server.start())
+    await until(lambda: server.listening)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not go.is_set() and not server.listening
+    go.set()

@@ -61,6 +61,10 @@ def test_refused(headers: list[tuple[str, str]], words: str) -> None:
     assert why and words in why
 
 
+def test_no_host_is_no_host_also_where_the_address_is_not_known() -> None:
+    assert GATE.refusal(Headers([]), "")
+
+
 async def test_a_page_of_another_origin_gets_no_stream_and_no_metrics_unless_it_was_named() -> None:
     evil = "https://evil.example"
     async with serving() as server:
