@@ -18,6 +18,7 @@ from torch import Tensor
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
 from earshot_asr.engine.training.data.corpus import Filter, open_corpus
 from earshot_asr.engine.training.data.rooms import RESPONSE_SAMPLES, random_rooms, trimmed
+from earshot_asr.engine.training.data.tones import tones
 
 SILENCE_LEVEL = 1e-5
 """Share of full scale below which sound is silence."""
@@ -25,6 +26,8 @@ HISS_SAMPLES = 1 << 21
 """Samples of white noise that are kept; each row takes a random part of them."""
 COLOURED_SAMPLES = 30 * SAMPLE_RATE
 """Samples of each colour of noise that are made."""
+TONES_SECONDS = 90.0
+"""How long the keys, dial tones, beeps and sweeps are that are made: they are no speech, but have pitches as it has."""
 MU = 255.0
 EDGE_HERTZ = 120.0
 """Width of the slope of a band limit, from no signal to all of it."""
@@ -209,7 +212,7 @@ class Augmentation:
         rooms: int = 48,
         seed: int = 0,
     ) -> Self:
-        """With two colours of noise, computed rooms, and what a manifest has.
+        """With two colours of noise, tones, computed rooms, and what a manifest has.
 
         manifest    noise, music and responses of rooms (`kind` rir), of which only the split train is used
         rooms       number of rooms that are computed
@@ -218,6 +221,7 @@ class Augmentation:
         """
         rng = np.random.default_rng(seed)
         noise, responses = [_coloured(rng, power) for power in (0.5, 1.0)], list(random_rooms(rooms, rng))
+        noise.append(tones(rng, TONES_SECONDS))
         if manifest is not None:
             wanted = Filter(longest=math.inf, splits=("train",), transcribed=False)
             corpus = open_corpus([manifest], cache, filter=wanted, quiet=True)
