@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
 from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources import PIPE_BYTES, AudioSource, ContainerSource, RawFormat, open_file
+from earshot_asr.engine.sources.converter import CutShort
 
 ENCODINGS = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 STREAMABLE = ["wav", "flac", "ogg", "mp3", "webm", "fragmented.m4a"]
@@ -161,16 +162,17 @@ def test_floats_that_are_no_numbers_are_refused(bad: float) -> None:
         AudioSource("pcm_f32le").feed(np.array([0.1, bad], np.float32).tobytes())
 
 
-def test_huge_floats_are_clipped() -> None:
+def test_no_sum_of_huge_floats_is_infinite() -> None:
     loud = np.array([[3e38, 3e38], [-3e38, -3e38]], np.float32)
-    assert drain(AudioSource("pcm_f32le", 16_000, 2), [loud.tobytes()]).tolist() == [32767, -32768]
+    assert drain(AudioSource("pcm_f32le", 16_000, 2), [loud.tobytes()]).tolist() == [16384, -16384]
 
 
 def test_an_incomplete_sample_at_the_end_is_an_error() -> None:
     source = AudioSource("pcm_s16le", 16_000, 2)
-    assert source.feed(bytes(7)).tolist() == [0]
-    with pytest.raises(AudioError, match=r"3 byte\(s\) are left over.* takes 4 bytes"):
+    source.feed(bytes(7))
+    with pytest.raises(CutShort, match=r"3 byte\(s\) are left over.* takes 4 bytes") as raised:
         source.finish()
+    assert raised.value.before.tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -206,9 +208,10 @@ def test_files_of_every_format(name: str, tmp_path: Path) -> None:
 
 
 def test_opus_files_begin_where_they_should(tmp_path: Path) -> None:
-    """libsndfile gives out the codec's pre-skip as well, when read without a seek first."""
+    """The codec's pre-skip is taken off, as another decoder does."""
     whole, rate = soundfile.read(write(tmp_path / "a.ogg"), dtype="float32")
-    np.testing.assert_array_equal(samples_of(tmp_path / "a.ogg"), to_pcm(soxr.resample(whole, rate, SAMPLE_RATE)))
+    theirs = to_pcm(soxr.resample(whole, rate, SAMPLE_RATE))
+    np.testing.assert_allclose(samples_of(tmp_path / "a.ogg"), theirs, atol=1)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
@@ -252,7 +255,7 @@ def test_the_sound_of_a_video(tmp_path: Path) -> None:
             file.mux(audio.encode(part))
         for stream in (video, audio):
             file.mux(stream.encode(None))
-    assert looks_like_the_tone(samples_of(path), 1.0)
+    assert looks_like_the_tone(samples_of(path), 1.0, slack=0.1)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.flac", "flac"), ("a.webm", "libopus")])
@@ -334,7 +337,7 @@ def test_damage_that_the_decoder_tells_of_is_said(tmp_path: Path) -> None:
     path.write_bytes(data)
     with open_file(path) as source:
         assert sum(map(len, source)) > 3.5 * SAMPLE_RATE
-        assert source.damage.startswith("it is damaged: not all of it could be decoded (invalid data")
+        assert source.damage.startswith("it is cut off, or damaged: invalid data")
 
 
 def _directory(path: Path) -> None:
@@ -402,8 +405,9 @@ def test_a_playlist_can_not_name_other_files(tmp_path: Path) -> None:
 
 def test_an_odd_byte_in_a_raw_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(bytes(17))
-    with pytest.raises(AudioError, match=r"a\.raw: .*1 byte"):
-        samples_of(tmp_path / "a.raw")
+    with open_file(tmp_path / "a.raw") as source:
+        assert np.concatenate(list(source)).tolist() == [0] * 8
+        assert "1 byte(s) are left over" in source.damage
 
 
 # ---- containers as streams

@@ -1,0 +1,19 @@
+"""Bytes of any encoding, rate and container -> 16 kHz mono int16, as they come.
+
+    AudioSource       raw samples, fed as bytes                          raw.py
+    ContainerSource   an OGG, WebM, ... stream, fed as bytes             fed.py
+    open_file         a file or a pipe, drawn from                       files.py
+
+    bytes       reader.py, headers.py, ogg.py
+    -> pieces   container.py (FFmpeg), others.py (libsndfile), raw.py    samples of any format, each with its time
+    -> line     media.py, timeline.py                                    gaps are silence, overlaps are laid once
+    -> 16 kHz   converter.py                                             mixed, resampled, scaled, rounded
+
+What comes out never depends on how the bytes were cut.
+"""
+
+from earshot_asr.engine.sources.fed import PIPE_BYTES, ContainerSource
+from earshot_asr.engine.sources.files import FileSource, open_file
+from earshot_asr.engine.sources.raw import AudioSource, Encoding, RawFormat
+
+__all__ = ["PIPE_BYTES", "AudioSource", "ContainerSource", "Encoding", "FileSource", "RawFormat", "open_file"]

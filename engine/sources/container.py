@@ -1,0 +1,310 @@
+"""What FFmpeg decodes, through PyAV: every container and codec that it knows, packet by packet."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.errors import AudioError
+from earshot_asr.engine.sources.converter import Samples
+from earshot_asr.engine.sources.timeline import ROUNDING_SECONDS
+from earshot_asr.engine.text import printable
+
+DEMUXERS = "wav,w64,aiff,caf,au,flac,ogg,mp3,aac,ac3,eac3,amr,mov,matroska,avi,mpegts,mpeg,flv,asf,nistsphere"
+"""Only these: FFmpeg also opens playlists, which name other files and hosts."""
+EXPECTED = "expected WAV, FLAC, OGG, Opus, MP3, M4A, WebM or another file with an audio track"
+NO_SAMPLES = "there are no samples in it"
+
+STREAM_BUFFER_BYTES = 4096
+"""How many bytes FFmpeg asks a stream for at once. A live one shall not wait for many."""
+FILE_BUFFER_BYTES = 1 << 16
+BATCH_SECONDS = 0.1
+"""Frames that follow one another are given out in pieces of about this length: a frame may have 20 ms."""
+TIME_ZERO = ("mov", "matroska")
+"""Containers whose time 0 is where a player begins, though the first packet may be later."""
+PROMISING = ("flac", "aiff", "mov")
+"""Containers whose header says how long the audio is; elsewhere FFmpeg may have estimated it."""
+DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
+"""Used instead of FFmpeg's own, which don't know AMR's silence frames."""
+UNSIZED = ("wav", "w64")
+"""Containers that are read to the end of the file where no length was filled in: the last packet is short then."""
+SHORT_SECONDS = 0.2
+"""Audio that ends this much before its header says is cut off."""
+LATEST_START_SECONDS = 60.0
+"""What begins later than this by its own clock was cut out of a longer recording: its time begins with it."""
+MP3_TAGS = (b"Xing", b"Info")
+MOST_PLANES = 8
+SILENT = 1e-4
+"""A track is silent as long as no sample is beyond this."""
+
+_KINDS: dict[str, npt.DTypeLike] = {
+    "u8": np.uint8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "s64": np.int64,
+    "flt": np.float32,
+    "dbl": np.float64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Samples (S, C) at a rate, and when the container plays the first of them, in seconds since it began."""
+
+    samples: Samples
+    rate: int
+    at: Seconds | None
+
+
+class Container:
+    """An open container with an audio track. Iterates over pieces.
+
+    file     has `read`, and `seek` and `tell` if it is a file
+    track    the audio track to read, from 1 on; None: the one that players choose
+
+    Raises AudioError for what can't be decoded, and for a track that isn't there.
+    """
+
+    def __init__(self, file: Any, *, seekable: bool, track: int | None = None) -> None:
+        import av  # takes a while to load, and raw streams do without
+
+        self.damage = ""
+        """What was wrong with what has been read, in the decoder's words."""
+        self.end: Seconds = 0.0
+        """When the container ended to play what has been read, in seconds since it began."""
+        self._errors = (av.error.FFmpegError, ValueError)
+        size = FILE_BUFFER_BYTES if seekable else STREAM_BUFFER_BYTES
+        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
+        try:
+            self._container = av.open(file, metadata_errors="ignore", buffer_size=size, options=options)
+        except self._errors as e:
+            raise AudioError(
+                f"can't decode audio: it is in no known format, or not whole ({reason(e)}); {EXPECTED}"
+            ) from None
+        self._name = self._container.format.name.split(",")[0]
+        try:
+            self._stream = self._chosen(track)
+            self._decoder = _decoder(self._stream.codec_context)
+        except AudioError:
+            self.close()
+            raise
+        self._others = _Others(self._stream, track)
+        self._origin = self._began()
+        self._promised = self._promise()
+
+    @property
+    def channels(self) -> int:
+        """Of the track."""
+        count: int = self._stream.codec_context.layout.nb_channels
+        return count
+
+    @property
+    def duration(self) -> Seconds | None:
+        """As far as it is known, or estimated."""
+        return None if self._container.duration is None else self._container.duration / 1_000_000
+
+    @property
+    def notes(self) -> list[str]:
+        """What a listener should know, once all has been read."""
+        return self._others.notes()
+
+    def __iter__(self) -> Iterator[Piece]:
+        """All that can be decoded. Raises AudioError if that is nothing."""
+        batch, given = _Batch(), False
+        for packet in self._packets():
+            if packet.stream.index != self._stream.index:
+                self._others.listen(packet, self._errors)
+                continue
+            for piece in self._decoded(packet, batch):
+                given = True
+                yield piece
+        if not given:
+            raise AudioError(f"can't decode audio: {self.damage or NO_SAMPLES}; {EXPECTED}")
+        if self._promised is not None and self.end < self._promised - SHORT_SECONDS:
+            self.damage = f"of its {self._promised:.1f} s, {self.end:.1f} s could be decoded"
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._container.close()
+
+    def _packets(self) -> Iterator[Any]:
+        try:
+            yield from self._container.demux(self._others.streams)
+        except self._errors as e:  # it ends too early
+            self.damage = reason(e)
+
+    def _decoded(self, packet: Any, batch: "_Batch") -> Iterator[Piece]:
+        """What of the batch is complete with a packet; with the last one, which is empty, all."""
+        if packet.is_corrupt and self._name not in UNSIZED:
+            self.damage = "a packet is incomplete"
+        try:
+            for frame in self._decoder.decode(packet if packet.size else None):
+                yield from map(self._placed, batch.add(frame))
+            if not packet.size:
+                yield from map(self._placed, batch.finish())
+        except self._errors as e:  # damaged: what comes behind may be whole
+            if not any(tag in bytes(packet)[:64] for tag in MP3_TAGS):  # where two MP3 files were joined
+                self.damage = reason(e)
+
+    def _placed(self, piece: Piece) -> Piece:
+        """The piece, by the container's own clock until now, since the container began."""
+        if self._origin is None:
+            self._origin = piece.at
+        at = None if piece.at is None else piece.at - (self._origin or 0.0)
+        self.end = max(self.end, (self.end if at is None else at) + len(piece.samples) / piece.rate)
+        self._others.heard = self._others.heard or bool(np.abs(piece.samples).max(initial=0) > SILENT)
+        return Piece(piece.samples, piece.rate, at)
+
+    # ---- what the container says
+
+    def _chosen(self, track: int | None) -> Any:
+        tracks = self._container.streams.audio
+        if not tracks:
+            raise AudioError(f"can't decode audio: there is no audio track in it; {EXPECTED}")
+        if track is None:
+            return self._container.streams.best("audio") or tracks[0]
+        if not 1 <= track <= len(tracks):
+            raise AudioError(f"there is no audio track {track}: {listed(tracks)}")
+        return tracks[track - 1]
+
+    def _began(self) -> Seconds | None:
+        """The time of the container's clock at which a player begins; None: that of the first samples."""
+        start = self._container.start_time
+        if start is None:
+            return None
+        seconds: Seconds = start / 1_000_000
+        return 0.0 if self._name in TIME_ZERO and 0 < seconds < LATEST_START_SECONDS else seconds
+
+    def _promise(self) -> Seconds | None:
+        """When the audio ends by the header, in seconds since the container began; None: it doesn't say."""
+        stream = self._stream
+        if self._name == "matroska":
+            return self.duration if len(self._container.streams) == 1 and not self._origin else None
+        tagged = self._name == "mp3" and stream.start_time  # LAME's tag says both: what to skip, and how long it is
+        if stream.duration is None or not (tagged or self._name in PROMISING):
+            return None
+        end = float((stream.start_time or 0) + stream.duration) * float(stream.time_base)
+        return end - (self._origin or 0.0)
+
+
+class _Others:
+    """The audio tracks that are not read: decoded only to tell if one is audible while the one that is read is not."""
+
+    def __init__(self, chosen: Any, track: int | None) -> None:
+        self.heard = False
+        """Whether the chosen track is not silent."""
+        self._chosen = chosen
+        self._tracks = list(chosen.container.streams.audio) if track is None else [chosen]
+        self._audible: Any = None
+
+    @property
+    def streams(self) -> list[Any]:
+        """Those that need to be read."""
+        return self._tracks
+
+    def listen(self, packet: Any, errors: tuple[type[Exception], ...]) -> None:
+        """Decodes a packet of another track, as long as nothing has been heard."""
+        if self.heard or self._audible is not None:
+            return
+        with suppress(*errors):
+            if any(np.abs(_samples(frame)).max(initial=0) > SILENT for frame in packet.decode()):
+                self._audible = packet.stream
+
+    def notes(self) -> list[str]:
+        """Which of several tracks was read, and whether that was wrong."""
+        if len(self._tracks) == 1:
+            return []
+        number = _number(self._tracks, self._chosen)
+        if self._audible is not None and not self.heard:
+            other = _number(self._tracks, self._audible)
+            return [f"audio track {number} is silent, but track {other} is not: choose it with --track {other}"]
+        return [f"{listed(self._tracks)}; track {number} is read: choose another with --track"]
+
+
+def _number(tracks: list[Any], stream: Any) -> int:
+    return 1 + [track.index for track in tracks].index(stream.index)
+
+
+def listed(tracks: Any) -> str:
+    """The audio tracks of a container, in words."""
+    if len(tracks) == 1:
+        return "there is but one"
+    named = [f"{number} {name}".strip() for number, name in enumerate(map(_name, tracks), 1)]
+    return f"there are {len(tracks)} audio tracks ({', '.join(named)})"
+
+
+def _name(track: Any) -> str:
+    return printable(track.metadata.get("title") or track.metadata.get("language") or "")
+
+
+def _decoder(context: Any) -> Any:
+    """FFmpeg's decoder for a track, or a better one."""
+    import av
+
+    if (name := DECODERS.get(context.name)) is None or name not in av.codecs_available:
+        return context
+    decoder: Any = av.CodecContext.create(name, "r")
+    decoder.sample_rate, decoder.layout = context.sample_rate, context.layout
+    return decoder
+
+
+class _Batch:
+    """Frames that follow one another in time, put together: a codec's frames are short, and each costs a while."""
+
+    def __init__(self) -> None:
+        self._fifo: Any = None
+        self._format: tuple[str, int] = ("", 0)
+        self._rate = 0
+        self._at: Seconds | None = None
+
+    def add(self, frame: Any) -> Iterator[Piece]:
+        """Yields pieces that are complete. Raises ValueError for samples that are not supported."""
+        import av
+
+        at, format = frame.time, (frame.format.name, frame.layout.nb_channels)
+        if self._fifo is None or (format, frame.sample_rate) != (self._format, self._rate) or not self._follows(at):
+            yield from self.finish()
+            self._fifo, self._format, self._rate, self._at = av.AudioFifo(), format, frame.sample_rate, at
+        frame.pts = None  # else the FIFO insists on times without a gap
+        self._fifo.write(frame)
+        if self._fifo.samples >= BATCH_SECONDS * frame.sample_rate:
+            yield from self.finish()
+
+    def finish(self) -> Iterator[Piece]:
+        """Yields what has been put together."""
+        fifo, self._fifo = self._fifo, None
+        if fifo is not None and (frame := fifo.read()) is not None:
+            yield Piece(_samples(frame), frame.sample_rate, self._at)
+
+    def _follows(self, at: Seconds | None) -> bool:
+        if at is None or self._at is None:
+            return at is None
+        late: float = at - self._at - self._fifo.samples / self._rate
+        return abs(late) < ROUNDING_SECONDS
+
+
+def reason(error: Exception) -> str:
+    """What an error of the system or of FFmpeg says."""
+    return (getattr(error, "strerror", None) or str(error)).strip().lower()
+
+
+def _samples(frame: Any) -> Samples:
+    """A PyAV audio frame -> samples (S, C). Raises ValueError for what damaged files and few others have."""
+    kind = frame.format.name.removesuffix("p")
+    channels = frame.layout.nb_channels
+    if kind not in _KINDS or (frame.format.is_planar and channels > MOST_PLANES):
+        raise ValueError(f"{channels} channels of {frame.format.name} samples are not supported")
+    # not frame.to_ndarray(): from eight planes on, PyAV 18 takes what lies behind the last for one more
+    planes = frame.planes[: channels if frame.format.is_planar else 1]
+    count = frame.samples * channels // len(planes)
+    data = np.stack([np.frombuffer(plane, _KINDS[kind], count) for plane in planes], axis=1)
+    data = data.reshape(frame.samples, channels)
+    if kind == "u8":
+        return (data.astype(np.float32) - np.float32(128)) / np.float32(128)
+    if data.dtype.kind == "i":
+        return (data * 2.0 ** (1 - 8 * data.dtype.itemsize)).astype(np.float32)
+    return data.astype(np.float32)

@@ -1,0 +1,253 @@
+"""Float samples of any rate, level and number of channels -> 16 kHz mono int16.
+
+Everything is float32 up to the last step: channels are mixed, then resampled, then scaled, then rounded to int16. What
+comes out never depends on how the samples were cut.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
+from earshot_asr.engine.errors import AudioError
+
+Samples: TypeAlias = npt.NDArray[np.float32]
+"""Samples of any rate, shape (S, C), full scale at 1."""
+Mono: TypeAlias = npt.NDArray[np.float32]
+"""Samples of any rate, shape (S,)."""
+
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8_000, 192_000
+MOST_CHANNELS = 64
+
+MIX_BLOCK_SECONDS = 0.02
+"""Whether channels cancel one another out is judged once for each block of this length, from the stream's start on."""
+MIX_MEMORY = 0.98
+"""Weight of the past, per block, in the energies that are compared: they reach back about a second."""
+CANCELLED_SHARE = 0.125
+"""Channels cancel if their mean has less than this share of the energy that the loudest of them brings into it."""
+
+LEVEL_BLOCK_SAMPLES = SAMPLE_RATE // 50
+LEVEL_START_SAMPLES = SAMPLE_RATE
+"""The first scale of a file is chosen from as many samples."""
+OVERLOAD = 2.0
+"""Samples are of another scale than full scale at 1 if a block has more than a few beyond this. Below it they are
+clipped, as music that was mastered too loud is."""
+OVERLOAD_COUNT = 16
+"""How many samples of a block must be beyond it: a spike is no scale."""
+
+_LARGEST = np.float32(1e30)
+"""Samples are clipped here, so that no sum of them is infinite."""
+_EMPTY: Pcm = np.zeros(0, np.int16)
+
+
+def check_format(sample_rate: int, channels: int) -> None:
+    """Raises AudioError for a rate or a number of channels that is out of range."""
+    if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
+        raise AudioError(f"sample rate is {sample_rate} Hz; it must be between {LOWEST_RATE_HZ} and {HIGHEST_RATE_HZ}")
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise AudioError(f"there are {channels} channels; there must be between 1 and {MOST_CHANNELS}")
+
+
+class CutShort(AudioError):
+    """Audio that is wrong from some sample on. `before`: what was converted of the samples before it."""
+
+    def __init__(self, message: str, before: Pcm) -> None:
+        super().__init__(message)
+        self.before = before
+
+
+class Converter:
+    """Float samples of any rate, which may change, -> 16 kHz mono int16.
+
+    channel    the one to take, counted from 1; None: mix all
+    start      how many samples at 16 kHz the first scale is chosen from; they are held back until all are there
+    """
+
+    def __init__(self, *, channel: int | None = None, start: int = 0) -> None:
+        self._channel = channel
+        self._format = (SAMPLE_RATE, 1)
+        self._mixer = _Mixer(*self._format)
+        self._cancelled = False
+        self._resampler: soxr.ResampleStream | None = None
+        self._level = _Level(start)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether channels cancelled one another out, so that the loudest was taken instead of their mean."""
+        return self._cancelled or self._mixer.cancelled
+
+    @property
+    def overload(self) -> float:
+        """How many times full scale the samples were found to be; 1 if they were not."""
+        return self._level.overload
+
+    def feed(self, samples: Samples, rate: int) -> Pcm:
+        """Samples (S, C) at `rate` -> what is certain of them, (S',).
+
+        Raises CutShort for NaN and infinity, AudioError for a rate or number of channels that is out of range.
+        """
+        if not (finite := np.isfinite(samples).all(axis=1)).all():
+            before = self.feed(samples[: int(finite.argmin())], rate)
+            raise CutShort("there are float samples that are NaN or infinite; full scale is 1.0", before)
+        rest = self._change(rate, samples.shape[1])
+        samples = samples.clip(-_LARGEST, _LARGEST)
+        mono = samples[:, self._channel - 1] if self._channel else self._mixer.feed(samples)
+        return joined([rest, self._level.feed(self._resampled(mono))])
+
+    def finish(self) -> Pcm:
+        """The rest."""
+        return joined([self._level.feed(self._flushed()), self._level.finish()])
+
+    def _resampled(self, mono: Mono) -> Mono:
+        if self._resampler is None:
+            return mono
+        resampled: Mono = self._resampler.resample_chunk(np.ascontiguousarray(mono))
+        return resampled
+
+    def _flushed(self) -> Mono:
+        """What mixer and resampler still hold. The next samples may have any format."""
+        rest = self._mixer.finish()
+        if self._resampler is not None:
+            rest = self._resampler.resample_chunk(rest, last=True)
+        self._resampler, self._format = None, (0, 0)
+        return rest
+
+    def _change(self, rate: int, channels: int) -> Pcm:
+        if (rate, channels) == self._format:
+            return _EMPTY
+        check_format(rate, channels)
+        if self._channel and self._channel > channels:
+            raise AudioError(f"there is no channel {self._channel}: {_counted(channels)}")
+        rest = self._level.feed(self._flushed())
+        self._cancelled = self.cancelled
+        self._format, self._mixer = (rate, channels), _Mixer(rate, channels)
+        if rate != SAMPLE_RATE:  # soxr's float32 stream does not depend on how it was cut, its int16 stream does
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        return rest
+
+
+def _counted(channels: int) -> str:
+    return "there is but one" if channels == 1 else f"there are {channels}"
+
+
+class _Blocks:
+    """Cuts what comes in any lengths into blocks of `size`, and keeps the rest."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rest: list[Samples] = []
+        self._waiting = 0
+
+    def feed(self, samples: Samples) -> Samples | None:
+        """As many whole blocks as there are, one after the other; None if there is none."""
+        self._rest.append(samples)
+        self._waiting += len(samples)
+        if self._waiting < self._size:
+            return None
+        everything = np.concatenate(self._rest)
+        whole = self._waiting // self._size * self._size
+        self._rest, self._waiting = [everything[whole:]], self._waiting - whole
+        return everything[:whole]
+
+    def finish(self) -> Samples | None:
+        """The rest, shorter than a block; None if there is none."""
+        rest, self._rest, waiting, self._waiting = self._rest, [], self._waiting, 0
+        return np.concatenate(rest) if waiting else None
+
+
+class _Mixer:
+    """The mean of the channels; where they cancel one another out, the loudest of them. (S, C) -> (S,)."""
+
+    def __init__(self, rate: int, channels: int) -> None:
+        self.cancelled = False
+        self._channels = channels
+        self._size = round(rate * MIX_BLOCK_SECONDS)
+        self._blocks = _Blocks(self._size)
+        self._energies = np.zeros(channels + 1)  # of each channel, and of their mean
+
+    def feed(self, samples: Samples) -> Mono:
+        if self._channels == 1:
+            return samples[:, 0]
+        return self._mixed(self._blocks.feed(samples))
+
+    def finish(self) -> Mono:
+        return self._mixed(self._blocks.finish())
+
+    def _mixed(self, samples: Samples | None) -> Mono:
+        if samples is None:
+            return np.zeros(0, np.float32)
+        mean = samples[:, 0].copy()
+        for channel in range(1, self._channels):  # one after the other: numpy's own sum may depend on S
+            mean += samples[:, channel]
+        mean /= np.float32(self._channels)
+        for first in range(0, len(samples), self._size):
+            block = slice(first, first + self._size)
+            if (loudest := self._cancelling(samples[block], mean[block])) is not None:
+                mean[block] = samples[block, loudest]
+                self.cancelled = True
+        return mean
+
+    def _cancelling(self, samples: Samples, mean: Mono) -> int | None:
+        """The channel that is to be taken for this block; None: the mean."""
+        self._energies *= MIX_MEMORY
+        self._energies[:-1] += np.square(samples, dtype=np.float64).sum(axis=0)
+        self._energies[-1] += np.square(mean, dtype=np.float64).sum()
+        loudest = int(self._energies[:-1].argmax())
+        alone = self._energies[loudest] / self._channels**2  # the mean's energy, were the other channels silent
+        return loudest if self._energies[-1] < CANCELLED_SHARE * alone else None
+
+
+class _Level:
+    """Scales samples at 16 kHz that are far beyond full scale down to it, then rounds them. The gain only ever falls.
+
+    Recorders write floats in the range of int16, or amplify without a limit: clipped, that would be noise.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.gain, self.overload = 1.0, 1.0
+        self._blocks = _Blocks(max(start, LEVEL_BLOCK_SAMPLES))
+        self._started = start == 0
+
+    def feed(self, samples: Mono) -> Pcm:
+        blocks = self._blocks.feed(samples)
+        if blocks is None:
+            return _EMPTY
+        if not self._started:
+            return self._begin(blocks)
+        return self._scaled(blocks)
+
+    def finish(self) -> Pcm:
+        rest = self._blocks.finish()
+        return _EMPTY if rest is None else self._scaled(rest)
+
+    def _begin(self, samples: Mono) -> Pcm:
+        """All that came before the first scale is given out with it."""
+        rest = self._blocks.finish()
+        self._started, self._blocks = True, _Blocks(LEVEL_BLOCK_SAMPLES)
+        self._lower(samples[:LEVEL_START_SAMPLES])
+        return self.feed(samples if rest is None else np.concatenate([samples, rest]))
+
+    def _scaled(self, samples: Mono) -> Pcm:
+        if np.abs(samples).max() * self.gain > OVERLOAD:
+            return joined(
+                [self._one(samples[i : i + LEVEL_BLOCK_SAMPLES]) for i in range(0, len(samples), LEVEL_BLOCK_SAMPLES)]
+            )
+        return to_pcm(samples * np.float32(self.gain))
+
+    def _one(self, block: Mono) -> Pcm:
+        self._lower(block)
+        return to_pcm(block * np.float32(self.gain))
+
+    def _lower(self, samples: Mono) -> None:
+        count = min(OVERLOAD_COUNT, len(samples))
+        loud = float(np.partition(np.abs(samples), -count)[-count])
+        if loud * self.gain > OVERLOAD:
+            self.gain, self.overload = 0.5 / loud, loud
+
+
+def joined(pieces: list[Pcm]) -> Pcm:
+    """One array of several."""
+    filled = [piece for piece in pieces if len(piece)]
+    return filled[0] if len(filled) == 1 else np.concatenate([_EMPTY, *filled])

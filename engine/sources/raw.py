@@ -1,0 +1,143 @@
+"""Samples without a header: their formats, and bytes cut anywhere -> 16 kHz mono int16."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_float
+from earshot_asr.engine.errors import AudioError
+from earshot_asr.engine.sources.converter import Converter, CutShort, Samples, check_format
+
+Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+READ_BYTES = 1 << 16
+
+
+def _mulaw() -> Pcm:
+    """G.711 mu-law, table 2a: all 256 codes."""
+    code = ~np.arange(256) & 0xFF
+    magnitude = (((code & 15) << 3) + 0x84 << (code >> 4 & 7)) - 0x84
+    return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+def _alaw() -> Pcm:
+    """G.711 A-law, table 1a: all 256 codes."""
+    code = np.arange(256) ^ 0x55
+    exponent = code >> 4 & 7
+    mantissa = ((code & 15) << 4) + 8
+    magnitude = np.where(exponent, mantissa + 0x100 << np.maximum(exponent - 1, 0), mantissa)
+    return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
+
+
+_G711 = {"mulaw": _mulaw(), "alaw": _alaw()}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "pcm_s16le": np.dtype("<i2"),
+    "pcm_f32le": np.dtype("<f4"),
+    "mulaw": np.dtype(np.uint8),
+    "alaw": np.dtype(np.uint8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawFormat:
+    """How to read samples that have no header. Raises AudioError for what isn't understood."""
+
+    encoding: Encoding = "pcm_s16le"
+    sample_rate: int = SAMPLE_RATE
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.encoding not in get_args(Encoding):
+            raise AudioError(f"encoding is {self.encoding!r}; it must be one of {', '.join(get_args(Encoding))}")
+        check_format(self.sample_rate, self.channels)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of every channel."""
+        return _DTYPES[self.encoding].itemsize * self.channels
+
+    def samples(self, data: bytes) -> Samples:
+        """Whole samples as bytes -> (S, C)."""
+        if self.encoding == "pcm_f32le":
+            flat = np.frombuffer(data, _DTYPES[self.encoding]).astype(np.float32)
+        else:
+            flat = to_float(self.pcm(data))
+        return flat.reshape(-1, self.channels)
+
+    def pcm(self, data: bytes) -> Pcm:
+        """Whole samples that are no floats, as bytes -> int16, channels interleaved."""
+        codes = np.frombuffer(data, _DTYPES[self.encoding])
+        return _G711[self.encoding][codes] if self.encoding in _G711 else codes.astype(np.int16)
+
+
+class _Whole:
+    """Cuts bytes into whole samples of all channels."""
+
+    def __init__(self, format: RawFormat) -> None:
+        self._format = format
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        data = self._rest + data
+        whole = len(data) // self._format.frame_bytes * self._format.frame_bytes
+        self._rest = data[whole:]
+        return data[:whole]
+
+    def fault(self) -> str:
+        """What is wrong with the audio if it ends here; empty if nothing is."""
+        if not self._rest:
+            return ""
+        return (
+            f"audio ends within a sample: {len(self._rest)} byte(s) are left over, but {self._format.encoding} "
+            f"with {self._format.channels} channel(s) takes {self._format.frame_bytes} bytes a sample"
+        )
+
+
+class AudioSource:
+    """Raw samples as bytes, cut anywhere -> 16 kHz mono int16. Raises AudioError for a format that isn't understood."""
+
+    def __init__(self, encoding: str = "pcm_s16le", sample_rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+        self.format = RawFormat(encoding, sample_rate, channels)  # type: ignore[arg-type]  # it checks
+        self._whole = _Whole(self.format)
+        self._converter = Converter()
+        self._as_it_is = encoding != "pcm_f32le" and sample_rate == SAMPLE_RATE and channels == 1
+
+    def feed(self, data: bytes) -> Pcm:
+        """The samples (S,) that became certain. Raises CutShort for a float that is NaN or infinite."""
+        data = self._whole.feed(data)
+        if self._as_it_is:
+            return self.format.pcm(data)
+        return self._converter.feed(self.format.samples(data), self.format.sample_rate)
+
+    def finish(self) -> Pcm:
+        """The rest, (S,). Raises CutShort if the last sample isn't whole."""
+        pcm = self._converter.finish()
+        if fault := self._whole.fault():
+            raise CutShort(fault, pcm)
+        return pcm
+
+
+class RawFile:
+    """Raw samples that are read from a file. Iterates over samples (S, C) and their rate.
+
+    read    gives up to so many bytes, at least one; none means the end
+    size    bytes in all; None: not known
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, read: Callable[[int], bytes], format: RawFormat, size: int | None) -> None:
+        self.damage = ""
+        self.channels = format.channels
+        self.duration = None if size is None else size // format.frame_bytes / format.sample_rate
+        self._read, self._format = read, format
+
+    def __iter__(self) -> Iterator[tuple[Samples, int]]:
+        whole = _Whole(self._format)
+        while data := self._read(READ_BYTES):
+            yield self._format.samples(whole.feed(data)), self._format.sample_rate
+        self.damage = whole.fault()
+
+    def close(self) -> None:
+        """Does nothing: who opened the file closes it."""

@@ -1,0 +1,95 @@
+"""The bytes of a file or a pipe, from the first on; a pipe can't be opened twice, nor go back."""
+
+import os
+import select
+import stat
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STANDARD_INPUT = "-"
+POLL_SECONDS = 0.1
+COPY_BYTES = 1 << 20
+START_BYTES = 128
+
+
+class Ahead:
+    """Bytes that are read forward only, but can be looked at before.
+
+    next    gives up to so many bytes, at least one; none means the end
+    """
+
+    def __init__(self, next: Callable[[int], bytes]) -> None:
+        self._next = next
+        self._waiting = b""
+        self.read_bytes = 0
+        self.ended = False
+        """Whether all was read."""
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes: as many as asked for, fewer only at the end."""
+        while len(self._waiting) < size and (data := self._next(size - len(self._waiting))):
+            self._waiting += data
+        return self._waiting[:size]
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes, at least one; none means the end."""
+        data, self._waiting = self._waiting[:size], self._waiting[size:]
+        data = data or self._next(size)
+        self.read_bytes += len(data)
+        self.ended = not data
+        return data
+
+
+class Reader(Ahead):
+    """Reads a file; or forward only what is none: a FIFO, standard input.
+
+    size      bytes of the file; None: not known, and there is no way back
+    suffix    of its name, in small letters
+    start     its first bytes, by which its kind is told
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        super().__init__(self._more)
+        standard = str(path) == STANDARD_INPUT
+        self._file: Any = open(0 if standard else path, "rb", buffering=0, closefd=not standard)  # noqa: SIM115
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) and self._file.tell() == 0 else None
+        self.suffix = path.suffix.lower()
+        self._stopped = threading.Event()
+        self.start = self.peek(START_BYTES)
+
+    def rewound(self) -> Any:
+        """The file itself, from its start, to read and to seek in."""
+        assert self.size is not None
+        self._waiting = b""
+        self._file.seek(0)
+        return self._file
+
+    def spool(self) -> None:
+        """Copies a pipe into a temporary file, to its end, and goes on with that. Raises OSError."""
+        copy: Any = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        while data := self.read(COPY_BYTES):
+            copy.write(data)
+        self._file.close()
+        self._file, self.size = copy, copy.tell()
+        copy.seek(0)
+
+    def stop(self) -> None:
+        """A pipe ends here, also for a thread that waits for its next bytes."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Closes the file, but not standard input."""
+        self._file.close()
+
+    def _more(self, size: int) -> bytes:
+        if self.size is None and os.name == "posix":  # elsewhere a pipe can't be polled
+            while not select.select([self._file], [], [], POLL_SECONDS)[0]:
+                if self._stopped.is_set():
+                    return b""
+        data: bytes = b"" if self._stopped.is_set() else self._file.read(size)
+        return data
