@@ -29,13 +29,18 @@ CANCELLED_SHARE = 0.125
 """Channels cancel if their mean has less than this share of the energy that the loudest of them brings into it."""
 
 LEVEL_BLOCK_SAMPLES = SAMPLE_RATE // 50
+"""The gain may fall once in each block of this length, from the stream's start on."""
 LEVEL_START_SAMPLES = SAMPLE_RATE
-"""The first scale of a file is chosen from as many samples."""
+"""The first gain of a file is chosen from as many samples."""
 OVERLOAD = 2.0
 """Samples are of another scale than full scale at 1 if a block has more than a few beyond this. Below it they are
 clipped, as music that was mastered too loud is."""
 OVERLOAD_COUNT = 16
 """How many samples of a block must be beyond it: a spike is no scale."""
+FAINT, SILENT = 10 ** (-50 / 20), 10 ** (-78 / 20)
+"""What begins fainter than the one and louder than the other is amplified before it is rounded to 16 bits."""
+LEVELLED = 0.1
+"""The level to which what is too faint or too loud is brought: the rest is room for what is louder."""
 
 _LARGEST = np.float32(1e30)
 """Samples are clipped here, so that no sum of them is infinite."""
@@ -79,9 +84,9 @@ class Converter:
         return self._cancelled or self._mixer.cancelled
 
     @property
-    def overload(self) -> float:
-        """How many times full scale the samples were found to be; 1 if they were not."""
-        return self._level.overload
+    def gains(self) -> tuple[float, float]:
+        """The least and the largest factor by which samples were scaled."""
+        return self._level.least, self._level.most
 
     def feed(self, samples: Samples, rate: int) -> Pcm:
         """Samples (S, C) at `rate` -> what is certain of them, (S',).
@@ -200,13 +205,14 @@ class _Mixer:
 
 
 class _Level:
-    """Scales samples at 16 kHz that are far beyond full scale down to it, then rounds them. The gain only ever falls.
+    """Scales samples at 16 kHz that are far from full scale, then rounds them. The gain only ever falls.
 
-    Recorders write floats in the range of int16, or amplify without a limit: clipped, that would be noise.
+    Recorders write floats in the range of int16, or amplify without a limit: clipped, that would be noise. What is very
+    faint would be lost in rounding.
     """
 
     def __init__(self, start: int) -> None:
-        self.gain, self.overload = 1.0, 1.0
+        self.gain = self.least = self.most = 1.0
         self._blocks = _Blocks(max(start, LEVEL_BLOCK_SAMPLES))
         self._started = start == 0
 
@@ -223,28 +229,37 @@ class _Level:
         return _EMPTY if rest is None else self._scaled(rest)
 
     def _begin(self, samples: Mono) -> Pcm:
-        """All that came before the first scale is given out with it."""
+        """All that came before the first gain is given out with it."""
         rest = self._blocks.finish()
         self._started, self._blocks = True, _Blocks(LEVEL_BLOCK_SAMPLES)
-        self._lower(samples[:LEVEL_START_SAMPLES])
+        if SILENT < (loud := _loudness(samples[:LEVEL_START_SAMPLES])) < FAINT or loud > OVERLOAD:
+            self.gain = LEVELLED / loud
+            self.least, self.most = min(1.0, self.gain), max(1.0, self.gain)
         return self.feed(samples if rest is None else np.concatenate([samples, rest]))
 
     def _scaled(self, samples: Mono) -> Pcm:
-        if np.abs(samples).max() * self.gain > OVERLOAD:
-            return joined(
-                [self._one(samples[i : i + LEVEL_BLOCK_SAMPLES]) for i in range(0, len(samples), LEVEL_BLOCK_SAMPLES)]
-            )
-        return to_pcm(samples * np.float32(self.gain))
+        if np.abs(samples).max() * self.gain <= self._limit:
+            return to_pcm(samples * np.float32(self.gain))
+        blocks = (samples[i : i + LEVEL_BLOCK_SAMPLES] for i in range(0, len(samples), LEVEL_BLOCK_SAMPLES))
+        return joined([self._one(block) for block in blocks])
 
     def _one(self, block: Mono) -> Pcm:
-        self._lower(block)
+        if (loud := _loudness(block)) * self.gain > self._limit:
+            self.gain = min(self.gain, LEVELLED / loud)
+            if loud <= OVERLOAD and self.most > 1:  # full scale was right
+                self.gain = max(self.gain, 1.0)
+            self.least = min(self.least, self.gain)
         return to_pcm(block * np.float32(self.gain))
 
-    def _lower(self, samples: Mono) -> None:
-        count = min(OVERLOAD_COUNT, len(samples))
-        loud = float(np.partition(np.abs(samples), -count)[-count])
-        if loud * self.gain > OVERLOAD:
-            self.gain, self.overload = 0.5 / loud, loud
+    @property
+    def _limit(self) -> float:
+        return OVERLOAD if self.gain == 1 else 1.0
+
+
+def _loudness(samples: Mono) -> float:
+    """The magnitude that all but a few samples stay below."""
+    count = min(OVERLOAD_COUNT, len(samples))
+    return float(np.partition(np.abs(samples), -count)[-count])
 
 
 def joined(pieces: list[Pcm]) -> Pcm:

@@ -12,7 +12,7 @@ from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources.container import EXPECTED, NO_SAMPLES, reason
 from earshot_asr.engine.sources.converter import LEVEL_START_SAMPLES, Converter, CutShort, Samples, joined
 from earshot_asr.engine.sources.headers import (
-    NMS_ADPCM,
+    MISREAD_WAV_FORMATS,
     WAV_HEADER_BYTES,
     index_comes_last,
     kind_of,
@@ -125,8 +125,11 @@ class FileSource:
         yield from self._decoder.notes
         if self._converter.cancelled:
             yield "its channels cancel one another out: the loudest was read there, not their mean; see --channel"
-        if (level := self._converter.overload) > 1:
-            yield f"its samples are up to {level:,.0f} times full scale: they were scaled down"
+        least, most = self._converter.gains
+        if least < 1:
+            yield f"its samples are far beyond full scale: they were scaled down by {1 / least:,.0f}"
+        if most > 1:
+            yield f"it begins faintly: it was amplified by {most:,.0f}"
         if (seconds := self._timeline.shortened) > 0:
             yield f"{seconds:,.0f} s of silence in its gaps were left out: later times are early; see --longest-gap"
 
@@ -195,7 +198,7 @@ def _decoder(reader: Reader, timeline: Timeline, raw: RawFormat | None, track: i
         raw = RawFormat()
     if raw is not None:
         return RawFile(reader.read, raw, reader.size)
-    by_soundfile = kind == "WAV" and wav_format(reader.peek(WAV_HEADER_BYTES)) == NMS_ADPCM
+    by_soundfile = kind == "WAV" and wav_format(reader.peek(WAV_HEADER_BYTES)) in MISREAD_WAV_FORMATS
     if reader.size is None and (by_soundfile or (kind == "MP4" and index_comes_last(reader))):
         reader.spool()
     if by_soundfile:

@@ -24,8 +24,8 @@ MP4_SEARCH_BYTES = 1 << 20
 """How far into an MP4 its index is searched for before the whole is copied."""
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 """Sizes in RIFF headers that were to be filled in at the end."""
-NMS_ADPCM = 0x38
-"""A format of WAV files, which FFmpeg takes for another one."""
+MISREAD_WAV_FORMATS = (0x38, 0x40)
+"""NMS ADPCM and G.721, which FFmpeg takes for others."""
 
 
 def kind_of(start: bytes) -> str | None:

@@ -8,7 +8,7 @@ from earshot_asr.engine.sources.converter import Samples
 
 FORMATS = ("AVR", "HTK", "IRCAM", "MAT4", "MAT5", "MPC2K", "NIST", "PAF", "PVF", "SDS", "SVX", "VOC", "WVE", "XI")
 """The names that libsndfile gives to them."""
-SUBTYPES = ("NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32")
+SUBTYPES = ("G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32")
 """And those of codecs, whatever the format."""
 BLOCK_SAMPLES = 8192
 
