@@ -70,13 +70,16 @@ class CaptionWriter(Protocol):
         ...
 
 
-def writer(format: str, file: str = "") -> CaptionWriter:
-    """The writer of a format for one recording, whose name is `file`. Raises ConfigError for an unknown format."""
+def writer(format: str, file: str = "", channel: int | None = None) -> CaptionWriter:
+    """The writer of a format for one recording, whose name is `file`, or for one of its channels, from 1 on.
+
+    Raises ConfigError for an unknown format.
+    """
     match format:
         case "text":
-            return TextWriter()
+            return TextWriter(channel)
         case "json":
-            return JsonWriter(file)
+            return JsonWriter(file, channel)
         case "srt":
             return SrtWriter()
         case "vtt":
@@ -85,11 +88,14 @@ def writer(format: str, file: str = "") -> CaptionWriter:
 
 
 class TextWriter:
-    """Plain text, one utterance per line."""
+    """Plain text, one utterance per line, behind the number of the channel if there is one."""
+
+    def __init__(self, channel: int | None = None) -> None:
+        self._before = "" if channel is None else f"{channel}: "
 
     def feed(self, utterance: CaptionUtterance) -> str:
         """Returns the line of the utterance."""
-        return f"{utterance.text}\n" if utterance.text else ""
+        return f"{self._before}{utterance.text}\n" if utterance.text else ""
 
     def finish(self, duration: Seconds) -> str:
         """Returns nothing."""
@@ -97,10 +103,10 @@ class TextWriter:
 
 
 class JsonWriter:
-    """JSON lines: one object per recording, written at its end."""
+    """JSON lines: one object per recording or channel, written at its end."""
 
-    def __init__(self, file: str) -> None:
-        self._file = file
+    def __init__(self, file: str, channel: int | None = None) -> None:
+        self._of = {"file": file} if channel is None else {"file": file, "channel": channel}
         self._segments: list[dict[str, Any]] = []
 
     def feed(self, utterance: CaptionUtterance) -> str:
@@ -116,7 +122,7 @@ class JsonWriter:
     def finish(self, duration: Seconds) -> str:
         """Returns the object."""
         text = " ".join(segment["text"] for segment in self._segments)
-        whole = {"file": self._file, "duration": round(duration, 3), "text": text, "segments": self._segments}
+        whole = {**self._of, "duration": round(duration, 3), "text": text, "segments": self._segments}
         return json.dumps(whole, ensure_ascii=False) + "\n"
 
 

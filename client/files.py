@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from math import isfinite
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,19 +22,21 @@ BLOCK_SAMPLES = SAMPLE_RATE // 10
 class FileAudio:
     """The audio of a file as 16 kHz mono int16, in blocks of 100 ms, each at the time when its last sample is due.
 
-    speed   1: in real time; 4: four times as fast; 0: as fast as possible, in blocks of any length
+    path       "-": standard input
+    speed      1: in real time; 4: four times as fast; 0: as fast as possible, in blocks of any length
+    options    of open_file
 
-    Can be iterated over once. Raises ConfigError for a negative speed, AudioError for a file that can't be read, also
-    while iterating if the file turns out to be damaged.
+    What comes through a pipe is never delayed: it may be spoken just now. Can be iterated over once. Raises ConfigError
+    for a negative speed, AudioError for a file that can't be read.
     """
 
     dropped: Seconds = 0.0
 
-    def __init__(self, path: str | Path, speed: float = 1.0) -> None:
+    def __init__(self, path: str | Path, speed: float = 1.0, **options: Any) -> None:
         if not (isfinite(speed) and speed >= 0):
             raise ConfigError(f"speed is {speed}; it must be 0 (as fast as possible) or more, 1 being real time")
-        self.speed = speed
-        self._source = open_file(path)
+        self._source = open_file(path, **options)
+        self.speed = speed if self._source.again else 0.0
         self._decoding = threading.Lock()
         self._stopped = asyncio.Event()
 
@@ -42,6 +46,11 @@ class FileAudio:
         return self._source.damage
 
     @property
+    def notes(self) -> list[str]:
+        """What a listener should know of the file, known after all of it was read."""
+        return self._source.notes
+
+    @property
     def live(self) -> bool:
         """Whether audio arrives in real time."""
         return self.speed == 1
@@ -49,6 +58,17 @@ class FileAudio:
     def stop(self) -> None:
         """Ends the audio now."""
         self._stopped.set()
+        self._source.stop()
+
+    def close(self) -> None:
+        """Lets go of the file; iterating to the end does, too."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     async def __aiter__(self) -> AsyncGenerator[Pcm, None]:
         async with aclosing(self._decoded()) as decoded:

@@ -74,6 +74,23 @@ CommitOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]
+TrackOption = Annotated[
+    int | None,
+    typer.Option(
+        "--track", min=1, metavar="N", help="Audio track to read.", show_default="the one that players choose"
+    ),
+]
+LongestGapOption = Annotated[
+    float,
+    typer.Option(
+        "--longest-gap",
+        min=0,
+        metavar="SECONDS",
+        help="Longest silence that a gap in the times of a file may become.",
+    ),
+]
+LONGEST_GAP_SECONDS = 3600.0
+"""Default of --longest-gap; the same as engine.sources.LONGEST_GAP_SECONDS."""
 RetryOption = Annotated[
     float,
     typer.Option(

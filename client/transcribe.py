@@ -5,17 +5,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from earshot_asr.client.captions import writer
-from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.config import Commit, StreamConfig
-from earshot_asr.engine.errors import ConfigError, EarshotError
-from earshot_asr.engine.sources import RawFormat, open_file
+from earshot_asr.engine.errors import AudioError, ConfigError, EarshotError
+from earshot_asr.engine.sources import LONGEST_GAP_SECONDS, FileSource, RawFormat, open_file
 from earshot_asr.engine.transcription import Method, plain, streamed
+
+Channel = int | Literal["mix", "each"]
+"""A channel, from 1 on; all mixed; or each by itself."""
 
 
 def transcribe(
@@ -29,6 +32,9 @@ def transcribe(
     offline: bool = False,
     revision: str | None = None,
     raw: RawFormat | None = None,
+    track: int | None = None,
+    channel: Channel = "mix",
+    longest_gap: Seconds = LONGEST_GAP_SECONDS,
     stdout: TextIO | None = None,
     console: Console | None = None,
 ) -> int:
@@ -38,7 +44,10 @@ def transcribe(
     latency    low, balanced or accurate; not used with `offline`, nor is `commit`
     format     text, json, srt or vtt
     offline    one forward pass over each file instead of streaming
+    files      "-": standard input
     raw        format of files without a header; None: only .raw, .pcm and .s16 are read so, as 16 kHz mono int16
+    track, longest_gap    as open_file takes them
+    channel    the channel to transcribe, from 1 on; mix: all as one; each: one after the other
     stdout     gets the transcripts
     console    gets a line for each file that failed, and a progress bar if it is a terminal; None: stderr
 
@@ -49,6 +58,8 @@ def transcribe(
     files = list(files)
     if format in ("srt", "vtt") and len(files) > 1:
         raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
+    if format in ("srt", "vtt") and channel == "each":
+        raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
     from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
 
     runner = load_runner(model, device, revision)
@@ -57,7 +68,8 @@ def transcribe(
         files,
         method,
         format=format,
-        raw=raw,
+        opened=partial(open_file, raw=raw, track=track, longest_gap=longest_gap),
+        channel=channel,
         stdout=stdout or sys.stdout,
         console=console or Console(stderr=True),
     )
@@ -68,11 +80,15 @@ def transcribe_files(
     method: Method,
     *,
     format: str,
-    raw: RawFormat | None,
     stdout: TextIO,
     console: Console,
+    opened: Callable[..., FileSource] = open_file,
+    channel: Channel = "mix",
 ) -> int:
-    """Transcribes file after file. Names those that fail on the console, and returns 1 if there are any, else 0."""
+    """Transcribes file after file. Names those that fail or are damaged on the console; returns 1 if any, else 0.
+
+    opened    opens a file, with the `channel` to read
+    """
 
     def complain(text: str) -> None:
         console.print(f"earshot: {text}", markup=False, highlight=False, soft_wrap=True)
@@ -82,8 +98,12 @@ def transcribe_files(
         for path in files:
             task = progress.add_task(str(path), total=None)
             try:
-                for text in _written(Path(path), method, format, raw, partial(progress.update, task), complain):
+                written = _Written(Path(path), method, format, opened, partial(progress.update, task))
+                for text in written.each() if channel == "each" else written.one(None if channel == "mix" else channel):
                     _print(text, stdout, progress)
+                for line in [*written.notes, *written.damage]:
+                    complain(f"{path}: {line}")
+                status = status or int(bool(written.damage))
             except EarshotError as e:
                 complain(str(e))
                 status = 1
@@ -91,36 +111,57 @@ def transcribe_files(
     return status
 
 
-def _written(
-    path: Path,
-    method: Method,
-    format: str,
-    raw: RawFormat | None,
-    update: Callable[..., None],
-    complain: Callable[[str], None],
-) -> Iterator[str]:
-    """Yields a file's transcript piece by piece.
+class _Written:
+    """The transcript of a file, piece by piece.
 
-    update     of the progress bar: called with `total` and `completed` seconds
-    complain   called with a line about audio that could not be read
+    update    of the progress bar: called with `total` and `completed` seconds
     """
-    captions = writer(format, str(path))
-    heard = 0
 
-    def audio() -> Iterator[Pcm]:
-        nonlocal heard
+    def __init__(
+        self,
+        path: Path,
+        method: Method,
+        format: str,
+        opened: Callable[..., FileSource],
+        update: Callable[..., None],
+    ) -> None:
+        self.damage: list[str] = []
+        """What could not be read, once all has been transcribed."""
+        self.notes: list[str] = []
+        """What a reader of the transcript should know."""
+        self._path, self._method, self._format, self._opened, self._update = path, method, format, opened, update
+
+    def one(self, channel: int | None) -> Iterator[str]:
+        """The transcript of one channel; None: of all as one."""
+        captions = writer(self._format, str(self._path))
+        with self._opened(self._path, channel=channel) as source:
+            for final in self._method(self._heard(source)):
+                yield captions.feed(final)
+            yield captions.finish(self._seconds)
+
+    def each(self) -> Iterator[str]:
+        """The transcripts of all channels, one after the other, in the order of time where they have lines."""
+        with self._opened(self._path) as source:
+            if not source.again:
+                raise AudioError(f"{self._path}: a pipe can be read only once, not for each channel; save it to a file")
+            channels = range(1, source.channels + 1)
+        pieces: list[tuple[Seconds, str]] = []
+        for channel in channels:
+            captions = writer(self._format, str(self._path), channel)
+            with self._opened(self._path, channel=channel) as source:
+                pieces += [(final.start, captions.feed(final)) for final in self._method(self._heard(source))]
+                pieces.append((self._seconds, captions.finish(self._seconds)))
+        yield "".join(text for _, text in sorted(pieces, key=lambda piece: piece[0]))
+
+    def _heard(self, source: FileSource) -> Iterator[Pcm]:
+        self._seconds = 0.0
+        self._update(total=source.duration)
         for pcm in source:
             yield pcm
-            heard += len(pcm)
-            update(completed=heard / SAMPLE_RATE)
-
-    with open_file(path, raw=raw) as source:
-        update(total=source.duration)
-        for final in method(audio()):
-            yield captions.feed(final)
-        yield captions.finish(heard / SAMPLE_RATE)
-        if source.damage:
-            complain(f"{path}: {source.damage}")
+            self._seconds += len(pcm) / SAMPLE_RATE
+            self._update(completed=self._seconds)
+        self.notes += [note for note in source.notes if note not in self.notes]
+        self.damage += [source.damage] if source.damage and source.damage not in self.damage else []
 
 
 # ---- the terminal

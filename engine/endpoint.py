@@ -39,8 +39,8 @@ class EnergyGate:
     SMOOTHED_BLOCKS = 3
     VOICED_RATIO = 5
     """Energy over the noise floor from which a block is voiced: 7 dB."""
-    QUIET_POWER = 16
-    """Mean square of the difference signal that counts as silence in any room: 8 steps of 16-bit samples, squared."""
+    QUIET_POWER = 20
+    """Mean square of the difference signal that counts as silence in any room: 4.5 steps of 16-bit samples, squared."""
 
     def __init__(self, hop: int, *, stream_start: bool = True) -> None:
         self.window = self.FLOOR_WINDOW_SAMPLES // hop

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ def transcribe(
     revision: str | None = None,
     latency: str = "balanced",
     raw: RawFormat | None = None,
+    track: int | None = None,
+    channel: int | None = None,
 ) -> Iterator[Final]:
     """The utterances of an audio or video file, each as soon as it is final, in bounded memory.
 
@@ -42,8 +45,11 @@ def transcribe(
     revision   branch, tag or commit of a model on the hub
     latency    low, balanced or accurate: how long the windows are
     raw        how to read a file of samples without a header
+    track      the audio track to read, from 1 on; None: the one that players choose
+    channel    the channel to read, from 1 on; None: all are mixed
 
-    Warns (UserWarning) of a file that is cut off or damaged, when what can be read of it has been transcribed. Raises
+    `path` may be a pipe, or "-": standard input. Warns (UserWarning) of a file that is cut off, damaged, or not read as
+    one might expect, when what can be read of it has been transcribed. Raises
     ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
     """
     config = StreamConfig.preset(latency, partials=False)
@@ -53,14 +59,14 @@ def transcribe(
         runner: Runner = load_runner(model, device, revision)
     else:
         runner = model
-    return _transcribed(runner, config, Path(path), raw)
+    return _transcribed(runner, config, path, raw=raw, track=track, channel=channel)
 
 
-def _transcribed(runner: Runner, config: StreamConfig, path: Path, raw: RawFormat | None) -> Iterator[Final]:
-    with open_file(path, raw=raw) as source:
+def _transcribed(runner: Runner, config: StreamConfig, path: str | Path, **options: Any) -> Iterator[Final]:
+    with open_file(path, **options) as source:
         yield from streamed(runner, config, source)
-        if source.damage:
-            warnings.warn(f"{path}: {source.damage}", stacklevel=2)
+        for line in filter(None, [*source.notes, source.damage]):
+            warnings.warn(f"{path}: {line}", stacklevel=2)
 
 
 def streamed(runner: Runner, config: StreamConfig, audio: Iterable[Pcm]) -> Iterator[Final]:

@@ -2,11 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
 from earshot_asr.client.options import (
+    LONGEST_GAP_SECONDS,
     Commit,
     CommitOption,
     Device,
@@ -15,8 +16,10 @@ from earshot_asr.client.options import (
     FormatOption,
     Latency,
     LatencyOption,
+    LongestGapOption,
     ModelOption,
     RevisionOption,
+    TrackOption,
 )
 
 EXAMPLES = """Examples:
@@ -28,7 +31,18 @@ EXAMPLES = """Examples:
   earshot transcribe --model ./my-model --device cuda --offline talk.wav
 
   earshot transcribe --encoding mulaw --rate 8000 call.ul
+
+  earshot transcribe --channel each call.wav
+
+  curl https://example.com/talk.mp3 | earshot transcribe -
 """
+
+
+def channel_of(value: str) -> str:
+    """Checks a value of --channel, of which each command allows its own words."""
+    if value in ("mix", "each") or (value.isdecimal() and int(value) >= 1):
+        return value
+    raise typer.BadParameter(f"{value} is no channel; it must be mix, each or a number from 1 on")
 
 
 class Encoding(StrEnum):
@@ -41,7 +55,10 @@ class Encoding(StrEnum):
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files, or video files with sound.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Audio files, or video files with sound; -: standard input."),
+    ],
     model: ModelOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
@@ -64,10 +81,23 @@ def transcribe(
         int | None,
         typer.Option("--channels", help="Number of interleaved channels of raw audio.", show_default="1"),
     ] = None,
+    channel: Annotated[
+        str,
+        typer.Option(
+            "--channel",
+            metavar="N|mix|each",
+            callback=channel_of,
+            help="Channel to transcribe; mix: all as one; each: one transcript for each channel.",
+        ),
+    ] = "mix",
+    track: TrackOption = None,
+    longest_gap: LongestGapOption = LONGEST_GAP_SECONDS,
 ) -> None:
     """Transcribe files in this process, with the streaming engine of the server.
 
     --encoding, --rate and --channels make it read all files as raw audio. Files named .raw, .pcm or .s16 always are.
+
+    A file that is cut off, damaged or can't be read is named on standard error, and the exit status is 1.
     """
     from earshot_asr.client.transcribe import transcribe as run
     from earshot_asr.engine.sources import RawFormat
@@ -84,5 +114,8 @@ def transcribe(
         format=format,
         offline=offline,
         raw=RawFormat(**chosen) if chosen else None,
+        track=track,
+        channel=int(channel) if channel.isdecimal() else cast(Literal["mix", "each"], channel),
+        longest_gap=longest_gap,
     )
     raise typer.Exit(status)

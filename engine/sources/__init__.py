@@ -15,5 +15,15 @@ What comes out never depends on how the bytes were cut.
 from earshot_asr.engine.sources.fed import PIPE_BYTES, ContainerSource
 from earshot_asr.engine.sources.files import FileSource, open_file
 from earshot_asr.engine.sources.raw import AudioSource, Encoding, RawFormat
+from earshot_asr.engine.sources.timeline import LONGEST_GAP_SECONDS
 
-__all__ = ["PIPE_BYTES", "AudioSource", "ContainerSource", "Encoding", "FileSource", "RawFormat", "open_file"]
+__all__ = [
+    "LONGEST_GAP_SECONDS",
+    "PIPE_BYTES",
+    "AudioSource",
+    "ContainerSource",
+    "Encoding",
+    "FileSource",
+    "RawFormat",
+    "open_file",
+]

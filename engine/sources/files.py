@@ -58,6 +58,7 @@ class FileSource:
 
     duration    seconds, as far as that is known before it is decoded
     channels    how many it has
+    again       whether it can be opened once more: it is no pipe
 
     Known once all of it was given:
 
@@ -68,7 +69,7 @@ class FileSource:
     def __init__(self, name: str, reader: Reader, decoder: Decoder, timeline: Timeline, channel: int | None) -> None:
         if channel is not None and not 1 <= channel <= decoder.channels:
             raise AudioError(f"there is no channel {channel}: there are {decoder.channels}, counted from 1 on")
-        self.duration, self.channels = decoder.duration, decoder.channels
+        self.duration, self.channels, self.again = decoder.duration, decoder.channels, reader.again
         self.damage = ""
         self.notes: list[str] = []
         self._name = name

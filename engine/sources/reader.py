@@ -47,6 +47,7 @@ class Reader(Ahead):
     """Reads a file; or forward only what is none: a FIFO, standard input.
 
     size      bytes of the file; None: not known, and there is no way back
+    again     whether it can be opened once more
     suffix    of its name, in small letters
     start     its first bytes, by which its kind is told
     """
@@ -58,6 +59,7 @@ class Reader(Ahead):
         self._file: Any = open(0 if standard else path, "rb", buffering=0, closefd=not standard)  # noqa: SIM115
         status = os.fstat(self._file.fileno())
         self.size = status.st_size if stat.S_ISREG(status.st_mode) and self._file.tell() == 0 else None
+        self.again = self.size is not None
         self.suffix = path.suffix.lower()
         self._stopped = threading.Event()
         self.start = self.peek(START_BYTES)

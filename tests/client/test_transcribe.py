@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import soundfile
 import soxr
 from rich.console import Console
 
-from earshot_asr.client.transcribe import transcribe, transcribe_files
+from earshot_asr.client.transcribe import Channel, transcribe, transcribe_files
 from earshot_asr.engine.audio import SAMPLE_RATE, to_float, to_pcm
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.config import Commit, StreamConfig
@@ -40,12 +42,15 @@ def plain_method() -> Method:
 
 
 def run(
-    files: Sequence[Path], method: Method, format: str = "text", raw: RawFormat | None = None
+    files: Sequence[Path], method: Method, format: str = "text", channel: Channel = "mix", **options: Any
 ) -> tuple[int, str, str]:
     """Exit status, standard output, standard error."""
     stdout, stderr = io.StringIO(), io.StringIO()
     console = Console(file=stderr, force_terminal=False)
-    status = transcribe_files(files, method, format=format, raw=raw, stdout=stdout, console=console)
+    opened = partial(open_file, **options)
+    status = transcribe_files(
+        files, method, format=format, opened=opened, channel=channel, stdout=stdout, console=console
+    )
     return status, stdout.getvalue(), stderr.getvalue()
 
 
@@ -111,13 +116,47 @@ def test_a_file_that_is_cut_off_is_transcribed_as_far_as_it_goes_and_that_is_sai
     soundfile.write(path, soundfile.read(as_file(tmp_path / "a.wav", text), dtype="int16")[0], 16_000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     status, out, err = run([path], stream_method())
-    assert status == 0 and out.startswith("HELO WORLD")
+    assert status == 1 and out.startswith("HELO WORLD")
     assert err.startswith(f"earshot: {path}: it is cut off, or damaged: of its ")
 
 
 def test_raw_files(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(np.repeat(to_float(say("HELO.")), 2).astype("<f4").tobytes())
     assert run([tmp_path / "a.bin"], plain_method(), raw=RawFormat("pcm_f32le", 16_000, 2)) == (0, "HELO\n", "")
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_what_came_before_a_late_error_is_printed_and_the_error_is_told(format: str, tmp_path: Path) -> None:
+    samples = to_float(say("HELO.BYE."))
+    samples[-1] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+    (tmp_path / "odd.raw").write_bytes(say("HELO.BYE.").tobytes() + b"x")
+    for name, reason in [("nan.wav", "NaN or infinite"), ("odd.raw", r"1 byte\(s\) are left over")]:
+        status, out, err = run([tmp_path / name], stream_method(), format)
+        assert status == 1
+        assert ([s["text"] for s in json.loads(out)["segments"]] if format == "json" else out.split()) == [
+            "HELO",
+            "BYE",
+        ]
+        assert re.fullmatch(rf"earshot: .*{name}: .*{reason}.*\n", err)
+
+
+def test_channels_by_themselves(tmp_path: Path) -> None:
+    left, right = to_float(say("HELO.....BYE.")), to_float(say(".....AGAIN......"))
+    length = max(len(left), len(right))
+    both = np.stack([np.pad(one, (0, length - len(one))) for one in (left, right)], axis=1)
+    soundfile.write(path := tmp_path / "call.wav", both, SAMPLE_RATE)
+    assert run([path], stream_method(), channel=1) == (0, "HELO\nBYE\n", "")
+    assert run([path], stream_method(), channel=2) == (0, "AGAIN\n", "")
+    assert run([path], stream_method(), channel="each") == (0, "1: HELO\n2: AGAIN\n1: BYE\n", "")
+    status, out, err = run([path], stream_method(), "json", channel="each")
+    assert (status, err) == (0, "")
+    assert [(one["channel"], one["text"]) for one in map(json.loads, out.splitlines())] == [
+        (1, "HELO BYE"),
+        (2, "AGAIN"),
+    ]
+    status, out, err = run([path], stream_method(), channel=3)
+    assert (status, out, err) == (1, "", f"earshot: {path}: there is no channel 3: there are 2, counted from 1 on\n")
 
 
 @pytest.mark.parametrize("method", [stream_method(), plain_method()])
@@ -136,7 +175,7 @@ def test_on_a_terminal_progress_is_shown_and_cleared_for_the_text(tmp_path: Path
     screen = Terminal()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None, _environ={})
     files = [as_file(tmp_path / "a.wav", "HELO.BYE.")]
-    status = transcribe_files(files, stream_method(), format="text", raw=None, stdout=screen, console=console)
+    status = transcribe_files(files, stream_method(), format="text", stdout=screen, console=console)
     assert status == 0
     assert "a.wav" in screen.getvalue()
     for line in ("HELO\n", "BYE\n"):
@@ -148,7 +187,7 @@ def test_progress_never_goes_to_standard_output(tmp_path: Path) -> None:
     stdout, screen = io.StringIO(), Terminal()
     console = Console(file=screen, force_terminal=True, width=100, _environ={})
     files = [as_file(tmp_path / "a.wav", "HELO.")]
-    transcribe_files(files, stream_method(), format="text", raw=None, stdout=stdout, console=console)
+    transcribe_files(files, stream_method(), format="text", stdout=stdout, console=console)
     assert stdout.getvalue() == "HELO\n"
     assert "a.wav" in screen.getvalue()
 

@@ -1,0 +1,233 @@
+"""Files: of every format, whole or damaged, become the audio that they hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
+from earshot_asr.engine.errors import AudioError
+from earshot_asr.engine.sources import AudioSource, RawFormat, open_file
+from tests.engine.sources.made import drain, looks_like_the_tone, tone, write
+
+
+def samples_of(path: Path, raw: RawFormat | None = None) -> Pcm:
+    with open_file(path, raw=raw) as source:
+        chunks = list(source)
+    assert all(8000 <= len(chunk) <= 32_000 for chunk in chunks[:-1])
+    return np.concatenate(chunks)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.m4a", "a.webm", "a.fragmented.m4a"])
+def test_files_of_every_format(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name)
+    assert looks_like_the_tone(samples_of(path), 2.0)
+    with open_file(path) as source:
+        assert source.duration == pytest.approx(2.0, abs=0.1)
+
+
+def test_opus_files_begin_where_they_should(tmp_path: Path) -> None:
+    """The codec's pre-skip is taken off, as another decoder does."""
+    whole, rate = soundfile.read(write(tmp_path / "a.ogg"), dtype="float32")
+    theirs = to_pcm(soxr.resample(whole, rate, SAMPLE_RATE))
+    np.testing.assert_allclose(samples_of(tmp_path / "a.ogg"), theirs, atol=1)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+@pytest.mark.parametrize("rate", [8000, 16_000, 96_000])
+def test_lossless_files_are_exact(suffix: str, rate: int, tmp_path: Path) -> None:
+    pcm = np.random.default_rng(rate).integers(-30_000, 30_000, (rate, 2), dtype=np.int16)
+    soundfile.write(tmp_path / f"a.{suffix}", pcm, rate)
+    expected = drain(AudioSource("pcm_s16le", rate, 2), [pcm.tobytes()])
+    np.testing.assert_array_equal(samples_of(tmp_path / f"a.{suffix}"), expected)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
+def test_wav_of_every_width(subtype: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1.0), SAMPLE_RATE, subtype=subtype)
+    assert looks_like_the_tone(samples_of(tmp_path / "a.wav"), 1.0, slack=0)
+
+
+def test_flac_of_24_bits(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tone(1.0), SAMPLE_RATE, subtype="PCM_24")
+    assert np.abs(samples_of(tmp_path / "a.flac").astype(int) - to_pcm(tone(1.0))).max() <= 1
+
+
+def test_the_sound_of_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("mpeg4", rate=5)
+        audio = file.add_stream("aac", rate=16_000)
+        assert isinstance(video, av.VideoStream)
+        assert isinstance(audio, av.AudioStream)
+        video.width = video.height = 16
+        video.pix_fmt = "yuv420p"
+        audio.layout = "mono"
+        for i in range(5):
+            picture = av.VideoFrame(16, 16, "yuv420p")
+            picture.pts = i
+            file.mux(video.encode(picture))
+        frame = av.AudioFrame.from_ndarray(tone(1.0)[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        resampler = av.AudioResampler("fltp", "mono", 16_000, frame_size=1024)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            file.mux(audio.encode(part))
+        for stream in (video, audio):
+            file.mux(stream.encode(None))
+    assert looks_like_the_tone(samples_of(path), 1.0, slack=0.1)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.flac", "flac"), ("a.webm", "libopus")])
+@pytest.mark.parametrize("layout", ["5.1", "7.1"])
+def test_surround_sound(name: str, codec: str, layout: str, tmp_path: Path) -> None:
+    """Eight planes are more than PyAV's to_ndarray() can take; it crashes."""
+    path = tmp_path / name
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=48_000)
+        assert isinstance(stream, av.AudioStream)
+        stream.layout = layout
+        channels = stream.layout.nb_channels
+        frame = av.AudioFrame.from_ndarray(
+            np.repeat(tone(1.0, 48_000), channels)[None], format="flt", layout=stream.layout
+        )
+        frame.sample_rate = 48_000
+        size = stream.codec_context.frame_size or 1024
+        resampler = av.AudioResampler(stream.format, layout, 48_000, frame_size=size)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    assert looks_like_the_tone(samples_of(path), 1.0)
+
+
+def test_raw_files(tmp_path: Path) -> None:
+    pcm = to_pcm(tone(1.0))
+    for suffix in ("raw", "pcm", "s16"):
+        (tmp_path / f"a.{suffix}").write_bytes(pcm.tobytes())
+        np.testing.assert_array_equal(samples_of(tmp_path / f"a.{suffix}"), pcm)
+    stereo = np.repeat(tone(1.0, 8000), 2).astype("<f4")
+    (tmp_path / "a.bin").write_bytes(stereo.tobytes())
+    raw = RawFormat("pcm_f32le", 8000, 2)
+    assert looks_like_the_tone(samples_of(tmp_path / "a.bin", raw), 1.0, slack=0)
+    with open_file(tmp_path / "a.bin", raw=raw) as source:
+        assert source.duration == 1.0
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.webm"])
+def test_half_a_file_gives_half_of_its_audio(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, 4.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 1.0 < len(samples_of(path)) / SAMPLE_RATE < 3.0
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3"])
+def test_where_a_file_breaks_off_is_said(name: str, tmp_path: Path) -> None:
+    def complaint(path: Path) -> tuple[str, float]:
+        with open_file(path) as source:
+            assert source.damage == ""
+            given = sum(map(len, source)) / SAMPLE_RATE
+            return source.damage, given
+
+    path = write(tmp_path / name, 4.0)
+    assert complaint(path)[0] == ""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said, given = complaint(path)
+    assert said == f"it is cut off, or damaged: of its 4.0 s, {given:.1f} s could be decoded"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.webm", "a.m4a", "a.mp3", "a.flac"])
+def test_nothing_is_said_of_whole_files(name: str, tmp_path: Path) -> None:
+    for seconds in (0.3, 2.0):
+        with open_file(write(tmp_path / name, seconds)) as source:
+            assert list(source) and not source.damage
+
+
+def test_audio_behind_damage_is_not_lost(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", 4.0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    path.write_bytes(data)
+    assert len(samples_of(path)) > 3.5 * SAMPLE_RATE
+
+
+def test_damage_that_the_decoder_tells_of_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp3", 4.0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(1).bytes(300)
+    path.write_bytes(data)
+    with open_file(path) as source:
+        assert sum(map(len, source)) > 3.5 * SAMPLE_RATE
+        assert source.damage.startswith("it is cut off, or damaged: invalid data")
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _rate_too_low(path: Path) -> None:
+    soundfile.write(path, np.zeros(4000, np.int16), 4000, format="WAV")
+
+
+def _no_samples(path: Path) -> None:
+    soundfile.write(path, np.zeros(0, np.int16), 16_000, format="WAV")
+
+
+def _nan(path: Path) -> None:
+    soundfile.write(path, np.full(100, np.nan, np.float32), 16_000, format="WAV", subtype="FLOAT")
+
+
+def _half_an_m4a(path: Path) -> None:
+    whole = write(path.with_suffix(".m4a"))
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+
+
+def _silent_film(path: Path) -> None:
+    with av.open(str(path), "w", format="matroska") as file:
+        video = file.add_stream("mpeg4", rate=5)
+        assert isinstance(video, av.VideoStream)
+        video.width = video.height = 16
+        video.pix_fmt = "yuv420p"
+        file.mux(video.encode(av.VideoFrame(16, 16, "yuv420p")))
+        file.mux(video.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such file"),
+        (_directory, "directory"),
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_text("hello, this is no audio\n" * 99), "no known format.*expected WAV, FLAC"),
+        (lambda path: path.write_bytes(np.random.default_rng(0).bytes(9999)), "no known format"),
+        (lambda path: path.write_bytes(b"RIFF" + bytes(99)), "no known format"),
+        (_half_an_m4a, "not whole"),
+        (_rate_too_low, "4000 Hz.*between 8000"),
+        (_no_samples, "no samples"),
+        (_nan, "NaN"),
+        (_silent_film, "no audio track"),
+    ],
+)
+def test_what_is_no_audio_is_named(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "thing"
+    make(path)
+    with pytest.raises(AudioError, match=rf"thing: .*{message}"):
+        samples_of(path)
+
+
+def test_a_playlist_can_not_name_other_files(tmp_path: Path) -> None:
+    secret = write(tmp_path / "a.mp3")
+    (tmp_path / "list.m3u8").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    )
+    with pytest.raises(AudioError, match="no known format"):
+        samples_of(tmp_path / "list.m3u8")
+
+
+def test_an_odd_byte_in_a_raw_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(17))
+    with open_file(tmp_path / "a.raw") as source:
+        assert np.concatenate(list(source)).tolist() == [0] * 8
+        assert "1 byte(s) are left over" in source.damage
