@@ -19,10 +19,10 @@ DEMUXERS = "wav,w64,aiff,caf,au,flac,ogg,mp3,aac,ac3,eac3,amr,mov,matroska,avi,m
 EXPECTED = "expected WAV, FLAC, OGG, Opus, MP3, M4A, WebM or another file with an audio track"
 NO_SAMPLES = "there are no samples in it"
 
-STREAM_BUFFER_BYTES = 4096
-"""How many bytes FFmpeg asks a stream for at once. A live one shall not wait for many."""
+LIVE_BUFFER_BYTES = 4096
+"""How many bytes FFmpeg asks a live stream for at once: it shall not wait for many."""
 FILE_BUFFER_BYTES = 1 << 16
-BATCH_SECONDS = 0.1
+LIVE_BATCH_SECONDS, FILE_BATCH_SECONDS = 0.1, 0.5
 """Frames that follow one another are given out in pieces of about this length: a frame may have 20 ms."""
 TIME_ZERO = ("mov", "matroska")
 """Containers whose time 0 is where a player begins, though the first packet may be later."""
@@ -51,9 +51,18 @@ _KINDS: dict[str, npt.DTypeLike] = {
 }
 
 
+class NotOpened(AudioError):
+    """Bytes that FFmpeg doesn't understand."""
+
+    def __init__(self, reason: str, kind: str | None = None) -> None:
+        what = f"this {kind} file is not whole, or damaged" if kind else "it is in no known format, or not whole"
+        super().__init__(f"can't decode audio: {what} ({reason}); {EXPECTED}")
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Samples (S, C) at a rate, and when the container plays the first of them, in seconds since it began."""
+    """Samples (C, S) at a rate, and when the container plays the first of them, in seconds since it began."""
 
     samples: Samples
     rate: int
@@ -63,13 +72,14 @@ class Piece:
 class Container:
     """An open container with an audio track. Iterates over pieces.
 
-    file     has `read`, and `seek` and `tell` if it is a file
+    file     has `read`, and `seek` and `tell` if it can go back
+    live     its bytes may be made just now: nothing is waited for
     track    the audio track to read, from 1 on; None: the one that players choose
 
     Raises AudioError for what can't be decoded, and for a track that isn't there.
     """
 
-    def __init__(self, file: Any, *, seekable: bool, track: int | None = None) -> None:
+    def __init__(self, file: Any, *, live: bool = False, track: int | None = None) -> None:
         import av  # takes a while to load, and raw streams do without
 
         self.damage = ""
@@ -77,14 +87,13 @@ class Container:
         self.end: Seconds = 0.0
         """When the container ended to play what has been read, in seconds since it began."""
         self._errors = (av.error.FFmpegError, ValueError)
-        size = FILE_BUFFER_BYTES if seekable else STREAM_BUFFER_BYTES
+        size = LIVE_BUFFER_BYTES if live else FILE_BUFFER_BYTES
+        self._batch_seconds = LIVE_BATCH_SECONDS if live else FILE_BATCH_SECONDS
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
         try:
             self._container = av.open(file, metadata_errors="ignore", buffer_size=size, options=options)
         except self._errors as e:
-            raise AudioError(
-                f"can't decode audio: it is in no known format, or not whole ({reason(e)}); {EXPECTED}"
-            ) from None
+            raise NotOpened(reason(e)) from None
         self._name = self._container.format.name.split(",")[0]
         try:
             self._stream = self._chosen(track)
@@ -114,7 +123,7 @@ class Container:
 
     def __iter__(self) -> Iterator[Piece]:
         """All that can be decoded. Raises AudioError if that is nothing."""
-        batch, given = _Batch(), False
+        batch, given = _Batch(self._batch_seconds), False
         for packet in self._packets():
             if packet.stream.index != self._stream.index:
                 self._others.listen(packet, self._errors)
@@ -143,9 +152,10 @@ class Container:
             self.damage = "a packet is incomplete"
         try:
             for frame in self._decoder.decode(packet if packet.size else None):
-                yield from map(self._placed, batch.add(frame))
-            if not packet.size:
-                yield from map(self._placed, batch.finish())
+                if piece := batch.add(frame):
+                    yield self._placed(piece)
+            if not packet.size and (piece := batch.finish()):
+                yield self._placed(piece)
         except self._errors as e:  # damaged: what comes behind may be whole
             if not any(tag in bytes(packet)[:64] for tag in MP3_TAGS):  # where two MP3 files were joined
                 self.damage = reason(e)
@@ -155,8 +165,8 @@ class Container:
         if self._origin is None:
             self._origin = piece.at
         at = None if piece.at is None else piece.at - (self._origin or 0.0)
-        self.end = max(self.end, (self.end if at is None else at) + len(piece.samples) / piece.rate)
-        self._others.heard = self._others.heard or bool(np.abs(piece.samples).max(initial=0) > SILENT)
+        self.end = max(self.end, (self.end if at is None else at) + piece.samples.shape[1] / piece.rate)
+        self._others.heard = self._others.heard or bool(piece.samples.max(initial=0) > SILENT)
         return Piece(piece.samples, piece.rate, at)
 
     # ---- what the container says
@@ -255,36 +265,47 @@ def _decoder(context: Any) -> Any:
 class _Batch:
     """Frames that follow one another in time, put together: a codec's frames are short, and each costs a while."""
 
-    def __init__(self) -> None:
-        self._fifo: Any = None
-        self._format: tuple[str, int] = ("", 0)
-        self._rate = 0
-        self._at: Seconds | None = None
-
-    def add(self, frame: Any) -> Iterator[Piece]:
-        """Yields pieces that are complete. Raises ValueError for samples that are not supported."""
+    def __init__(self, seconds: Seconds) -> None:
         import av
 
-        at, format = frame.time, (frame.format.name, frame.layout.nb_channels)
-        if self._fifo is None or (format, frame.sample_rate) != (self._format, self._rate) or not self._follows(at):
-            yield from self.finish()
-            self._fifo, self._format, self._rate, self._at = av.AudioFifo(), format, frame.sample_rate, at
+        self._new_fifo = av.AudioFifo
+        self._seconds = seconds
+        self._fifo: Any = self._new_fifo()
+        self._written = self._rate = 0
+        self._at: Seconds | None = None
+
+    def add(self, frame: Any) -> Piece | None:
+        """A piece that is complete, if one is. Raises ValueError for samples that are not supported."""
+        at: Seconds | None = frame.time
         frame.pts = None  # else the FIFO insists on times without a gap
-        self._fifo.write(frame)
-        if self._fifo.samples >= BATCH_SECONDS * frame.sample_rate:
-            yield from self.finish()
+        if self._written and not self._follows(frame, at):
+            done = self.finish()
+            self.add(frame)
+            self._at = at
+            return done
+        if not self._written:
+            self._at, self._rate = at, frame.sample_rate
+            self._fifo.write(frame)
+        self._written += frame.samples
+        return self.finish() if self._written >= self._seconds * self._rate else None
 
-    def finish(self) -> Iterator[Piece]:
-        """Yields what has been put together."""
-        fifo, self._fifo = self._fifo, None
-        if fifo is not None and (frame := fifo.read()) is not None:
-            yield Piece(_samples(frame), frame.sample_rate, self._at)
+    def finish(self) -> Piece | None:
+        """What has been put together."""
+        frame, self._fifo, self._written = self._fifo.read(), self._new_fifo(), 0
+        return None if frame is None else Piece(_samples(frame), self._rate, self._at)
 
-    def _follows(self, at: Seconds | None) -> bool:
-        if at is None or self._at is None:
-            return at is None
-        late: float = at - self._at - self._fifo.samples / self._rate
-        return abs(late) < ROUNDING_SECONDS
+    def _follows(self, frame: Any, at: Seconds | None) -> bool:
+        """Whether a frame begins where the last one ended, and could be written behind it."""
+        if at is not None and self._at is not None:
+            if abs(at - self._at - self._written / self._rate) >= ROUNDING_SECONDS:
+                return False
+        elif at is not self._at:
+            return False
+        try:
+            self._fifo.write(frame)
+        except ValueError:  # it has another format
+            return False
+        return True
 
 
 def reason(error: Exception) -> str:
@@ -293,7 +314,7 @@ def reason(error: Exception) -> str:
 
 
 def _samples(frame: Any) -> Samples:
-    """A PyAV audio frame -> samples (S, C). Raises ValueError for what damaged files and few others have."""
+    """A PyAV audio frame -> samples (C, S). Raises ValueError for what damaged files and few others have."""
     kind = frame.format.name.removesuffix("p")
     channels = frame.layout.nb_channels
     if kind not in _KINDS or (frame.format.is_planar and channels > MOST_PLANES):
@@ -301,10 +322,12 @@ def _samples(frame: Any) -> Samples:
     # not frame.to_ndarray(): from eight planes on, PyAV 18 takes what lies behind the last for one more
     planes = frame.planes[: channels if frame.format.is_planar else 1]
     count = frame.samples * channels // len(planes)
-    data = np.stack([np.frombuffer(plane, _KINDS[kind], count) for plane in planes], axis=1)
-    data = data.reshape(frame.samples, channels)
+    parts = [np.frombuffer(plane, _KINDS[kind], count) for plane in planes]
+    data = np.stack(parts) if len(parts) > 1 else parts[0].reshape(-1, channels).T
     if kind == "u8":
         return (data.astype(np.float32) - np.float32(128)) / np.float32(128)
     if data.dtype.kind == "i":
-        return (data * 2.0 ** (1 - 8 * data.dtype.itemsize)).astype(np.float32)
-    return data.astype(np.float32)
+        scaled: Samples = np.empty(data.shape, np.float32)
+        np.multiply(data, np.float32(2.0 ** (1 - 8 * data.dtype.itemsize)), out=scaled, casting="unsafe")
+        return scaled
+    return data.astype(np.float32, copy=False)

@@ -14,7 +14,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_pcm
 from earshot_asr.engine.errors import AudioError
 
 Samples: TypeAlias = npt.NDArray[np.float32]
-"""Samples of any rate, shape (S, C), full scale at 1."""
+"""Samples of any rate, shape (C, S), full scale at 1."""
 Mono: TypeAlias = npt.NDArray[np.float32]
 """Samples of any rate, shape (S,)."""
 
@@ -89,16 +89,22 @@ class Converter:
         return self._level.least, self._level.most
 
     def feed(self, samples: Samples, rate: int) -> Pcm:
-        """Samples (S, C) at `rate` -> what is certain of them, (S',).
+        """Samples (C, S) at `rate` -> what is certain of them, (S',).
 
         Raises CutShort for NaN and infinity, AudioError for a rate or number of channels that is out of range.
         """
-        if not (finite := np.isfinite(samples).all(axis=1)).all():
-            before = self.feed(samples[: int(finite.argmin())], rate)
-            raise CutShort("there are float samples that are NaN or infinite; full scale is 1.0", before)
-        rest = self._change(rate, samples.shape[1])
-        samples = samples.clip(-_LARGEST, _LARGEST)
-        mono = samples[:, self._channel - 1] if self._channel else self._mixer.feed(samples)
+        rest = self._change(rate, len(samples))
+        if not samples.size:
+            return rest
+        largest = _peak(samples)
+        if not np.isfinite(largest):
+            before = self.feed(samples[:, : int(np.isfinite(samples).all(axis=0).argmin())], rate)
+            raise CutShort(
+                "there are float samples that are NaN or infinite; full scale is 1.0", joined([rest, before])
+            )
+        if largest > _LARGEST:
+            samples = samples.clip(-_LARGEST, _LARGEST)
+        mono = samples[self._channel - 1] if self._channel else self._mixer.feed(samples)
         return joined([rest, self._level.feed(self._resampled(mono))])
 
     def finish(self) -> Pcm:
@@ -138,7 +144,7 @@ def _counted(channels: int) -> str:
 
 
 class _Blocks:
-    """Cuts what comes in any lengths into blocks of `size`, and keeps the rest."""
+    """Cuts samples (..., S) that come in any lengths into blocks of `size`, and keeps the rest."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -148,60 +154,61 @@ class _Blocks:
     def feed(self, samples: Samples) -> Samples | None:
         """As many whole blocks as there are, one after the other; None if there is none."""
         self._rest.append(samples)
-        self._waiting += len(samples)
+        self._waiting += samples.shape[-1]
         if self._waiting < self._size:
             return None
-        everything = np.concatenate(self._rest)
+        everything = self._rest[0] if len(self._rest) == 1 else np.concatenate(self._rest, axis=-1)
         whole = self._waiting // self._size * self._size
-        self._rest, self._waiting = [everything[whole:]], self._waiting - whole
-        return everything[:whole]
+        self._rest, self._waiting = [everything[..., whole:]], self._waiting - whole
+        return everything[..., :whole]
 
     def finish(self) -> Samples | None:
         """The rest, shorter than a block; None if there is none."""
         rest, self._rest, waiting, self._waiting = self._rest, [], self._waiting, 0
-        return np.concatenate(rest) if waiting else None
+        return np.concatenate(rest, axis=-1) if waiting else None
 
 
 class _Mixer:
-    """The mean of the channels; where they cancel one another out, the loudest of them. (S, C) -> (S,)."""
+    """The mean of the channels; where they cancel one another out, the loudest of them. (C, S) -> (S,)."""
 
     def __init__(self, rate: int, channels: int) -> None:
         self.cancelled = False
         self._channels = channels
         self._size = round(rate * MIX_BLOCK_SECONDS)
         self._blocks = _Blocks(self._size)
-        self._energies = np.zeros(channels + 1)  # of each channel, and of their mean
+        self._loudest = self._mean = 0.0  # their energies, of which the past weighs less and less
+        self._cancelling = np.zeros(channels)  # each channel's energy in blocks where they cancelled
 
     def feed(self, samples: Samples) -> Mono:
         if self._channels == 1:
-            return samples[:, 0]
+            mono: Mono = samples[0]
+            return mono
         return self._mixed(self._blocks.feed(samples))
 
     def finish(self) -> Mono:
         return self._mixed(self._blocks.finish())
 
     def _mixed(self, samples: Samples | None) -> Mono:
+        """Mixes whole blocks, or one that is shorter."""
         if samples is None:
             return np.zeros(0, np.float32)
-        mean = samples[:, 0].copy()
-        for channel in range(1, self._channels):  # one after the other: numpy's own sum may depend on S
-            mean += samples[:, channel]
+        samples = np.ascontiguousarray(samples)
+        mean: Mono = samples[0] + samples[1]
+        for channel in samples[2:]:  # one after the other: numpy's own sum may depend on S
+            mean += channel
         mean /= np.float32(self._channels)
-        for first in range(0, len(samples), self._size):
-            block = slice(first, first + self._size)
-            if (loudest := self._cancelling(samples[block], mean[block])) is not None:
-                mean[block] = samples[block, loudest]
+        shape = (-1, min(self._size, len(mean)))
+        blocks, mean_blocks = samples.reshape(self._channels, *shape), mean.reshape(shape)
+        energies = np.einsum("cbs,cbs->cb", blocks, blocks)
+        mean_energies = np.einsum("bs,bs->b", mean_blocks, mean_blocks)
+        for block, (loudest, low) in enumerate(zip(energies.max(axis=0).tolist(), mean_energies.tolist(), strict=True)):
+            self._loudest = MIX_MEMORY * self._loudest + loudest
+            self._mean = MIX_MEMORY * self._mean + low
+            if self._mean < CANCELLED_SHARE * self._loudest / self._channels**2:  # what it were with the others silent
+                self._cancelling += energies[:, block]
+                mean_blocks[block] = blocks[self._cancelling.argmax(), block]
                 self.cancelled = True
         return mean
-
-    def _cancelling(self, samples: Samples, mean: Mono) -> int | None:
-        """The channel that is to be taken for this block; None: the mean."""
-        self._energies *= MIX_MEMORY
-        self._energies[:-1] += np.square(samples, dtype=np.float64).sum(axis=0)
-        self._energies[-1] += np.square(mean, dtype=np.float64).sum()
-        loudest = int(self._energies[:-1].argmax())
-        alone = self._energies[loudest] / self._channels**2  # the mean's energy, were the other channels silent
-        return loudest if self._energies[-1] < CANCELLED_SHARE * alone else None
 
 
 class _Level:
@@ -238,7 +245,7 @@ class _Level:
         return self.feed(samples if rest is None else np.concatenate([samples, rest]))
 
     def _scaled(self, samples: Mono) -> Pcm:
-        if np.abs(samples).max() * self.gain <= self._limit:
+        if _peak(samples) * self.gain <= self._limit:
             return to_pcm(samples * np.float32(self.gain))
         blocks = (samples[i : i + LEVEL_BLOCK_SAMPLES] for i in range(0, len(samples), LEVEL_BLOCK_SAMPLES))
         return joined([self._one(block) for block in blocks])
@@ -254,6 +261,11 @@ class _Level:
     @property
     def _limit(self) -> float:
         return OVERLOAD if self.gain == 1 else 1.0
+
+
+def _peak(samples: Samples) -> float:
+    """The largest magnitude; NaN if there is one."""
+    return float(np.maximum(samples.max(), -samples.min()))
 
 
 def _loudness(samples: Mono) -> float:

@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError
-from earshot_asr.engine.sources.container import EXPECTED, NO_SAMPLES, reason
+from earshot_asr.engine.sources.container import EXPECTED, NO_SAMPLES, NotOpened, reason
 from earshot_asr.engine.sources.converter import LEVEL_START_SAMPLES, Converter, CutShort, Samples, joined
 from earshot_asr.engine.sources.headers import (
     MISREAD_WAV_FORMATS,
@@ -34,7 +34,7 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class Decoder(Protocol):
-    """What decodes an open file: Media, RawFile or SoundFile. Iterates over samples (S, C) and their rate.
+    """What decodes an open file: Media, RawFile or SoundFile. Iterates over samples (C, S) and their rate.
 
     duration    seconds, as far as they are known
     damage      what was wrong with what has been read; empty if nothing was
@@ -170,7 +170,8 @@ def open_file(
     """
     name = "standard input" if str(path) == STANDARD_INPUT else str(path)
     try:
-        if URL.match(str(path)):
+        if URL.match(name):
+            name = re.sub(":/+", "://", name, count=1)  # a Path has lost one
             raise AudioError("addresses are not read; fetch it first, or pipe it: curl ADDRESS | earshot transcribe -")
         reader = Reader(Path(path))
         try:
@@ -204,11 +205,10 @@ def _decoder(reader: Reader, timeline: Timeline, raw: RawFormat | None, track: i
         reader.spool()
     if by_soundfile:
         return SoundFile(reader.rewound())
-    if reader.size is None:
-        return Media(reader, timeline, track=track)
     try:
-        return Media(reader, timeline, whole=reader, track=track)
-    except AudioError:
-        with suppress(AudioError):
-            return SoundFile(reader.rewound())
-        raise
+        return Media(reader, timeline, whole=None if reader.size is None else reader, track=track)
+    except NotOpened as e:
+        if reader.size is not None:
+            with suppress(AudioError):
+                return SoundFile(reader.rewound())
+        raise NotOpened(e.reason, kind) from None

@@ -13,7 +13,7 @@ from earshot_asr.engine.sources.timeline import Timeline
 
 
 class Media:
-    """What FFmpeg decodes of a file or a stream. Iterates over samples (S, C) and their rate.
+    """What FFmpeg decodes of a file or a stream. Iterates over samples (C, S) and their rate.
 
     ahead    the bytes, from the first on
     whole    the same as a file that can seek, if it is one: more is known of it then
@@ -62,19 +62,19 @@ class Media:
         if ahead.peek(len(CAPTURE)) == CAPTURE:
             yield from self._chained(ahead, whole, track)
         elif whole is not None:
-            yield Container(whole.rewound(), seekable=True, track=track)
+            yield Container(whole.rewound(), track=track)
         else:
-            yield Container(ahead, seekable=False, track=track)
+            yield Container(ahead, live=True, track=track)
 
     def _chained(self, ahead: Ahead, whole: Reader | None, track: int | None) -> Iterator[Container]:
         if whole is not None:  # the last page tells how long it is
-            with closing(Container(whole.rewound(), seekable=True, track=track)) as container:
+            with closing(Container(whole.rewound(), track=track)) as container:
                 self.duration = container.duration
             whole.rewound()
         begun = False
         for stream in ogg_streams(ahead.read):
             try:
-                yield Container(stream, seekable=False, track=track)
+                yield Container(stream, live=whole is None, track=track)
                 begun = True
             except AudioError as e:
                 if not begun:

@@ -14,7 +14,7 @@ BLOCK_SAMPLES = 8192
 
 
 class SoundFile:
-    """An open file of such a format. Iterates over samples (S, C) and their rate.
+    """An open file of such a format. Iterates over samples (C, S) and their rate.
 
     file    can seek, and is at its start
 
@@ -41,7 +41,7 @@ class SoundFile:
     def __iter__(self) -> Iterator[tuple[Samples, int]]:
         try:
             while len(block := self._file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                yield block, self._file.samplerate
+                yield block.T, self._file.samplerate
         except self._error as e:
             self.damage = str(e).strip()
 

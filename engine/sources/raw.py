@@ -58,12 +58,12 @@ class RawFormat:
         return _DTYPES[self.encoding].itemsize * self.channels
 
     def samples(self, data: bytes) -> Samples:
-        """Whole samples as bytes -> (S, C)."""
+        """Whole samples as bytes -> (C, S)."""
         if self.encoding == "pcm_f32le":
             flat = np.frombuffer(data, _DTYPES[self.encoding]).astype(np.float32)
         else:
             flat = to_float(self.pcm(data))
-        return flat.reshape(-1, self.channels)
+        return flat.reshape(-1, self.channels).T
 
     def pcm(self, data: bytes) -> Pcm:
         """Whole samples that are no floats, as bytes -> int16, channels interleaved."""
@@ -119,7 +119,7 @@ class AudioSource:
 
 
 class RawFile:
-    """Raw samples that are read from a file. Iterates over samples (S, C) and their rate.
+    """Raw samples that are read from a file. Iterates over samples (C, S) and their rate.
 
     read    gives up to so many bytes, at least one; none means the end
     size    bytes in all; None: not known

@@ -37,7 +37,7 @@ class Timeline:
         self._restarted()
 
     def lay(self, samples: Samples, rate: int, at: Seconds | None) -> Iterator[Samples]:
-        """Gives out what belongs next on the line: samples (S, C) at `rate`, before them silence.
+        """Gives out what belongs next on the line: samples (C, S) at `rate`, before them silence.
 
         at    seconds since the part began at which the container plays the first of them; None: it doesn't say
         """
@@ -46,9 +46,9 @@ class Timeline:
             self._shift -= late
             late = 0.0
         if late >= ROUNDING_SECONDS:
-            yield from self._silence(late, rate, samples.shape[1])
+            yield from self._silence(late, rate, len(samples))
         elif late <= -ROUNDING_SECONDS:
-            samples = samples[round(-late * rate) :]
+            samples = samples[:, round(-late * rate) :]
         yield self._laid(samples, rate)
 
     def _restarted(self) -> None:
@@ -61,13 +61,13 @@ class Timeline:
             length = self._longest_gap
         left = round(length * rate)
         while left > 0:
-            yield self._laid(np.zeros((min(left, SILENCE_SECONDS * rate), channels), np.float32), rate)
+            yield self._laid(np.zeros((channels, min(left, SILENCE_SECONDS * rate)), np.float32), rate)
             left -= SILENCE_SECONDS * rate
 
     def _laid(self, samples: Samples, rate: int) -> Samples:
         """Counted in samples, so that no rounding adds up."""
         if rate != self._rate:
             self._base, self._count, self._rate = self.end, 0, rate
-        self._count += len(samples)
+        self._count += samples.shape[1]
         self.end = self._base + self._count / rate
         return samples
