@@ -144,7 +144,7 @@ class _Written:
         with self._opened(self._path) as source:
             if not source.again:
                 raise AudioError(f"{self._path}: a pipe can be read only once, not for each channel; save it to a file")
-            channels = range(1, source.channels + 1)
+            channels = range(1, max(1, source.channels) + 1)
         pieces: list[tuple[Seconds, str]] = []
         for channel in channels:
             captions = writer(self._format, str(self._path), channel)

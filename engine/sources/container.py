@@ -21,6 +21,8 @@ NO_SAMPLES = "there are no samples in it"
 
 LIVE_BUFFER_BYTES = 4096
 """How many bytes FFmpeg asks a live stream for at once: it shall not wait for many."""
+LIVE_OPTIONS = {"analyzeduration": "200000", "max_probe_packets": "2"}
+"""FFmpeg looks at 5 s of a stream before it gives out the first sample; at 0.2 s with these."""
 FILE_BUFFER_BYTES = 1 << 16
 LIVE_BATCH_SECONDS, FILE_BATCH_SECONDS = 0.1, 0.5
 """Frames that follow one another are given out in pieces of about this length: a frame may have 20 ms."""
@@ -36,7 +38,7 @@ SHORT_SECONDS = 0.2
 """Audio that ends this much before its header says is cut off."""
 LATEST_START_SECONDS = 60.0
 """What begins later than this by its own clock was cut out of a longer recording: its time begins with it."""
-MP3_TAGS = (b"Xing", b"Info")
+MP3_TAGS = (b"ID3", b"TAG", b"Xing", b"Info")
 MOST_PLANES = 8
 SILENT = 1e-4
 """A track is silent as long as no sample is beyond this."""
@@ -89,7 +91,7 @@ class Container:
         self._errors = (av.error.FFmpegError, ValueError)
         size = LIVE_BUFFER_BYTES if live else FILE_BUFFER_BYTES
         self._batch_seconds = LIVE_BATCH_SECONDS if live else FILE_BATCH_SECONDS
-        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
+        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "", **(LIVE_OPTIONS if live else {})}
         try:
             self._container = av.open(file, metadata_errors="ignore", buffer_size=size, options=options)
         except self._errors as e:
@@ -157,7 +159,7 @@ class Container:
             if not packet.size and (piece := batch.finish()):
                 yield self._placed(piece)
         except self._errors as e:  # damaged: what comes behind may be whole
-            if not any(tag in bytes(packet)[:64] for tag in MP3_TAGS):  # where two MP3 files were joined
+            if self._name != "mp3" or not any(tag in bytes(packet) for tag in MP3_TAGS):  # where two were joined
                 self.damage = reason(e)
 
     def _placed(self, piece: Piece) -> Piece:

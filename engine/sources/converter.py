@@ -27,6 +27,8 @@ MIX_MEMORY = 0.98
 """Weight of the past, per block, in the energies that are compared: they reach back about a second."""
 CANCELLED_SHARE = 0.125
 """Channels cancel if their mean has less than this share of the energy that the loudest of them brings into it."""
+CLEARLY_LOUDER = 1.5
+"""Ratio of energies."""
 
 LEVEL_BLOCK_SAMPLES = SAMPLE_RATE // 50
 """The gain may fall once in each block of this length, from the stream's start on."""
@@ -177,7 +179,8 @@ class _Mixer:
         self._size = round(rate * MIX_BLOCK_SECONDS)
         self._blocks = _Blocks(self._size)
         self._loudest = self._mean = 0.0  # their energies, of which the past weighs less and less
-        self._cancelling = np.zeros(channels)  # each channel's energy in blocks where they cancelled
+        self._energies = np.zeros(channels)  # of each channel, in blocks where they cancelled
+        self._instead = 0
 
     def feed(self, samples: Samples) -> Mono:
         if self._channels == 1:
@@ -205,10 +208,17 @@ class _Mixer:
             self._loudest = MIX_MEMORY * self._loudest + loudest
             self._mean = MIX_MEMORY * self._mean + low
             if self._mean < CANCELLED_SHARE * self._loudest / self._channels**2:  # what it were with the others silent
-                self._cancelling += energies[:, block]
-                mean_blocks[block] = blocks[self._cancelling.argmax(), block]
+                mean_blocks[block] = blocks[self._loudest_channel(energies[:, block]), block]
                 self.cancelled = True
         return mean
+
+    def _loudest_channel(self, energies: npt.NDArray[np.float32]) -> int:
+        """The one to take for a block with these energies: another only if it is clearly louder, as signs differ."""
+        self._energies += energies
+        loudest = int(self._energies.argmax())
+        if self._energies[loudest] > CLEARLY_LOUDER * self._energies[self._instead]:
+            self._instead = loudest
+        return self._instead
 
 
 class _Level:

@@ -57,7 +57,7 @@ class FileSource:
     """A file's audio, in chunks; a context manager. Made by `open_file`.
 
     duration    seconds, as far as that is known before it is decoded
-    channels    how many it has
+    channels    how many it has; 0: not known yet
     again       whether it can be opened once more: it is no pipe
 
     Known once all of it was given:
@@ -67,7 +67,7 @@ class FileSource:
     """
 
     def __init__(self, name: str, reader: Reader, decoder: Decoder, timeline: Timeline, channel: int | None) -> None:
-        if channel is not None and not 1 <= channel <= decoder.channels:
+        if channel is not None and decoder.channels and not 1 <= channel <= decoder.channels:
             raise AudioError(f"there is no channel {channel}: there are {decoder.channels}, counted from 1 on")
         self.duration, self.channels, self.again = decoder.duration, decoder.channels, reader.again
         self.damage = ""
@@ -211,4 +211,7 @@ def _decoder(reader: Reader, timeline: Timeline, raw: RawFormat | None, track: i
         if reader.size is not None:
             with suppress(AudioError):
                 return SoundFile(reader.rewound())
+            with suppress(AudioError):
+                reader.rewound()
+                return Media(reader, timeline, track=track)  # forward: what is behind the audio may be broken
         raise NotOpened(e.reason, kind) from None
