@@ -2,24 +2,22 @@
 
 import hashlib
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from earshot_asr.engine.audio import SAMPLE_RATE
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
-from earshot_asr.engine.families import family_of
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
+from earshot_asr.engine.families import Family, family_of
+from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
 from earshot_asr.engine.layers import Encoder
-from earshot_asr.engine.vocabulary import Vocabulary, read_json
+from earshot_asr.engine.vocabulary import Vocabulary
+from earshot_asr.engine.weights import PICKLED, SAFETENSORS, fuse_weight_norm, read_tensors, weight_files, widened
 
 SETTINGS = (
     "config.json",
@@ -30,16 +28,12 @@ SETTINGS = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-WEIGHTS = (*SAFETENSORS, *PICKLED)
-"""Names of files with weights; the first one that is there is read."""
-
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-SCALE = ".scale"
-"""Ending of the name of the tensor that has the scale of each row of a tensor in eight bits."""
-WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
-"""Names of magnitude and direction, of torch.nn.utils.weight_norm and of its successor."""
+
+LEAST_HOP, MOST_HOP, MOST_FIELD = 40, 3200, 16_000
+"""Samples of a frame: 2.5 to 200 ms apart, computed from at most a second. Published models have 320 to 1,280."""
+MOST_PARAMETERS = 10 * 10**9
+MOST_DELAY_FRAMES = 50
 
 
 @dataclass(frozen=True)
@@ -78,8 +72,9 @@ def load_checkpoint(
     files = weight_files(folder)
     load_weights(encoder, widened(read_tensors(files), config), torch.device(device), dtype)
     delay = config.get("emission_delay_frames", 0)
-    if type(delay) is not int or delay < 0:
-        raise CheckpointError(f"config.json: emission_delay_frames is {delay!r}; it must be a whole number from 0 on")
+    if type(delay) is not int or not 0 <= delay <= MOST_DELAY_FRAMES:
+        wanted = f"it must be a whole number from 0 to {MOST_DELAY_FRAMES}"
+        raise CheckpointError(f"config.json: emission_delay_frames is {shown(delay)}; {wanted}")
     vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size)
     return Checkpoint(name, encoder, vocabulary, delay, fingerprint(folder, files))
 
@@ -89,7 +84,9 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[Path, str]:
     path = Path(model).expanduser()
     if path.is_dir():
         if revision is not None:
-            raise CheckpointError(f"{model} is a folder and has no revision {revision!r}; revisions are for hub ids")
+            raise CheckpointError(
+                f"{model} is a folder and has no revision {shown(revision)}; revisions are for hub ids"
+            )
         return path, path.resolve().name
     if path.exists():
         raise CheckpointError(f"{model} is a file; give the folder that holds config.json and the weights")
@@ -122,7 +119,7 @@ def _download(model: str, revision: str | None) -> Path:
 def preprocessor_of(folder: Path) -> dict[str, Any]:
     """preprocessor_config.json, or the part of processor_config.json that recent versions of transformers write."""
     nested = folder / "processor_config.json"
-    if not (folder / "preprocessor_config.json").exists() and nested.exists():
+    if not present(folder / "preprocessor_config.json") and present(nested):
         part = read_json(nested).get("feature_extractor")
         if isinstance(part, dict):
             return part
@@ -136,106 +133,44 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
     """
     family = family_of(config)
     if not has_ctc_head(config):
-        named = (config.get("architectures") or [config["model_type"]])[0]
+        named = (_architectures(config) or [config["model_type"]])[0]
         raise UnsupportedModel(
-            f"{named} has no CTC head, and only CTC models stream: `earshot train ctc MANIFEST --out OUT --from "
-            "CHECKPOINT` gives it one, from recordings with texts; or take one whose architecture ends in ForCTC"
+            f"{shown(named)[1:-1]} has no CTC head, and only CTC models stream: `earshot train ctc MANIFEST --out OUT "
+            "--from CHECKPOINT` gives it one, from recordings with texts; or take one whose architecture ends in ForCTC"
         )
     rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
-        raise UnsupportedModel(f"the model wants {rate!r} samples a second; this engine works at {SAMPLE_RATE}")
+        raise UnsupportedModel(f"the model wants {shown(rate)} samples a second; this engine works at {SAMPLE_RATE}")
+    return outline(family, config, preprocessor)
+
+
+def outline(family: Family, config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Encoder:
+    """The family's encoder on the meta device. Raises CheckpointError if it would be too large, or its frames odd."""
     with torch.device("meta"):
-        return family.build(config, preprocessor).eval().requires_grad_(False)
+        encoder = family.build(config, preprocessor).eval().requires_grad_(False)
+    hop, field = encoder.grid.hop, encoder.grid.field
+    if not (LEAST_HOP <= hop <= MOST_HOP and field <= MOST_FIELD):
+        raise CheckpointError(
+            f"config.json: a frame every {shown(hop)} samples, of {shown(field)} samples; it must be {LEAST_HOP} to "
+            f"{MOST_HOP:,}, of at most {MOST_FIELD:,}"
+        )
+    if (count := sum(parameter.numel() for parameter in encoder.parameters())) > MOST_PARAMETERS:
+        most = MOST_PARAMETERS // 10**9
+        raise CheckpointError(f"config.json: a model of {count / 1e9:,.0f} G parameters; {most} G are the most")
+    return encoder
 
 
 def has_ctc_head(config: Mapping[str, Any]) -> bool:
     """Whether a config.json is that of a model with a CTC head. Raises UnsupportedModel for an unknown family."""
-    named = config.get("architectures") or ()
-    return any(str(name).endswith("ForCTC") for name in named) if named else family_of(config).assumed_ctc
+    named = _architectures(config)
+    return any(name.endswith("ForCTC") for name in named) if named else family_of(config).assumed_ctc
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files with the weights; if there are shards, their index is the first. Raises CheckpointError."""
-    for name in WEIGHTS:
-        path = folder / name
-        if not path.exists():
-            continue
-        if not name.endswith(".index.json"):
-            return [path]
-        shards = read_json(path).get("weight_map")
-        if not isinstance(shards, dict) or not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
-            raise CheckpointError(f"{path}: weight_map must give a file name beside it for each tensor")
-        paths = [folder / shard for shard in sorted(set(shards.values()))]
-        if missing := [shard.name for shard in paths if not shard.exists()]:
-            raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which {name} lists; download it again")
-        return [path, *paths]
-    raise CheckpointError(f"{folder} has no weights; one of {', '.join(WEIGHTS)} must be there")
-
-
-def read_tensors(files: list[Path]) -> dict[str, Tensor]:
-    """All tensors of the files by name, on the CPU, mapped into memory. Raises CheckpointError."""
-    tensors: dict[str, Tensor] = {}
-    for path in files:
-        try:
-            if path.suffix == ".safetensors":
-                tensors |= load_file(path)
-            elif path.suffix == ".bin":
-                tensors |= _unpickled(path)
-        except (
-            SafetensorError,
-            pickle.UnpicklingError,
-            RuntimeError,
-            OSError,
-            EOFError,
-            ValueError,
-            TypeError,
-        ) as error:
-            reason = str(error).strip().split("\n", 1)[0]
-            raise CheckpointError(f"{path} is damaged or no file of weights ({reason}); download it again") from None
-    return tensors
-
-
-def _unpickled(path: Path) -> dict[str, Tensor]:
-    mapped = zipfile.is_zipfile(path)  # files from before torch 1.6 are not
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError("it does not map names to tensors")
-    return content
-
-
-def widened(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors with those in eight bits (`earshot_weights: int8` in config.json) in float32, by their rows' scales.
-
-    Raises CheckpointError, UnsupportedModel.
-    """
-    form = config.get("earshot_weights")
-    if form is None:
-        return dict(tensors)
-    if form != "int8":
-        raise UnsupportedModel(f"config.json: earshot_weights is {form!r}; it must be 'int8', or not be there")
-    plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(SCALE)}
-    for name, tensor in plain.items():
-        if tensor.dtype != torch.int8:
-            continue
-        scale = tensors.get(name + SCALE)
-        if scale is None or scale.shape != tensor.shape[:1]:
-            raise CheckpointError(f"{name} is of int8, and {name + SCALE} must have a scale for each of its rows")
-        plain[name] = tensor.float() * scale.float().view(-1, *[1] * (tensor.ndim - 1))
-    return plain
-
-
-def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with each pair of magnitude and direction (Salimans & Kingma 2016) replaced by its weight."""
-    fused = dict(tensors)
-    for magnitude, direction in WEIGHT_NORM:
-        for name in [name for name in fused if name.endswith("." + magnitude)]:
-            stem = name.removesuffix(magnitude)
-            if stem + direction not in fused:
-                continue
-            g, v = fused.pop(name).float(), fused.pop(stem + direction).float()
-            over = [dim for dim, size in enumerate(g.shape) if size == 1]
-            fused[stem + "weight"] = v * (g / torch.linalg.vector_norm(v, dim=over, keepdim=True))
-    return fused
+def _architectures(config: Mapping[str, Any]) -> list[str]:
+    named = config.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise CheckpointError(f"config.json: architectures is {shown(named)}; it must be a list of names")
+    return named
 
 
 def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
@@ -266,8 +201,8 @@ def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.
             misshapen += [f"{part} {tuple(t.shape)}" for part, t in zip(recipe.names, parts, strict=True)]
     unexpected = [name for name in tensors if name not in used and not encoder.IGNORED & set(name.split("."))]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape than config.json says": misshapen}
-    if any(problems.values()):
-        lists = "; ".join(f"{what}: {', '.join(sorted(names))}" for what, names in problems.items() if names)
+    if found := {what: sorted(names) for what, names in problems.items() if names}:
+        lists = "; ".join(f"{what}: {listed(names, 200 // len(found))}" for what, names in found.items())
         raise CheckpointError(f"the weights do not fit the model. Tensors {lists}")
     encoder.load_state_dict(weights, assign=True)
     encoder.requires_grad_(False).to(device)
@@ -277,7 +212,9 @@ def fingerprint(folder: Path, files: list[Path]) -> str:
     """16 hex digits of the SHA-256 over names and bytes of settings and weights."""
     digest = hashlib.sha256()
     for path in [*(folder / name for name in SETTINGS), *files]:
-        if path.exists():
+        if present(path):
+            if path.suffix == ".json" and path.stat().st_size > MOST_JSON_BYTES:
+                raise CheckpointError(f"{path} is larger than {MOST_JSON_BYTES >> 20} MB, the most that JSON may have")
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(json.dumps([path.name, content]).encode())

@@ -9,8 +9,15 @@ EarshotError
 ├── ProtocolError       a message that the wire format doesn't allow
 └── TrainingError       a training run that can't go on
 
-Each message names what was wrong and what would be right; the command line prints it as one line.
+Each message names what was wrong and what would be right; the command line prints it as one line. What a file or a
+peer made part of it is shown() or listed(), which keep it short.
 """
+
+from collections.abc import Iterable
+from reprlib import Repr
+
+MESSAGE_CHARACTERS = 300
+"""Most characters of the message of a CheckpointError: what anybody wrote into a checkpoint can't make it longer."""
 
 
 class EarshotError(Exception):
@@ -22,7 +29,14 @@ class AudioError(EarshotError):
 
 
 class CheckpointError(EarshotError):
-    """A model that can't be loaded."""
+    """A model that can't be loaded. A message that is too long loses its middle."""
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+        if len(line) > MESSAGE_CHARACTERS:
+            half = MESSAGE_CHARACTERS // 2
+            line = f"{line[: half - 5]} ... {line[-half:]}"
+        super().__init__(line)
 
 
 class UnsupportedModel(CheckpointError):
@@ -43,3 +57,24 @@ class ProtocolError(EarshotError):
 
 class TrainingError(EarshotError):
     """A training run that can't go on."""
+
+
+SHOWN_CHARACTERS = 60
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = SHOWN_CHARACTERS
+_SHORT.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """The beginning of the repr of a value from a file, however large or nested the value is."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+
+
+def listed(names: Iterable[str], characters: int = 80) -> str:
+    """Names with commas between them: the first one, as many more as there is room for, and how many are left out."""
+    first, *rest = names
+    text = first if len(first) <= characters else f"{first[: characters - 3]}..."
+    while rest and len(text) + 2 + len(rest[0]) <= characters:
+        text += f", {rest.pop(0)}"
+    return f"{text} and {len(rest):,} more" if rest else text

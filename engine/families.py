@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from earshot_asr.engine.errors import UnsupportedModel
+from earshot_asr.engine.errors import UnsupportedModel, shown
 
 if TYPE_CHECKING:
     from earshot_asr.engine.layers import Encoder
@@ -60,6 +60,6 @@ def family_of(config: Config) -> Family:
     """The family that config.json names as its model_type. Raises UnsupportedModel if the engine has no such family."""
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        raise UnsupportedModel(f"model_type {kind!r} is not supported; supported are {', '.join(FAMILIES)}")
+        raise UnsupportedModel(f"model_type {shown(kind)} is not supported; supported are {', '.join(FAMILIES)}")
     family: Family = import_module(FAMILIES[kind]).FAMILY
     return family

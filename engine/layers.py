@@ -5,14 +5,14 @@ Letters: B batch, S samples, T frames, C channels, V vocabulary.
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earshot_asr.engine.audio import FrameGrid
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Activation] = {
 def activation(name: str) -> Activation:
     """The activation function that config.json calls `name`. Raises UnsupportedModel."""
     if name not in ACTIVATIONS:
-        raise UnsupportedModel(f"activation {name!r} is not supported; supported are {', '.join(ACTIVATIONS)}")
+        raise UnsupportedModel(f"activation {shown(name)} is not supported; supported are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
@@ -274,32 +274,57 @@ def rate(dropout: nn.Dropout) -> float:
     return dropout.p if dropout.training else 0.0
 
 
+Size: TypeAlias = Annotated[int, 1 << 15]
+"""Of channels, frames of a kernel and the like, with the most that is allowed: ten times what is known."""
+Bands: TypeAlias = Annotated[int, 1024]
+"""A number of mel bands."""
+Depth: TypeAlias = Annotated[int, 256]
+"""A number of layers."""
+Symbols: TypeAlias = Annotated[int, 1 << 20]
+"""A number of outputs of a head."""
+MOST_ENTRIES = 64
+"""Entries of a list of sizes."""
+MOST_NUMBER = 1e9
+
 Dims = TypeVar("Dims")
 
 
 def read_dims(kind: type[Dims], config: Mapping[str, Any]) -> Dims:
     """A dataclass of type `kind` with the entries of config.json that have its fields' names.
 
-    Whole numbers are sizes, and must be at least 1. Raises CheckpointError that names an entry of a wrong type.
+    Whole numbers are sizes, from 1 to what the field's type says. Raises CheckpointError that names an entry of a wrong
+    type or size.
     """
     values: dict[str, Any] = {}
     for f in fields(kind):  # type: ignore[arg-type]
         value = config.get(f.name, None if f.default is MISSING else f.default)
-        if f.type in (int, "int"):
-            good = type(value) is int and 1 <= value <= 1 << 24
-        elif f.type in (float, "float"):
-            good = type(value) in (int, float)
-        elif f.type in (bool, "bool"):
-            good = isinstance(value, bool)
-        elif f.type in (str, "str"):
-            good = isinstance(value, str)
-        else:  # a tuple of sizes
-            good = isinstance(value, list | tuple) and len(value) > 0 and all(type(v) is int and v >= 1 for v in value)
-            value = tuple(value) if good else value
-        if not good:
-            raise CheckpointError(f"config.json: {f.name} is {value!r}; it must be {f.type}, sizes at least 1")
-        values[f.name] = value
+        if not _fits(f.type, value):
+            raise CheckpointError(f"config.json: {f.name} is {shown(value)}; it must be {_wanted(f.type)}")
+        values[f.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value of config.json goes with a field's type."""
+    if get_origin(kind) is tuple:
+        good = isinstance(value, list | tuple) and 1 <= len(value) <= MOST_ENTRIES
+        return good and all(_fits(get_args(kind)[0], entry) for entry in value)
+    if kind is float:
+        return type(value) in (int, float) and 0 <= value <= MOST_NUMBER
+    if kind in (bool, str):
+        return isinstance(value, kind)
+    return type(value) is int and 1 <= value <= get_args(kind)[1]
+
+
+def _wanted(kind: Any) -> str:
+    """What a field of this type must be."""
+    if get_origin(kind) is tuple:
+        return f"a list of 1 to {MOST_ENTRIES}, each {_wanted(get_args(kind)[0])}"
+    if kind is float:
+        return f"a number from 0 to {MOST_NUMBER:,.0f}"
+    if kind in (bool, str):
+        return "true or false" if kind is bool else "a text"
+    return f"a whole number from 1 to {get_args(kind)[1]:,}"
 
 
 def check_heads(dims: object, size: str, count: str) -> None:

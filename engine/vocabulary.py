@@ -4,14 +4,14 @@ Phonemes, too, as Wav2Vec2PhonemeCTCTokenizer has them: a symbol is a phoneme, a
 between them.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
+from earshot_asr.engine.files import present, read_json
 
 PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"
 TOKENIZERS = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer", PHONEMES)
@@ -20,6 +20,8 @@ SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls
 DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 CLEANING = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """clean_up_tokenization_spaces: what English tokenizers split, joined again."""
+MOST_SYMBOLS, MOST_CHARACTERS = 1 << 20, 100
+"""Ids of a vocabulary, and characters of a symbol, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Vocabulary:
         pad, unknown = config["pad_token"], config["unk_token"] or ""
         replacement = config["replace_word_delimiter_char"]
         phonemes = config["tokenizer_class"] == PHONEMES
-        count = max(table.values()) + 1 if size is None else size
+        count = max(table.values(), default=-1) + 1 if size is None else size
         symbols = [unknown] * count
         for symbol, id in table.items():
             if id < count:
@@ -113,7 +115,7 @@ class Vocabulary:
         inside = {symbol: id for symbol, id in table.items() if id < count}
         if pad is None or pad not in inside:
             raise CheckpointError(
-                f"{folder}: pad_token {pad!r}, which is CTC's blank, is not among the {count} symbols of the head; "
+                f"{folder}: pad_token {shown(pad)}, CTC's blank, is not among the {count} symbols of the head; "
                 "vocab.json, tokenizer_config.json and config.json do not belong together"
             )
         return cls(
@@ -129,33 +131,18 @@ class Vocabulary:
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises CheckpointError that names the file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path.parent} has no {path.name}; a checkpoint in Hugging Face format needs one"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
-        raise CheckpointError(f"{path} is not readable as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, not {type(content).__name__}")
-    return content
-
-
 def _settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json over the defaults; special_tokens_map.json over both, unless added tokens are listed."""
     path = folder / "tokenizer_config.json"
-    config = read_json(path) if path.exists() else {}
+    config = read_json(path) if present(path) else {}
     kind = config.get("tokenizer_class") or TOKENIZERS[0]
     if kind not in TOKENIZERS:
         supported = f"{TOKENIZERS[0]} and {PHONEMES}"
-        raise UnsupportedModel(f"tokenizer_class {kind!r} is not supported; supported are {supported}")
+        raise UnsupportedModel(f"tokenizer_class {shown(kind)} is not supported; supported are {supported}")
     delimiter = None if kind == PHONEMES else "|"
     config = {**DEFAULTS, "word_delimiter_token": delimiter, **config, "tokenizer_class": kind}
     path = folder / "special_tokens_map.json"
-    if path.exists() and "added_tokens_decoder" not in config:
+    if present(path) and "added_tokens_decoder" not in config:
         config.update(read_json(path))
     for key in (*SPECIAL, "word_delimiter_token", "replace_word_delimiter_char"):
         config[key] = _content(key, config.get(key))
@@ -167,24 +154,18 @@ def _content(key: str, token: Any) -> str | None:
     """A token is written as a string, or as an object that holds one."""
     if isinstance(token, Mapping):
         token = token.get("content")
-    if token is not None and not isinstance(token, str):
-        raise CheckpointError(f"tokenizer_config.json: {key} is {token!r}; it must be a string")
+    if token is not None and not _is_symbol(token):
+        raise CheckpointError(f"tokenizer_config.json: {key} is {shown(token)}; it must be a short text")
     return token
 
 
 def _table(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
     """Symbol -> id: vocab.json, then the tokens added to it, then special tokens that are in neither, appended."""
-    vocab = read_json(folder / "vocab.json")
-    language = config.get("target_lang")
-    if language is not None:
-        vocab = vocab.get(language)  # type: ignore[assignment]
-    if not isinstance(vocab, dict) or not all(type(id) is int and 0 <= id < 1 << 24 for id in vocab.values()):
-        name = "" if language is None else f" at target_lang {language!r}"
-        raise CheckpointError(f"{folder / 'vocab.json'}{name} must map symbols to ids, whole numbers from 0 on")
-    if len(set(vocab.values())) < len(vocab):
-        raise CheckpointError(f"{folder / 'vocab.json'} gives one id to several symbols")
+    vocab = _vocab(folder / "vocab.json", config.get("target_lang"))
     added = {symbol: id for symbol, id in _added(folder, config).items() if symbol not in vocab}
     extra = config.get("additional_special_tokens") or config.get("extra_special_tokens") or ()
+    if not isinstance(extra, list | dict | tuple):
+        raise CheckpointError(f"tokenizer_config.json: extra special tokens are {shown(extra)}; they must be a list")
     phonemes = config["tokenizer_class"] == PHONEMES  # whose delimiter is not added
     special = [config[key] for key in (SPECIAL if phonemes else (*SPECIAL, "word_delimiter_token"))]
     special += [_content("extra_special_tokens", token) for token in extra]
@@ -195,12 +176,41 @@ def _table(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
     return {**vocab, **{symbol: id for symbol, id in added.items() if id not in known}}
 
 
+def _vocab(path: Path, language: Any) -> dict[str, int]:
+    """The symbols in vocab.json, or in its part for a language."""
+    vocab = read_json(path)
+    where = f"{path}" if language is None else f"{path} at target_lang {shown(language)}"
+    table = vocab if language is None else vocab.get(language) if isinstance(language, str) else None
+    if not isinstance(table, dict) or not all(map(_is_id, table.values())):
+        raise CheckpointError(f"{where} must map symbols to ids, whole numbers from 0 to {MOST_SYMBOLS - 1:,}")
+    if len(set(table.values())) < len(table):
+        raise CheckpointError(f"{where} gives one id to several symbols")
+    if odd := next((symbol for symbol in table if not _is_symbol(symbol)), None):
+        raise CheckpointError(f"{where}: {shown(odd)} is no symbol; symbols are short texts")
+    return table
+
+
+def _is_id(id: Any) -> bool:
+    return type(id) is int and 0 <= id < MOST_SYMBOLS
+
+
+def _is_symbol(symbol: Any) -> TypeGuard[str]:
+    """Whether it is text that can be written: no half of a surrogate pair, and not too long."""
+    good = isinstance(symbol, str) and len(symbol) <= MOST_CHARACTERS
+    return good and not any("\ud800" <= c <= "\udfff" for c in symbol)
+
+
 def _added(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
     """The tokens listed in tokenizer_config.json, or else in added_tokens.json."""
     path = folder / "added_tokens.json"
     try:
         if "added_tokens_decoder" in config:
-            return {token["content"]: int(id) for id, token in config["added_tokens_decoder"].items()}
-        return {token: int(id) for token, id in read_json(path).items()} if path.exists() else {}
+            added = {token["content"]: int(id) for id, token in config["added_tokens_decoder"].items()}
+        else:
+            added = read_json(path) if present(path) else {}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: the list of added tokens makes no sense: {error!r}") from None
+        reason = f"{type(error).__name__}: {shown(str(error))}"
+        raise CheckpointError(f"{folder}: the list of added tokens makes no sense: {reason}") from None
+    if not all(map(_is_symbol, added)) or not all(map(_is_id, added.values())):
+        raise CheckpointError(f"{folder}: added tokens must have ids, whole numbers from 0 to {MOST_SYMBOLS - 1:,}")
+    return added

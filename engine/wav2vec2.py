@@ -16,16 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from earshot_asr.engine.audio import FrameGrid
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.families import Config, Family
 from earshot_asr.engine.filters import WIDE_SAMPLES, band_filters
 from earshot_asr.engine.layers import (
     Activation,
     Attention,
+    Depth,
     Encoder,
     FeedForward,
     Recipe,
+    Size,
     Stack,
+    Symbols,
     activation,
     check_heads,
     key_mask,
@@ -45,21 +48,21 @@ MAGNITUDE, DIRECTION = "parametrizations.weight.original0", "parametrizations.we
 class Wav2Vec2Dims:
     """The entries of config.json with the model's sizes, under transformers' names and with its defaults."""
 
-    vocab_size: int = 32
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
+    vocab_size: Symbols = 32
+    hidden_size: Size = 768
+    num_hidden_layers: Depth = 12
+    num_attention_heads: Size = 12
+    intermediate_size: Size = 3072
     hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-5
     feat_extract_norm: str = "group"
     feat_extract_activation: str = "gelu"
-    conv_dim: tuple[int, ...] = (512,) * 7
-    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
-    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_dim: tuple[Size, ...] = (512,) * 7
+    conv_stride: tuple[Size, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: tuple[Size, ...] = (10, 3, 3, 3, 3, 2, 2)
     conv_bias: bool = False
-    num_conv_pos_embeddings: int = 128
-    num_conv_pos_embedding_groups: int = 16
+    num_conv_pos_embeddings: Size = 128
+    num_conv_pos_embedding_groups: Size = 16
     do_stable_layer_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class Wav2Vec2Dims:
         if self.hidden_size % self.num_conv_pos_embedding_groups:
             raise CheckpointError("config.json: num_conv_pos_embedding_groups does not divide hidden_size")
         if self.feat_extract_norm not in ("group", "layer"):
-            raise UnsupportedModel(f"feat_extract_norm {self.feat_extract_norm!r} is neither 'group' nor 'layer'")
+            raise UnsupportedModel(f"feat_extract_norm {shown(self.feat_extract_norm)} is neither 'group' nor 'layer'")
 
     @property
     def grid(self) -> FrameGrid:
@@ -93,10 +96,10 @@ def normalizes(config: Config, preprocessor: Config) -> bool:
     extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
     if extractor != EXTRACTOR:
         kind = config.get("model_type")
-        raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type {kind!r}")
+        raise UnsupportedModel(f"feature_extractor_type {shown(extractor)} does not go with model_type {kind!r}")
     normalize = preprocessor.get("do_normalize", True)
     if not isinstance(normalize, bool):
-        raise CheckpointError(f"preprocessor_config.json: do_normalize is {normalize!r}; it must be true or false")
+        raise CheckpointError(f"preprocessor_config.json: do_normalize is {shown(normalize)}; it must be true or false")
     return normalize
 
 

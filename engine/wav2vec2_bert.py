@@ -16,14 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.families import Config, Family
 from earshot_asr.engine.layers import (
+    Depth,
     DepthwiseConv,
     Encoder,
     FeedForward,
     Recipe,
+    Size,
     Stack,
+    Symbols,
     activation,
     attend,
     check_heads,
@@ -47,19 +50,19 @@ PREEMPHASIS = 0.97
 class Wav2Vec2BertDims:
     """The entries of config.json with the model's sizes, under transformers' names and with its defaults."""
 
-    vocab_size: int
-    hidden_size: int = 1024
-    num_hidden_layers: int = 24
-    num_attention_heads: int = 16
-    intermediate_size: int = 4096
-    feature_projection_input_dim: int = 160
+    vocab_size: Symbols
+    hidden_size: Size = 1024
+    num_hidden_layers: Depth = 24
+    num_attention_heads: Size = 16
+    intermediate_size: Size = 4096
+    feature_projection_input_dim: Size = 160
     hidden_act: str = "swish"
     layer_norm_eps: float = 1e-5
     use_intermediate_ffn_before_adapter: bool = False
     rotary_embedding_base: float = 10000
-    left_max_position_embeddings: int = 64
-    right_max_position_embeddings: int = 8
-    conv_depthwise_kernel_size: int = 31
+    left_max_position_embeddings: Size = 64
+    right_max_position_embeddings: Size = 8
+    conv_depthwise_kernel_size: Size = 31
 
     def __post_init__(self) -> None:
         check_heads(self, "hidden_size", "num_attention_heads")
@@ -71,17 +74,22 @@ def build(config: Config, preprocessor: Config) -> "Wav2Vec2Bert":
         raise UnsupportedModel("config.json: add_adapter is true; adapters are not supported")
     extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
     if extractor != EXTRACTOR:
-        raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'wav2vec2-bert'")
+        raise UnsupportedModel(f"feature_extractor_type {shown(extractor)} does not go with model_type 'wav2vec2-bert'")
     positions = config.get("position_embeddings_type", "relative_key")
     if positions not in POSITIONS:
-        raise UnsupportedModel(f"position_embeddings_type {positions!r} is none of {POSITIONS}")
+        raise UnsupportedModel(f"position_embeddings_type {shown(positions)} is none of {POSITIONS}")
     dims = read_dims(Wav2Vec2BertDims, config)
     bands, stride = preprocessor.get("num_mel_bins", 80), preprocessor.get("stride", 2)
-    if not (type(bands) is int and type(stride) is int and bands * stride == dims.feature_projection_input_dim):
+    whole = type(bands) is int and type(stride) is int and bands > 0 and stride > 0
+    if not (whole and bands * stride == dims.feature_projection_input_dim):
         raise CheckpointError(
-            f"preprocessor_config.json: num_mel_bins {bands!r} times stride {stride!r} is not "
+            f"preprocessor_config.json: num_mel_bins {shown(bands)} times stride {shown(stride)} is not "
             f"config.json's feature_projection_input_dim, {dims.feature_projection_input_dim}"
         )
+    if positions == "rotary" and dims.hidden_size // dims.num_attention_heads % 2:
+        raise CheckpointError(f"config.json: hidden_size is {dims.hidden_size}; each head must have an even part of it")
+    if positions == "relative" and dims.hidden_size % 2:
+        raise CheckpointError(f"config.json: hidden_size is {dims.hidden_size}; it must be even")
     return Wav2Vec2Bert(dims, positions, bands, stride)
 
 

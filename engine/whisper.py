@@ -19,15 +19,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.families import Config, Family
 from earshot_asr.engine.layers import (
     Attention,
+    Bands,
+    Depth,
     DepthwiseConv,
     Encoder,
     FeedForward,
     Recipe,
+    Size,
     Stack,
+    Symbols,
     activation,
     check_heads,
     key_mask,
@@ -55,13 +59,13 @@ GRID = FrameGrid(2 * MEL_HOP_SAMPLES, MEL_WINDOW_SAMPLES + MEL_HOP_SAMPLES)
 class WhisperDims:
     """The entries of config.json with the encoder's sizes, under transformers' names and with its defaults."""
 
-    vocab_size: int
-    d_model: int = 384
-    encoder_layers: int = 4
-    encoder_attention_heads: int = 6
-    encoder_ffn_dim: int = 1536
-    num_mel_bins: int = 80
-    max_source_positions: int = 1500
+    vocab_size: Symbols
+    d_model: Size = 384
+    encoder_layers: Depth = 4
+    encoder_attention_heads: Size = 6
+    encoder_ffn_dim: Size = 1536
+    num_mel_bins: Bands = 80
+    max_source_positions: Size = 1500
     activation_function: str = "gelu"
 
     def __post_init__(self) -> None:
@@ -77,12 +81,12 @@ class TopDims:
     ctc_inputs    numbers, from 1 on, of the encoder's layers whose outputs, side by side, are their input
     """
 
-    ctc_layers: int
-    ctc_inputs: tuple[int, ...]
-    ctc_hidden_size: int = 320
-    ctc_attention_heads: int = 5
-    ctc_intermediate_size: int = 1280
-    ctc_conv_kernel: int = 15
+    ctc_layers: Depth
+    ctc_inputs: tuple[Depth, ...]
+    ctc_hidden_size: Size = 320
+    ctc_attention_heads: Size = 5
+    ctc_intermediate_size: Size = 1280
+    ctc_conv_kernel: Size = 15
 
     def __post_init__(self) -> None:
         check_heads(self, "ctc_hidden_size", "ctc_attention_heads")
@@ -94,10 +98,12 @@ def build(config: Config, preprocessor: Config) -> "Whisper":
     """See Family.build."""
     extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
     if extractor != EXTRACTOR:
-        raise UnsupportedModel(f"feature_extractor_type {extractor!r} does not go with model_type 'whisper'")
+        raise UnsupportedModel(f"feature_extractor_type {shown(extractor)} does not go with model_type 'whisper'")
     for name, expected in (("n_fft", MEL_WINDOW_SAMPLES), ("hop_length", MEL_HOP_SAMPLES)):
         if preprocessor.get(name, expected) != expected:
-            raise UnsupportedModel(f"preprocessor_config.json: {name} is {preprocessor[name]!r}; it must be {expected}")
+            raise UnsupportedModel(
+                f"preprocessor_config.json: {name} is {shown(preprocessor[name])}; it must be {expected}"
+            )
     dims = read_dims(WhisperDims, config)
     if dims.max_source_positions < POSITIONS:
         raise UnsupportedModel(
@@ -107,11 +113,13 @@ def build(config: Config, preprocessor: Config) -> "Whisper":
     bands = preprocessor.get("feature_size", dims.num_mel_bins)
     if bands != dims.num_mel_bins:
         raise CheckpointError(
-            f"preprocessor_config.json: feature_size is {bands!r}, config.json's num_mel_bins {dims.num_mel_bins}"
+            f"preprocessor_config.json: feature_size is {shown(bands)}, config.json's num_mel_bins {dims.num_mel_bins}"
         )
     top = read_dims(TopDims, config) if config.get("ctc_layers") else None
     if top and max(top.ctc_inputs) > dims.encoder_layers:
-        raise CheckpointError(f"config.json: ctc_inputs {list(top.ctc_inputs)} of {dims.encoder_layers} encoder_layers")
+        raise CheckpointError(
+            f"config.json: ctc_inputs {shown(top.ctc_inputs)} of {dims.encoder_layers} encoder_layers"
+        )
     return Whisper(dims, top)
 
 

@@ -19,7 +19,7 @@ OURS = "earshot_asr."
 MAY_START_A_SERVER = {"client.commands.serve", "client.demo", "client.live"}
 WITH_TORCH = {
     *(name.removeprefix(OURS) for name in FAMILIES.values()),
-    *(f"engine.{name}" for name in ("layers", "filters", "checkpoint", "runner")),
+    *(f"engine.{name}" for name in ("layers", "filters", "weights", "checkpoint", "runner")),
     "client.evaluate.against",
 }
 LIGHT = {"engine.training.__main__", *(f"engine.training{name}" for name in ("", ".data", ".ctc", ".pretrain"))}

@@ -10,8 +10,8 @@ from earshot_asr.engine.audio import FrameGrid, Pcm, to_float
 from earshot_asr.engine.checkpoint import locate
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.families import family_of
+from earshot_asr.engine.files import read_json
 from earshot_asr.engine.transcription import passes
-from earshot_asr.engine.vocabulary import read_json
 
 
 def transformers_plain(

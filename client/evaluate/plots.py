@@ -200,10 +200,13 @@ def key(entries: Sequence[tuple[str, str]]) -> Markup:
     return element("div", *(element("span", element("i", class_=style), name) for style, name in entries), class_="key")
 
 
-def svg(width: float, height: float, drawn: Markup, alt: str) -> Markup:
-    """An SVG picture that is scaled to the width of the page; a wide one can be scrolled on small screens."""
+def svg(width: float, height: float, drawn: Markup, alt: str, style: str = "plot") -> Markup:
+    """An SVG picture that is scaled to the width of the page.
+
+    style   CSS classes: `plot`, and `wide` or `narrow` for a picture that large or small screens do not show
+    """
     picture = element("svg", drawn, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=alt)
-    return element("div", picture, class_="plot" if width == WIDTH_PX else "plot wide")
+    return element("div", picture, class_=style)
 
 
 def captioned(title: str, lead: str, plot: Markup) -> Markup:

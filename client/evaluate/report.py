@@ -1,8 +1,10 @@
 """The report: a self-contained HTML page with the plots, figures and glossary of an evaluation."""
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
+from pathlib import PurePosixPath, PureWindowsPath
 from string import Template
 
 from earshot_asr.client.evaluate.delays import delays
@@ -31,7 +33,12 @@ GROUPS = {"WER": "Errors", "word latency": "Delay", "stable before final": "Stab
 
 
 def page(takes: Sequence[Take], figures: Figures, about: RunInfo) -> str:
-    """The HTML page. All text from manifests and models is escaped, and the page loads nothing."""
+    """The HTML page. All text from manifests and models is escaped, and the page loads nothing.
+
+    It may be given to others: of absolute paths it has the last parts only.
+    """
+    takes = [replace(take, clip=replace(take.clip, name=_bare(take.clip.name))) for take in takes]
+    about = replace(about, command=_shared(about.command))
     words = [lives(take) for take in takes]
     overall = figures.get(POOLED) or next(iter(figures.values()), {})
     notes = [element("p", note, class_="soft") for note in (remarks(overall) if overall else ())]
@@ -59,6 +66,22 @@ def page(takes: Sequence[Take], figures: Figures, about: RunInfo) -> str:
     )
     template = files("earshot_asr.client.evaluate").joinpath("page.html").read_text(encoding="utf-8")
     return Template(template).substitute(title=join(f"Earshot: {title}"), body=body)
+
+
+def _bare(path: str) -> str:
+    """The last part of an absolute path, of any system; anything else as it is."""
+    absolute = PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
+    return (absolute and PureWindowsPath(path).name) or path
+
+
+def _shared(command: str) -> str:
+    """A command line without the folders in which its files are."""
+    try:
+        args = shlex.split(command)
+    except ValueError:
+        return command
+    options = (arg.partition("=") if arg.startswith("-") else ("", "", arg) for arg in args)
+    return shlex.join(f"{option}{equals}{_bare(value)}" for option, equals, value in options)
 
 
 def _section(title: str, lead: str | None, *parts: Markup) -> Markup:

@@ -14,7 +14,9 @@ from earshot_asr.engine.events import Final
 
 MIN_WORD_COUNT, MAX_UTTERANCE_SECONDS = 4, 12.0
 """Limits of an utterance that fits into a readable picture."""
-WIDTH_PX, ROW_PX, AXIS_PX = 1060, 22, 44
+WIDTH_PX, NARROW_WIDTH_PX, ROW_PX, AXIS_PX = 1060, 340, 22, 44
+TICK_PX = 66
+"""Least distance between two labels of the time axis."""
 CHARACTER_PX = 7.8
 """Approximate width of a character."""
 LABEL_SINE = 0.62
@@ -73,27 +75,29 @@ def _good(one: ShownUtterance) -> bool:
 def _captioned(which: str, one: ShownUtterance) -> Markup:
     others = len(one.take.finals) - 1
     lead = f"From {one.final.start:.1f} to {one.final.end:.1f} s of the stream." if others else ""
-    return captioned(f"{which}{one.take.clip.name}", lead, timeline(one))
+    pictures = join(key(LEGEND), timeline(one, WIDTH_PX, "plot wide"), timeline(one, NARROW_WIDTH_PX, "plot narrow"))
+    return captioned(f"{which}{one.take.clip.name}", lead, pictures)
 
 
-def timeline(one: ShownUtterance) -> Markup:
-    """A timeline of the words. Each row is a position on the screen, with the words that replaced one another there."""
+def timeline(one: ShownUtterance, width: int = WIDTH_PX, style: str = "plot wide") -> Markup:
+    """A timeline of the words. Each row is a position on the screen, with the words that replaced one another there.
+
+    The last word of a row is its label, inside the picture, however narrow it is. style: see plots.svg
+    """
     rows = _rows(one.lives)
     edges = [edge for life in one.lives for edge in (life.shown, _end(life))]
     edges += [edge for word in one.said for edge in (word.start, word.end)]
     margin = CHARACTER_PX * (2 + max(len(row[-1].text) for row in rows)) + 16
-    x = Scale(max(0.0, min(edges) - 0.1), max(edges) + 0.1, 8, WIDTH_PX - min(margin, WIDTH_PX / 3))
+    x = Scale(max(0.0, min(edges) - 0.1), max(edges) + 0.1, 8, width - min(margin, width / 2))
     top = ceil(LABEL_SINE * CHARACTER_PX * max(len(word.text) for word in one.said)) + 34 if one.said else 8
     bottom = top + ROW_PX * len(rows) + 6
     drawn = [
-        *x_axis(x, bottom, top - 4, 16),
+        *x_axis(x, bottom, top - 4, max(2, width // TICK_PX)),
         element("text", "time (s)", x=(x.begin + x.end) / 2, y=bottom + 36, text_anchor="middle"),
         *_said(one.said, x, top),
-        *(_row(row, x, top + ROW_PX * n) for n, row in enumerate(rows)),
+        *(_row(row, x, top + ROW_PX * n, width) for n, row in enumerate(rows)),
     ]
-    return join(
-        key(LEGEND), svg(WIDTH_PX, bottom + AXIS_PX, join(*drawn), f"words on the screen over time: {one.final.text}")
-    )
+    return svg(width, bottom + AXIS_PX, join(*drawn), f"words on the screen over time: {one.final.text}", style)
 
 
 def _end(life: WordLife) -> Seconds:
@@ -132,15 +136,19 @@ def _said(words: Sequence[SpokenWord], x: Scale, top: float) -> Iterator[Markup]
             yield element("text", word.text, transform=f"translate({middle - 1:.1f} {top - 18}) rotate(-38)")
 
 
-def _row(row: Sequence[WordLife], x: Scale, y: float) -> Markup:
-    """The words of one row, with the last one as label at the end."""
+def _row(row: Sequence[WordLife], x: Scale, y: float, width: int) -> Markup:
+    """The words of one row, with the last one as label at the end, or as far to the left as it must be to fit."""
     last = row[-1]
+    word = f"{last.text} ✕" if last.final is None else last.text
+    beside = x(_end(last)) + (6 if last.final is None else 13)
+    fits = beside + CHARACTER_PX * len(word) <= width
     label = element(
         "text",
-        f"{last.text} ✕" if last.final is None else last.text,
+        word,
         class_="lost" if last.final is None else "strong",
-        x=x(_end(last)) + (6 if last.final is None else 13),
+        x=beside if fits else width,
         y=y + 15,
+        text_anchor=None if fits else "end",
     )
     when = None
     if last.spoken is not None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from earshot_asr.engine.checkpoint import locate, read_tensors, weight_files, widened
+from earshot_asr.engine.checkpoint import locate
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.files import read_json
 from earshot_asr.engine.training.export import DTYPES, write
 from earshot_asr.engine.training.options import positive
-from earshot_asr.engine.vocabulary import read_json
+from earshot_asr.engine.weights import read_tensors, weight_files, widened
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from earshot_asr.engine.checkpoint import SCALE
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.weights import SCALE
 
 LARGEST_INT8 = 127 * 65504.0
 """The largest weight that eight bits with a scale in half precision can hold."""

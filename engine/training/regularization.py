@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.errors import ConfigError, shown
 from earshot_asr.engine.families import FAMILIES, family_of
 from earshot_asr.engine.layers import Encoder, Stack
 from earshot_asr.engine.training.masking import spans
@@ -48,7 +48,7 @@ class Regularization:
                 top = 1.0 if f.name.endswith("prob") else 0.99
                 good, wanted = type(value) in (int, float) and 0 <= value <= top, f"a number from 0 to {top:g}"
             if not good:
-                raise ConfigError(f"{f.name} is {value!r}; it must be {wanted}")
+                raise ConfigError(f"{f.name} is {shown(value)}; it must be {wanted}")
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "Regularization":

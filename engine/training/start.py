@@ -9,22 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earshot_asr.engine.checkpoint import (
-    build_encoder,
-    fuse_weight_norm,
-    has_ctc_head,
-    load_weights,
-    locate,
-    preprocessor_of,
-    read_tensors,
-    weight_files,
-    widened,
-)
+from earshot_asr.engine.checkpoint import build_encoder, has_ctc_head, load_weights, locate, preprocessor_of
 from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
 from earshot_asr.engine.families import Family, family_of
+from earshot_asr.engine.files import present, read_json
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.training.data.units import tokenizer, tokenizer_of
-from earshot_asr.engine.vocabulary import Vocabulary, read_json
+from earshot_asr.engine.vocabulary import Vocabulary
+from earshot_asr.engine.weights import fuse_weight_norm, read_tensors, weight_files, widened
 
 CTC_SHAPES: dict[str, dict[str, Any]] = {
     # 7 M parameters, for two CPU cores.
@@ -174,7 +166,7 @@ def describe(model: str | Path, revision: str | None = None) -> tuple[Path, dict
     """Folder, config.json and vocabulary of a checkpoint; None if it has no CTC head. Raises CheckpointError."""
     folder, _ = locate(model, revision)
     config = read_json(folder / "config.json")
-    if not (has_ctc_head(config) and (folder / "vocab.json").exists()):
+    if not (has_ctc_head(config) and present(folder / "vocab.json")):
         return folder, config, None
     return folder, config, Vocabulary.from_folder(folder)
 
@@ -235,7 +227,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except CheckpointError as error:
         raise ConfigError(str(error)) from None
     beside = path.parent / "preprocessor_config.json"
-    return config, read_json(beside) if beside.exists() else family.preprocessor(config)
+    return config, read_json(beside) if present(beside) else family.preprocessor(config)
 
 
 def _make_trainable(encoder: Encoder) -> None:

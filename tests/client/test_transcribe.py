@@ -95,7 +95,7 @@ def test_json_has_the_promised_schema(method: Method, tmp_path: Path) -> None:
 def test_captions(tmp_path: Path) -> None:
     path = as_file(tmp_path / "a.wav", ".HELO WORLD.BYE.")
     assert run([path], stream_method(), "srt")[1] == (
-        "1\n00:00:01,503 --> 00:00:02,503\nHELO WORLD\n\n2\n00:00:03,883 --> 00:00:04,440\nBYE\n\n"
+        "1\n00:00:01,503 --> 00:00:02,503\nHELO WORLD\n\n2\n00:00:03,883 --> 00:00:04,883\nBYE\n\n"
     )
     assert run([path], stream_method(), "vtt")[1].startswith("WEBVTT\n\n00:00:01.503 --> 00:00:02.503\nHELO WORLD\n\n")
 

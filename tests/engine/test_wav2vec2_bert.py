@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC
 
-from earshot_asr.engine.checkpoint import build_encoder, load_weights, read_tensors
+from earshot_asr.engine.checkpoint import build_encoder, load_weights
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.wav2vec2_bert import LogMels
+from earshot_asr.engine.weights import read_tensors
 from tests.engine.test_wav2vec2 import difference, speechlike
 
 SMALL: dict[str, Any] = dict(

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from earshot_asr.engine.checkpoint import MOST_DELAY_FRAMES
 from earshot_asr.engine.training.options import (
     add_loop_arguments,
     at_least,
@@ -39,7 +40,6 @@ JUDGED = ("dev", "fold", "dev_count", "score")
 """Options of the evaluation, which may change when a run goes on."""
 RETIRED: Mapping[str, Any] = {"text": [], "lexicon": None, "text_weight": 0.5, "text_rows": 1, "text_alpha": 0.5}
 """Options that there are no more, with the defaults they had; see state.begin."""
-MOST_DELAY_FRAMES = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

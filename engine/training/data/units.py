@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from earshot_asr.engine.errors import CheckpointError, ConfigError
+from earshot_asr.engine.files import present, read_json
 from earshot_asr.engine.training.data.spelling import Alphabet
-from earshot_asr.engine.vocabulary import PHONEMES, TOKENIZERS, Vocabulary, read_json
+from earshot_asr.engine.vocabulary import PHONEMES, TOKENIZERS, Vocabulary
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 DELIMITER = "|"
@@ -97,7 +98,7 @@ def tokenizer(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
 
 def tokenizer_of(folder: Path) -> dict[str, dict[str, Any]]:
     """The tokenizer files of a checkpoint: name -> content. Raises CheckpointError."""
-    return {name: read_json(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
+    return {name: read_json(folder / name) for name in TOKENIZER_FILES if present(folder / name)}
 
 
 def check(vocabulary: Vocabulary, texts: Iterable[str]) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ import torch
 from earshot_asr.engine.checkpoint import locate, preprocessor_of
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.families import family_of
+from earshot_asr.engine.files import read_json
 from earshot_asr.engine.training import state
 from earshot_asr.engine.training.data.corpus import Corpus, Filter, open_corpus
 from earshot_asr.engine.training.distributed import World
@@ -30,7 +31,6 @@ from earshot_asr.engine.training.pretrain.pretraining import HeldOut, Pretrainin
 from earshot_asr.engine.training.progress import Progress
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import PRETRAINING_SHAPES, read_config
-from earshot_asr.engine.vocabulary import read_json
 
 EXAMPLES = """\
 examples:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earshot_asr.engine.errors import CheckpointError
-from earshot_asr.engine.layers import Recipe, read_dims, silence_padding, valid
+from earshot_asr.engine.layers import Recipe, Size, read_dims, silence_padding, valid
 from earshot_asr.engine.training import masking
 from earshot_asr.engine.training.pretrain.quantizer import Quantizer
 from earshot_asr.engine.wav2vec2 import Wav2Vec2
@@ -27,11 +27,11 @@ from earshot_asr.engine.wav2vec2 import Wav2Vec2
 class ContrastiveDims:
     """The entries of config.json that shape the task, with transformers' names and defaults."""
 
-    num_codevector_groups: int = 2
-    num_codevectors_per_group: int = 320
-    codevector_dim: int = 256
-    proj_codevector_dim: int = 256
-    num_negatives: int = 100
+    num_codevector_groups: Size = 2
+    num_codevectors_per_group: Size = 320
+    codevector_dim: Size = 256
+    proj_codevector_dim: Size = 256
+    num_negatives: Size = 100
     contrastive_logits_temperature: float = 0.1
     diversity_loss_weight: float = 0.1
     feat_quantizer_dropout: float = 0.0

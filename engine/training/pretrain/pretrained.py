@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
-from earshot_asr.engine.checkpoint import fuse_weight_norm, locate, preprocessor_of, read_tensors, weight_files
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.checkpoint import locate, outline, preprocessor_of
+from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed
 from earshot_asr.engine.families import FAMILIES, family_of
+from earshot_asr.engine.files import read_json
 from earshot_asr.engine.training import export
 from earshot_asr.engine.training.pretrain.contrastive import Contrastive, read_contrastive_dims
 from earshot_asr.engine.training.start import with_prefix
-from earshot_asr.engine.vocabulary import read_json
 from earshot_asr.engine.wav2vec2 import Wav2Vec2
+from earshot_asr.engine.weights import fuse_weight_norm, read_tensors, weight_files
 
 QUANTIZER, MASK = "quantizer.", "masked_spec_embed"
 """The parts that a checkpoint may lack. The quantizer's projections count as part of it."""
@@ -41,6 +42,7 @@ def create(config: Mapping[str, Any], preprocessor: Mapping[str, Any], **options
     if not family.pretraining:
         able = ", ".join(kind for kind in FAMILIES if family_of({"model_type": kind}).pretraining)
         raise UnsupportedModel(f"model_type {config['model_type']!r} can't be pretrained; these can: {able}")
+    outline(family, config, preprocessor)  # raises an error for sizes that make no sense
     encoder = family.build(config, preprocessor)
     assert isinstance(encoder, Wav2Vec2), encoder  # Contrastive takes its layers apart
     model = Contrastive(encoder, read_contrastive_dims(config), **options)
@@ -71,7 +73,7 @@ def load(folder: Path, config: Mapping[str, Any], preprocessor: Mapping[str, Any
             else:
                 parameter.copy_(weight)
     if problems:
-        raise CheckpointError(f"{folder}: missing, or of another shape than config.json says: {', '.join(problems)}")
+        raise CheckpointError(f"{folder}: missing, or of another shape than config.json says: {listed(problems)}")
     for part in new:
         print(f"{folder} has no {part.rstrip('.')}; a new one is begun", file=sys.stderr)
     return model

@@ -1,6 +1,7 @@
 """The page as a whole: it is whole, it fetches nothing, and nothing breaks out of its place."""
 
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ import pytest
 from earshot_asr.client.evaluate.figures import MEANINGS, Figure, Figures, RunInfo, figures
 from earshot_asr.client.evaluate.report import page
 from earshot_asr.client.evaluate.take import Take
+from earshot_asr.client.evaluate.timeline import CHARACTER_PX
 from tests.client.evaluate.clips import take
 
 ABOUT = RunInfo(
@@ -25,6 +27,7 @@ ABOUT = RunInfo(
 COUNTED = {"clips": Figure(2), "clips aligned": Figure(2)}
 EVIL = """</title><script>alert('1')</script><img src="http://evil/" onerror=alert()>" onload="f()" ]]> &lt; $body"""
 VOID = {"meta", "br"}
+PICTURES = (".plot.wide", ".plot.narrow")
 
 
 class Outline(HTMLParser):
@@ -103,6 +106,51 @@ def test_hostile_text_stays_text() -> None:
     assert set(harmless.tags) <= set(kind.tags) and harmless.attributes <= kind.attributes | {"dir"}
     assert harmless.text.count(EVIL) >= 5
     made([bad], about).encode()
+
+
+def test_it_names_no_folders_of_the_machine_that_made_it() -> None:
+    args = ["earshot", "evaluate", "/home/ada/my clips/dev.jsonl", "--model=/opt/ada/base", "notes/more.jsonl"]
+    command = shlex.join([*args, "--alignments", r"C:\Users\ada\words.jsonl", "--url", "ws://ada.example"])
+    takes = [take("/home/ada/a.wav", "ONE"), take(r"D:\ada\b.wav", "TWO")]
+    text = Outline(made(takes, replace(ABOUT, command=command))).text
+    assert text.replace("ws://ada.example", "").count("ada") == 0
+    assert "earshot evaluate dev.jsonl --model=base notes/more.jsonl --alignments words.jsonl --url ws://" in text
+    assert "a.wav" in text and "b.wav" in text
+
+
+def declared(css: str, selector: str, width: int) -> dict[str, str]:
+    """What a style sheet declares for exactly this selector on a screen of this width, in pixels."""
+    blocks = re.findall(r"@media ([^{]+)\{((?:[^{}]*\{[^{}]*\})*)\s*\}", css)
+    always = re.sub(r"@media [^{]+\{(?:[^{}]*\{[^{}]*\})*\s*\}", "", css)
+    limits = [(re.search(r"max-width: (\d+)px", query), inner) for query, inner in blocks]
+    fitting = [inner for most, inner in limits if most and width <= int(most[1])]
+    found: dict[str, str] = {}
+    for rules in (always, *fitting):
+        for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", rules):
+            if selector in [one.strip() for one in selectors.split(",")]:
+                found |= dict(re.findall(r"([\w-]+): ([^;]+)", body))
+    return found
+
+
+def test_on_a_phone_the_final_words_are_seen_without_scrolling() -> None:
+    """Of two pictures of an utterance, a small screen shows the one that fits, in which no label sticks out."""
+    html = made([take(text="ONE TWO ANTIDISESTABLISHMENTARIANISM")])
+    css = html[html.index("<style>") : html.index("</style>")]
+    wide, narrow = (
+        [declared(css, f".plot.{kind}", px).get("display") for px in (400, 1000)] for kind in ("wide", "narrow")
+    )
+    assert (wide, narrow) == (["none", None], ["block", "none"])
+    assert "min-width" not in declared(css, ".plot.narrow svg", 400) | declared(css, ".plot svg", 400)
+    assert declared(css, ".plot svg", 400)["width"] == "100%"
+    picture = html[html.index('<div class="plot narrow">') :]
+    picture = picture[: picture.index("</svg>")]
+    width = float(re.findall(r'viewBox="0 0 (\d+)', picture)[0])
+    assert width <= 340  # pixels of 400 that margins leave
+    labels = re.findall(r'<text class="strong" x="([\d.]+)" y="[\d.]+"(?: text-anchor="(end)")?>([^<]+)<', picture)
+    assert [text for _, _, text in labels] == ["ONE", "TWO", "ANTIDISESTABLISHMENTARIANISM"]
+    for x, anchor, text in labels:
+        begin = float(x) - (CHARACTER_PX * len(text) if anchor else 0)
+        assert begin >= 0 and begin + CHARACTER_PX * len(text) <= width + 1e-6
 
 
 def test_nothing_was_played() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from earshot_asr.engine.checkpoint import load_checkpoint, read_tensors, weight_files
+from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.training.__main__ import main
 from earshot_asr.engine.training.export import save
+from earshot_asr.engine.weights import read_tensors, weight_files
 from tests.engine.training.test_export import BERT, TOKENIZER, preprocessor, random_encoder
 
 

@@ -17,11 +17,12 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from earshot_asr.engine.checkpoint import load_checkpoint, load_weights, read_tensors, widened
+from earshot_asr.engine.checkpoint import load_checkpoint, load_weights
 from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.training.export import quantized, save, to_checkpoint
+from earshot_asr.engine.weights import read_tensors, widened
 from tests.engine.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
 from tests.engine.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
 from tests.engine.test_wav2vec2_bert import PARTS as PARTS_OF_BERT

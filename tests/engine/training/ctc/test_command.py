@@ -20,7 +20,7 @@ from transformers import (
     WhisperModel,
 )
 
-from earshot_asr.engine.checkpoint import load_checkpoint, read_tensors
+from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.runner import load_runner
 from earshot_asr.engine.training import state
 from earshot_asr.engine.training.__main__ import main
@@ -34,6 +34,7 @@ from earshot_asr.engine.training.loop import LoopOptions, train
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import from_checkpoint
 from earshot_asr.engine.training.task import TrainingBatch
+from earshot_asr.engine.weights import read_tensors
 from tests.engine.test_whisper import SMALL as SMALL_WHISPER
 from tests.engine.training import tones
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from earshot_asr.engine.checkpoint import fuse_weight_norm
 from earshot_asr.engine.errors import CheckpointError
 from earshot_asr.engine.training.pretrain.contrastive import (
     Contrastive,
@@ -19,6 +18,7 @@ from earshot_asr.engine.training.pretrain.contrastive import (
     read_contrastive_dims,
 )
 from earshot_asr.engine.wav2vec2 import build
+from earshot_asr.engine.weights import fuse_weight_norm
 
 transformers = pytest.importorskip("transformers")
 

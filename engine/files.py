@@ -1,0 +1,44 @@
+"""Files of a checkpoint, which anybody may have written: regular files only, and JSON of a bounded size. No torch."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+from earshot_asr.engine.errors import CheckpointError
+
+MOST_JSON_BYTES = 16 << 20
+"""Most bytes of a JSON file. Those of published checkpoints, indexes of shards included, have a tenth of it."""
+
+
+def present(path: Path) -> bool:
+    """Whether there is a file. Raises CheckpointError for what is no regular file: reading it might never end."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise CheckpointError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a device or a socket"
+        raise CheckpointError(f"{path} is {kind}; a checkpoint is made of regular files")
+    return True
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises CheckpointError that names the file."""
+    if not present(path):
+        raise CheckpointError(f"{path.parent} has no {path.name}; a checkpoint in Hugging Face format needs one")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_JSON_BYTES + 1)
+        if len(content) > MOST_JSON_BYTES:
+            raise CheckpointError(f"{path} is larger than {MOST_JSON_BYTES >> 20} MB, the most that is read of JSON")
+        value = json.loads(content.decode())
+    except RecursionError:
+        raise CheckpointError(f"{path} is not readable as JSON: it is nested too deeply") from None
+    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+        raise CheckpointError(f"{path} is not readable as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, not {type(value).__name__}")
+    return value
