@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from earshot_asr.client.captions import writer
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.config import Commit, StreamConfig
-from earshot_asr.engine.errors import ConfigError, EarshotError
+from earshot_asr.engine.errors import ConfigError, EarshotError, OutputError
 from earshot_asr.engine.sources import RawFormat, open_file
 from earshot_asr.engine.transcription import Method, plain, streamed
 
@@ -84,6 +84,8 @@ def transcribe_files(
             try:
                 for text in _written(Path(path), method, format, raw, partial(progress.update, task), complain):
                     _print(text, stdout, progress)
+            except OutputError:  # no other file can be written either
+                raise
             except EarshotError as e:
                 complain(str(e))
                 status = 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,12 @@ import soundfile
 import soxr
 from rich.console import Console
 
+from earshot_asr.client.output import Output
 from earshot_asr.client.transcribe import transcribe, transcribe_files
 from earshot_asr.engine.audio import SAMPLE_RATE, to_float, to_pcm
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.config import Commit, StreamConfig
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.errors import ConfigError, OutputError
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.sources import RawFormat, open_file
 from earshot_asr.engine.transcription import Method, plain, streamed
@@ -103,6 +105,22 @@ def test_a_file_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None
     first, second = err.splitlines()
     assert first == f"earshot: {files[0]}: there is no such file"
     assert second.startswith(f"earshot: {files[2]}: can't decode audio")
+
+
+def test_output_that_nobody_reads_ends_the_work(tmp_path: Path) -> None:
+    """It is no fault of one file, after which the others would be transcribed for nobody."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    files = [as_file(tmp_path / name, "HELO.") for name in ("a.wav", "b.wav")]
+    stderr = io.StringIO()
+    with open(writer, "w", encoding="utf-8") as pipe:
+        stdout = Output(pipe, fatal=True)
+        with pytest.raises(OutputError, match="can't write to standard output: whatever read it has ended"):
+            transcribe_files(
+                files, stream_method(), format="text", raw=None, stdout=stdout, console=Console(file=stderr)
+            )
+        stdout.detach()
+    assert stderr.getvalue() == ""
 
 
 def test_a_file_that_is_cut_off_is_transcribed_as_far_as_it_goes_and_that_is_said(tmp_path: Path) -> None:
