@@ -34,6 +34,8 @@ from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.phonemes import targets
 from earshot_asr.engine.transcription import plain
+from earshot_asr.engine.whole import check as check_path
+from earshot_asr.engine.whole import write_text
 
 WARM_UP_SECONDS: Seconds = 5.0
 """Length of the part of the first clip that is played once before the measurements begin."""
@@ -59,7 +61,7 @@ def evaluate(
     report     file to write an HTML report to
     stderr     shows a progress bar if it is a terminal
 
-    Raises ConfigError, CheckpointError, DeviceError, AudioError and, with `wall`, StreamError.
+    Raises ConfigError, CheckpointError, DeviceError, AudioError, OutputError and, with `wall`, StreamError.
     """
     _check_options(options, report)
     clips = load(manifests, options.selection, alignments=options.alignments, join=options.join)
@@ -79,15 +81,13 @@ def evaluate(
     if report:
         from earshot_asr.client.evaluate.report import page
 
-        report.write_text(page(takes, found, about), encoding="utf-8")
+        write_text(report, page(takes, found, about))
 
 
 def _check_options(options: Options, report: Path | None) -> None:
-    """Raises ConfigError before anything is played: an evaluation may take hours."""
-    if report and not report.parent.is_dir():
-        raise ConfigError(f"can't write {report}: there is no folder {report.parent}")
-    if report and report.is_dir():
-        raise ConfigError(f"can't write {report}: it is a folder; give the name of a file")
+    """Raises ConfigError and OutputError before anything is played: an evaluation may take hours."""
+    if report:
+        check_path(report)
     if options.whisper_model and "whisper" not in options.against:
         raise ConfigError("--whisper-model needs --against whisper")
 
