@@ -1,9 +1,10 @@
 """Transcribes files in this process: transcripts in a format, a progress bar, and a line for each file that fails."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TextIO
 
@@ -13,7 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from earshot_asr.client.captions import writer
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.config import Commit, StreamConfig
-from earshot_asr.engine.errors import ConfigError, EarshotError, OutputError
+from earshot_asr.engine.errors import CheckpointError, ConfigError, DeviceError, EarshotError, OutputError
+from earshot_asr.engine.events import Final
+from earshot_asr.engine.loading import check, load_runner
 from earshot_asr.engine.sources import RawFormat, open_file
 from earshot_asr.engine.transcription import Method, plain, streamed
 
@@ -42,25 +45,32 @@ def transcribe(
     stdout     gets the transcripts
     console    gets a line for each file that failed, and a progress bar if it is a terminal; None: stderr
 
-    Raises ConfigError, CheckpointError and DeviceError, before any file is read.
+    Raises ConfigError, CheckpointError and DeviceError before any file is transcribed.
     """
     config = StreamConfig.preset(latency, commit=commit, partials=False)
     writer(format)  # raises ConfigError for an unknown format before the model is loaded
     files = list(files)
     if format in ("srt", "vtt") and len(files) > 1:
         raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
-    from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
+    check(model, device, revision)
+    runner = cache(partial(load_runner, model, device, revision))
 
-    runner = load_runner(model, device, revision)
-    method = partial(plain, runner) if offline else partial(streamed, runner, config)
+    def method(audio: Iterable[Pcm]) -> Iterator[Final]:
+        return plain(runner(), audio) if offline else streamed(runner(), config, audio)
+
     return transcribe_files(
-        files,
+        sorted(files, key=is_readable),  # what can't be is said before the model is loaded, which takes seconds
         method,
         format=format,
         raw=raw,
         stdout=stdout or sys.stdout,
         console=console or Console(stderr=True),
     )
+
+
+def is_readable(path: str | Path) -> bool:
+    """Whether there is such a file, or it is standard input. Opens nothing, as a pipe can be opened only once."""
+    return str(path) == "-" or (os.access(path, os.R_OK) and not os.path.isdir(path))
 
 
 def transcribe_files(
@@ -84,7 +94,7 @@ def transcribe_files(
             try:
                 for text in _written(Path(path), method, format, raw, partial(progress.update, task), complain):
                     _print(text, stdout, progress)
-            except OutputError:  # no other file can be written either
+            except (OutputError, CheckpointError, DeviceError):  # with the other files it would be the same
                 raise
             except EarshotError as e:
                 complain(str(e))

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import pickle
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.loading import local_folder
 from earshot_asr.engine.vocabulary import Vocabulary, read_json
 
 SETTINGS = (
@@ -35,7 +35,6 @@ PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 WEIGHTS = (*SAFETENSORS, *PICKLED)
 """Names of files with weights; the first one that is there is read."""
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 SCALE = ".scale"
 """Ending of the name of the tensor that has the scale of each row of a tensor in eight bits."""
 WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
@@ -86,16 +85,8 @@ def load_checkpoint(
 
 def locate(model: str | Path, revision: str | None = None) -> tuple[Path, str]:
     """Folder and name of a checkpoint; a hub id is downloaded, or found in the cache. Raises CheckpointError."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        if revision is not None:
-            raise CheckpointError(f"{model} is a folder and has no revision {revision!r}; revisions are for hub ids")
-        return path, path.resolve().name
-    if path.exists():
-        raise CheckpointError(f"{model} is a file; give the folder that holds config.json and the weights")
-    if not HUB_ID.fullmatch(str(model)):
-        raise CheckpointError(f"there is no folder {model}, and a hub id would look like 'organization/name'")
-    return _download(str(model), revision), str(model)
+    folder = local_folder(model, revision)
+    return (_download(str(model), revision), str(model)) if folder is None else (folder, folder.resolve().name)
 
 
 def _download(model: str, revision: str | None) -> Path:

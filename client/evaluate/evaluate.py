@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from earshot_asr.client.connection import with_default_path
 from earshot_asr.client.evaluate.figures import RunInfo, figures
 from earshot_asr.client.evaluate.manifest import load
 from earshot_asr.client.evaluate.options import Options
@@ -31,6 +32,8 @@ from earshot_asr.client.evaluate.wall import listen
 from earshot_asr.client.live import local_server
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.loading import check as check_model
+from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.phonemes import targets
 from earshot_asr.engine.transcription import plain
@@ -67,8 +70,6 @@ def evaluate(
     clips = load(manifests, options.selection, alignments=options.alignments, join=options.join)
     for clip in clips:
         check(clip)
-    from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
-
     runner = load_runner(options.model, options.device, options.revision)
     with _progress(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
@@ -85,7 +86,10 @@ def evaluate(
 
 
 def _check_options(options: Options, report: Path | None) -> None:
-    """Raises ConfigError and OutputError before anything is played: an evaluation may take hours."""
+    """Raises what an evaluation of hours would end with, before anything is read or played."""
+    check_model(options.model, options.device, options.revision)
+    if options.url is not None:
+        with_default_path(options.url)
     if report:
         check_path(report)
     if options.whisper_model and "whisper" not in options.against:

@@ -22,6 +22,7 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
+from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.manifest import UNIT_SAMPLES, AlignedWord, Alignment, Row, read
 from earshot_asr.engine.text import ESCAPES, normalize
 from earshot_asr.engine.training.data.corpus import cores, read_audio, tell_apart
@@ -208,8 +209,6 @@ _KEPT: dict[str, Any] = {}
 
 def by_model(rows: Sequence[Row], model: str, device: str = "auto") -> Iterator[Outcome]:
     """Aligns recordings by a CTC model, in its language. Raises CheckpointError, DeviceError."""
-    from earshot_asr.engine.runner import load_runner
-
     runner = load_runner(model, device)
     alphabet = Alphabet(runner.info.vocabulary)
     for first in range(0, len(rows), RECORDINGS_AT_ONCE):
