@@ -74,6 +74,17 @@ CommitOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]
+LiveFormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="Format of the text on standard output, where it is written as soon as it is final. json: a line for each "
+        "utterance; text in a terminal: live captions.",
+    ),
+]
+PartialsOption = Annotated[
+    bool, typer.Option("--partials", help="With --format json: lines for text that may still change, too.")
+]
 RetryOption = Annotated[
     float,
     typer.Option(
@@ -83,3 +94,9 @@ RetryOption = Annotated[
         help="Seconds to try to reconnect after the connection is lost; 0: do not reconnect.",
     ),
 ]
+
+
+def check_partials(partials: bool, format: Format) -> None:
+    """Raises BadParameter if partials are wanted in a format that has none."""
+    if partials and format is not Format.json:
+        raise typer.BadParameter("--partials needs --format json: the other formats hold text that is final")

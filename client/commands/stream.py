@@ -14,8 +14,10 @@ from earshot_asr.client.options import (
     Commit,
     CommitOption,
     Format,
-    FormatOption,
+    LiveFormatOption,
+    PartialsOption,
     RetryOption,
+    check_partials,
 )
 
 DEFAULT_URL = "ws://127.0.0.1:8765"
@@ -24,6 +26,8 @@ EXAMPLES = """Examples:
   earshot stream talk.opus
 
   earshot stream --speed 0 --format srt talk.mp4 > talk.srt
+
+  earshot stream --format json --partials talk.opus | jq --unbuffered .text
 """
 
 
@@ -41,7 +45,8 @@ def stream(
     speed: Annotated[
         float, typer.Option(min=0, help="1: in real time; 4: four times as fast; 0: as fast as possible.")
     ] = 1.0,
-    format: FormatOption = Format.text,
+    format: LiveFormatOption = Format.text,
+    partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
 ) -> None:
     """Stream a file to a server as if it were spoken now, and show the captions.
@@ -52,11 +57,13 @@ def stream(
     from earshot_asr.client.live import caption
     from earshot_asr.client.terminal import screen
 
+    check_partials(partials, format)
+
     async def run() -> bool:
         audio, console = FileAudio(file, speed), Console()
-        partials = console.is_terminal and format is Format.text
-        with screen(console, format=format, file=str(file), live=audio.live) as shown:
-            interrupted = await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=partials)
+        wanted = partials or (console.is_terminal and format is Format.text)
+        with screen(console, format=format, partials=partials, live=audio.live) as shown:
+            interrupted = await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=wanted)
         if audio.damage:
             print(f"earshot: {file}: {audio.damage}", file=sys.stderr)
         return interrupted

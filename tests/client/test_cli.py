@@ -66,6 +66,8 @@ def wav(tmp_path: Path) -> Path:
         ["stream", "--speed", "-1", "talk.wav"],
         ["stream", "--format", "doc", "talk.wav"],
         ["stream", "--retry", "-1", "talk.wav"],
+        ["stream", "--partials", "talk.wav"],
+        ["mic", "--partials", "--format", "srt"],
         ["serve", "--port", "99999"],
         ["serve", "--latency", "none"],
         ["mic", "--url", "ws://h:1", "--latency", "low"],

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
+from websockets.asyncio.server import ServerConnection
 
 from earshot_asr.client.files import FileAudio
 from earshot_asr.client.live import caption
 from earshot_asr.client.stream import ClientStream
 from earshot_asr.client.terminal import screen
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
-from earshot_asr.server.wire import Ack, Done, FinalMessage
+from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage
+from tests.client.scripted import HELLO, heard, say, scripted
 from tests.helpers import FakeRunner, silence, speak
-from tests.server.loopback import serving, until
+from tests.server.loopback import GIVE_UP_SECONDS, serving, until
 
 ROOT = Path(__file__).parents[2]
 TALK = np.concatenate([silence(0.5), speak("HELLO WORLD"), silence(1.5), speak("GOOD BYE"), silence(0.3)])
@@ -112,13 +114,48 @@ async def test_stream_writes_the_format_alone_to_standard_output(talk: Path, for
         case "text":
             assert out == b"HELLO WORLD\nGOOD BYE\n"
         case "json":
-            whole = json.loads(out)
-            assert (whole["file"], whole["text"]) == (str(talk), "HELLO WORLD GOOD BYE")
-            assert [word["text"] for word in whole["segments"][1]["words"]] == ["GOOD", "BYE"]
+            hello, bye, done = map(json.loads, out.splitlines())
+            assert (hello["type"], hello["text"], bye["text"]) == ("final", "HELLO WORLD", "GOOD BYE")
+            assert [word["text"] for word in bye["words"]] == ["GOOD", "BYE"]
+            assert done == {"type": "done", "received": len(TALK), "duration": round(len(TALK) / SAMPLE_RATE, 3)}
         case "srt":
             assert out.startswith(b"1\n00:00:")
         case "vtt":
             assert out.startswith(b"WEBVTT\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        (["--format", "json"], b'{"type":"final"'),
+        (["--format", "json", "--partials"], b'{"type":"partial"'),
+        (["--format", "srt"], b"1\n"),
+        (["--format", "vtt"], b"WEBVTT\n"),
+        ([], b"HELLO\n"),
+    ],
+)
+async def test_a_line_is_there_as_soon_as_its_text_is(talk: Path, options: list[str], first: bytes) -> None:
+    """The server goes on when the line has been read from the pipe."""
+    read = asyncio.Event()
+
+    async def script(socket: ServerConnection) -> None:
+        partial = PartialMessage(0, 0.1, 0.8, "HEL", 0)
+        await say(socket, *([partial] if "--partials" in options else []), HELLO)
+        await read.wait()
+        await heard(socket)
+        await say(socket, Done(16_000, 1.0))
+
+    async with scripted(script) as url:
+        process = await earshot("stream", "--url", url, "--speed", "0", *options, str(talk))
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                line = await process.stdout.readline()
+        finally:
+            read.set()
+            await process.communicate()
+    assert line.startswith(first)
+    assert process.returncode == 0
 
 
 async def test_stream_that_is_interrupted_prints_the_last_words(tmp_path: Path) -> None:
@@ -154,12 +191,32 @@ class RawInputStream:
 """
 
 
-async def test_mic_that_is_interrupted_prints_the_last_words(tmp_path: Path) -> None:
-    """A sound device of the test's own, as there need not be one here: it says the same again and again."""
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    """A folder with a sound device of the test's own, as there need not be one: it says the same again and again."""
     np.save(tmp_path / "talk.npy", np.resize(TALK, len(TALK) // 800 * 800))
     (tmp_path / "sounddevice.py").write_text(SOUNDDEVICE.format(talk=str(tmp_path / "talk.npy")))
+    return tmp_path
+
+
+async def test_mic_writes_lines_of_json_until_it_is_interrupted(device: Path) -> None:
     async with serving() as server:
-        process = await earshot("mic", "--url", server.url, path=tmp_path)
+        process = await earshot("mic", "--url", server.url, "--format", "json", "--partials", path=device)
+        assert process.stdout is not None
+        messages = [json.loads(await process.stdout.readline())]
+        while messages[-1]["type"] != "final":
+            messages.append(json.loads(await process.stdout.readline()))
+        process.send_signal(signal.SIGINT)
+        rest, _ = await process.communicate()
+    assert {message["type"] for message in messages[:-1]} == {"partial"}
+    assert messages[-1]["text"] == "HELLO WORLD"
+    assert json.loads(rest.splitlines()[-1])["type"] == "done"
+    assert process.returncode == 0
+
+
+async def test_mic_that_is_interrupted_prints_the_last_words(device: Path) -> None:
+    async with serving() as server:
+        process = await earshot("mic", "--url", server.url, path=device)
         assert process.stdout is not None
         first = await process.stdout.readline()
         process.send_signal(signal.SIGINT)
