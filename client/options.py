@@ -91,7 +91,7 @@ RetryOption = Annotated[
         "--retry",
         min=0,
         metavar="SECONDS",
-        help="Seconds to try to reconnect after the connection is lost; 0: do not reconnect.",
+        help="Seconds to try to connect, at the start and after the connection is lost; 0: only once.",
     ),
 ]
 

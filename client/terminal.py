@@ -14,7 +14,7 @@ from rich.text import Text
 
 from earshot_asr.client.captions import writer
 from earshot_asr.client.live import SampleClock, Screen
-from earshot_asr.client.stream import Message, Reconnecting, Resumed
+from earshot_asr.client.stream import Connected, Message, Reconnecting, Resumed, Waiting
 from earshot_asr.client.written import FinalsOnly, JsonLines, lost
 from earshot_asr.engine.audio import Pcm, Seconds, to_float
 from earshot_asr.engine.text import printable
@@ -42,7 +42,7 @@ class Captions:
         self._delay: Seconds | None = None
         self._level = QUIET_DB
         self._dropped: Seconds = 0.0
-        self._lost: Reconnecting | None = None
+        self._lost: Waiting | Reconnecting | None = None
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """See Screen."""
@@ -61,9 +61,9 @@ class Captions:
                 return printable(message.text)
             case Ack():  # an utterance without words gets no final
                 self._close(before=message.cut)
-            case Reconnecting():
+            case Waiting() | Reconnecting():
                 self._lost = message
-            case Resumed():
+            case Connected() | Resumed():
                 self._lost = None
         return None
 
@@ -121,7 +121,7 @@ class Terminal:
         """See Screen."""
         final = self._captions.show(message, now)
         if final is None:
-            self._draw(now, at_once=isinstance(message, Reconnecting | Resumed))
+            self._draw(now, at_once=isinstance(message, Waiting | Connected | Reconnecting | Resumed))
         else:
             self._console.print(Text(final))
 

@@ -3,15 +3,15 @@
 from typing import IO
 
 from earshot_asr.client.captions import CaptionWriter
-from earshot_asr.client.stream import Message, Reconnecting, Resumed
+from earshot_asr.client.stream import Connected, Message, Reconnecting, Resumed, Waiting
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.text import escaped, printable
 from earshot_asr.server import wire
-from earshot_asr.server.wire import Done, FinalMessage, PartialMessage
+from earshot_asr.server.wire import Done, FinalMessage, PartialMessage, ServerMessage
 
 
 class ConnectionLog:
-    """Says when a connection is lost, once, and when the stream is resumed. `log` gets the lines."""
+    """Says when the server is waited for or the connection lost, once, and when it is there. `log` gets the lines."""
 
     def __init__(self, log: IO[str]) -> None:
         self._log = log
@@ -20,12 +20,18 @@ class ConnectionLog:
     def show(self, message: Message) -> None:
         """Takes any message."""
         match message:
-            case Reconnecting() if self._connected:
+            case Waiting() | Reconnecting() if self._connected:
                 self._connected = False
-                print(lost(message), file=self._log, flush=True)
+                self._say(lost(message))
+            case Connected():
+                self._connected = True
+                self._say(f"connected to {message.url}")
             case Resumed():
                 self._connected = True
-                print(f"resumed at {message.url}; {message.replayed:.1f} s sent again", file=self._log, flush=True)
+                self._say(f"resumed at {message.url}; {message.replayed:.1f} s sent again")
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._log, flush=True)
 
 
 class FinalsOnly:
@@ -38,7 +44,8 @@ class FinalsOnly:
     def __init__(self, captions: CaptionWriter, file: IO[str], log: IO[str]) -> None:
         self._captions, self._file = captions, file
         self._log = ConnectionLog(log)
-        self._samples = 0  # sent since the last `finish`
+        self._samples = 0  # heard since the last `finish`
+        self._received = False  # anything from a server
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """See Screen."""
@@ -51,11 +58,12 @@ class FinalsOnly:
                 self._write(self._captions.feed(message))
             case Done():
                 self._finish(message.duration)
+        self._received = self._received or isinstance(message, ServerMessage)
         self._log.show(message)
 
     def close(self) -> None:
         """Completes the output if the stream ended early, so that all finals are written."""
-        if self._samples:
+        if self._samples and self._received:
             self._finish(self._samples / SAMPLE_RATE)
 
     def _finish(self, duration: Seconds) -> None:
@@ -92,6 +100,8 @@ class JsonLines:
         self._log.show(message)
 
 
-def lost(state: Reconnecting) -> str:
-    """A message for the user about a lost connection."""
+def lost(state: Waiting | Reconnecting) -> str:
+    """A message for the user about a connection that isn't there."""
+    if isinstance(state, Waiting):
+        return f"waiting ({state.attempt}), {state.kept:.1f} s kept: {printable(state.reason)}"
     return f"reconnecting ({state.attempt}): {printable(state.reason)}; {state.kept:.1f} s kept"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from earshot_asr.client.stream import Reconnecting, Resumed
+from earshot_asr.client.stream import Connected, Reconnecting, Resumed, Waiting
 from earshot_asr.client.terminal import Captions, Terminal, elapsed, level_db, screen, utterance
 from earshot_asr.client.written import FinalsOnly, JsonLines
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
@@ -126,6 +126,15 @@ def test_a_lost_connection_is_shown_until_there_is_another() -> None:
     assert footer.spans[-1].style == "not dim yellow"
     captions.show(Resumed("ws://h:1", 12.34), now=3.0)
     assert shown(captions) == ["HELLO", "0:01  delay 0.0 s"]
+
+
+def test_a_server_that_is_not_there_yet_is_shown_until_it_is() -> None:
+    captions = Captions()
+    captions.hear(quiet(1), 0.0, now=1.0)
+    captions.show(Waiting(2, "no server at ws://h:1", 1.0), now=1.0)
+    assert shown(captions) == ["0:01  waiting (2), 1.0 s kept: no server at ws://h:1"]
+    captions.show(Connected("ws://h:1"), now=1.1)
+    assert shown(captions) == ["0:01"]
 
 
 def test_a_lost_connection_is_drawn_at_once() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from earshot_asr.client.stream import Reconnecting, Resumed
+from earshot_asr.client.stream import Connected, Reconnecting, Resumed, Waiting
 from earshot_asr.client.terminal import screen
 from earshot_asr.client.written import FinalsOnly, JsonLines
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
@@ -113,14 +113,16 @@ def test_captions_are_complete_where_a_stream_is_cut_short() -> None:
     out = Console(file=StringIO(), width=80)
     with screen(out, format="vtt") as view:
         view.hear(quiet(1.5), 0.0, now=1.0)
+        view.show(Ack(16_000, 0, 0), now=1.1)
     assert written(out) == "WEBVTT\n\n"
 
 
 @pytest.mark.parametrize("format", ["json", "vtt"])
 def test_nothing_is_written_where_a_stream_never_began(format: str) -> None:
     out = Console(file=StringIO(), width=80)
-    with pytest.raises(OSError, match="no server"), screen(out, format=format):
-        raise OSError("no server")
+    with screen(out, format=format) as view:
+        view.hear(quiet(1.5), 0.0, now=1.0)
+        view.show(Waiting(1, "no server", 0.0), now=1.0)
     assert written(out) == ""
 
 
@@ -138,4 +140,20 @@ def test_a_lost_connection_is_said_on_standard_error_once(format: str, capsys: p
         "reconnecting (1): connection lost; 12.3 s kept",
         "resumed at ws://h:1/v1/stream; 13.0 s sent again",
         "reconnecting (4): no answer; 1.0 s kept",
+    ]
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_server_that_is_waited_for_is_said_on_standard_error_once(
+    format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Console(file=StringIO(), width=80)
+    with screen(out, format=format) as view:
+        for attempt in (1, 2, 3):
+            view.show(Waiting(attempt, "no server at ws://h:1: \x1b[2J", 0.1), now=1.0)
+        view.show(Connected("ws://h:1/v1/stream"), now=2.0)
+    assert written(out) == ""
+    assert capsys.readouterr().err.splitlines() == [
+        "waiting (1), 0.1 s kept: no server at ws://h:1:  [2J",
+        "connected to ws://h:1/v1/stream",
     ]

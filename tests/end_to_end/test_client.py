@@ -17,9 +17,11 @@ from websockets.asyncio.server import ServerConnection
 
 from earshot_asr.client.files import FileAudio
 from earshot_asr.client.live import caption
-from earshot_asr.client.stream import ClientStream
+from earshot_asr.client.stream import ClientStream, Message
 from earshot_asr.client.terminal import screen
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.server.app import Server
+from earshot_asr.server.settings import ServerConfig
 from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage
 from tests.client.scripted import HELLO, heard, say, scripted
 from tests.helpers import FakeRunner, silence, speak
@@ -73,21 +75,28 @@ async def test_live_captions_end_with_the_finals(talk: Path) -> None:
 
 
 class Interrupted:
-    """Audio during which Ctrl-C is pressed, and which would go on for ever."""
+    """Audio that would go on for ever, and a Screen: Ctrl-C is pressed at the first message."""
 
     live, dropped = True, 0.0
 
     def __init__(self, pcm: Pcm) -> None:
         self.pcm = pcm
         self.stopped = asyncio.Event()
+        self.pressed = False
 
     def stop(self) -> None:
         self.stopped.set()
 
     async def __aiter__(self) -> AsyncIterator[Pcm]:
         yield self.pcm
-        signal.raise_signal(signal.SIGINT)
         await self.stopped.wait()
+
+    def hear(self, pcm: Pcm, dropped: float, now: float) -> None: ...
+
+    def show(self, message: Message, now: float) -> None:
+        if not self.pressed:
+            self.pressed = True
+            signal.raise_signal(signal.SIGINT)
 
 
 async def test_ctrl_c_still_brings_the_last_words() -> None:
@@ -95,7 +104,8 @@ async def test_ctrl_c_still_brings_the_last_words() -> None:
     before = signal.getsignal(signal.SIGINT)
     async with serving() as server:
         with screen(out) as shown:
-            assert await caption(server.url, Interrupted(TALK), [shown])
+            audio = Interrupted(TALK)
+            assert await caption(server.url, audio, [shown, audio])
     assert isinstance(out.file, StringIO)
     assert out.file.getvalue() == "HELLO WORLD\nGOOD BYE\n"
     assert signal.getsignal(signal.SIGINT) is before
@@ -170,6 +180,36 @@ async def test_stream_that_is_interrupted_prints_the_last_words(tmp_path: Path) 
     assert (process.returncode, err) == (130, b"")
     assert out.startswith(b"HE")
     assert len(out) < len(LONG)
+
+
+async def line_with(process: Process, text: bytes) -> bytes:
+    """The next line on standard error that holds it."""
+    assert process.stderr is not None
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        while line := await process.stderr.readline():
+            if text in line:
+                return line
+    raise AssertionError(f"it ended without {text!r}")
+
+
+async def test_stream_before_the_server_is_up_waits_for_it(talk: Path, unused_tcp_port: int) -> None:
+    url = f"ws://127.0.0.1:{unused_tcp_port}"
+    process = await earshot("stream", "--url", url, "--speed", "0", str(talk))
+    line = await line_with(process, b"waiting")
+    assert line.endswith(f"no server at {url}/v1/stream: start one with `earshot serve`\n".encode())
+    async with Server(ServerConfig(port=unused_tcp_port), [FakeRunner]):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (0, b"HELLO WORLD\nGOOD BYE\n")
+    assert err == f"connected to {url}/v1/stream\n".encode()
+
+
+async def test_who_waits_for_a_server_can_stop_that(talk: Path, unused_tcp_port: int) -> None:
+    process = await earshot("stream", "--url", f"ws://127.0.0.1:{unused_tcp_port}", str(talk))
+    await line_with(process, b"waiting")
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        assert await process.communicate() == (b"", b"")
+    assert process.returncode == 130
 
 
 SOUNDDEVICE = """
