@@ -18,7 +18,6 @@ WITHOUT_OUTPUT = ("serve", "train")
 app = typer.Typer(
     name="earshot",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -23,6 +23,7 @@ class Output(TextIOWrapper):
     def __init__(self, stream: TextIO, *, fatal: bool) -> None:
         by_line, through = bool(stream.line_buffering), getattr(stream, "write_through", False)
         super().__init__(stream.buffer, stream.encoding, ESCAPES, None, by_line, through)
+        self._stream = stream  # when it is collected, it closes the bytes below both
         self._fatal = fatal
 
     def write(self, text: str) -> int:

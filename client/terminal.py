@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from earshot_asr.client.captions import writer
+from earshot_asr.client.keys import unheard
 from earshot_asr.client.live import SampleClock, Screen
 from earshot_asr.client.stream import Connected, Message, Reconnecting, Resumed, Waiting
 from earshot_asr.client.written import FinalsOnly, JsonLines, lost
@@ -143,7 +144,7 @@ def screen(
     Raises ConfigError for an unknown format.
     """
     if format == "text" and console.is_terminal:
-        with Terminal(console, live=live, meter=meter) as terminal:
+        with unheard(console.file), Terminal(console, live=live, meter=meter) as terminal:
             yield terminal
     elif format == "json":
         yield JsonLines(console.file, sys.stderr, partials=partials)

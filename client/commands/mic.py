@@ -88,14 +88,12 @@ def mic(
 
     If standard output is not a terminal, or with another --format, it gets each utterance as soon as it is final.
     """
+    from earshot_asr.client.aside import Aside
     from earshot_asr.client.live import caption, local_server
     from earshot_asr.client.microphone import Microphone, describe_devices
     from earshot_asr.client.terminal import screen
 
     check_partials(partials, format)
-    if list_devices:
-        print(describe_devices())
-        return
     if url and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
         raise typer.BadParameter("--model, --compute and --latency can't be used with --url: the server chooses them")
 
@@ -108,4 +106,8 @@ def mic(
             with screen(console, format=format, partials=partials, meter=True) as shown:
                 await caption(server, audio, [shown], retry=retry if url else 0, commit=commit.value, partials=wanted)
 
-    asyncio.run(run())
+    with Aside():
+        if list_devices:
+            print(describe_devices())
+        else:
+            asyncio.run(run())

@@ -213,7 +213,7 @@ async def test_who_waits_for_a_server_can_stop_that(talk: Path, unused_tcp_port:
 
 
 SOUNDDEVICE = """
-import threading, types
+import os, threading, types
 import numpy as np
 class PortAudioError(Exception): pass
 def query_devices(device=None, kind=None):
@@ -226,6 +226,7 @@ class RawInputStream:
     def run(self):
         pcm, time, at = np.load({talk!r}), types.SimpleNamespace(inputBufferAdcTime=0.0), 0
         while not self.over.wait(0.005):
+            os.write(2, b"Expression 'PaAlsaStream_WaitForFrames( stream, &framesAvail )' failed\\n")
             self.callback(pcm[at : at + 800].tobytes(), 800, time, types.SimpleNamespace(input_overflow=False))
             at = (at + 800) % len(pcm)
 """
@@ -254,7 +255,25 @@ async def test_mic_writes_lines_of_json_until_it_is_interrupted(device: Path) ->
     assert process.returncode == 0
 
 
+async def test_mic_says_what_portaudio_says_of_a_device_that_can_not_be_opened(device: Path) -> None:
+    with (device / "sounddevice.py").open("a") as module:
+        module.write("""
+class RawInputStream:
+    def __init__(self, **_):
+        os.write(2, b"ALSA lib pcm_dsnoop.c:567: unable to open slave\\n")
+        raise PortAudioError("Device unavailable")
+""")
+    async with serving() as server:
+        process = await earshot("mic", "--url", server.url, path=device)
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    said = err.decode().splitlines()[-1]
+    assert said.startswith("earshot: can't open the microphone 'Line in': Device unavailable; close what uses it")
+    assert said.endswith("(ALSA lib pcm_dsnoop.c:567: unable to open slave)")
+
+
 async def test_mic_that_is_interrupted_prints_the_last_words(device: Path) -> None:
+    """And nothing of what PortAudio says on standard error, which would break into captions."""
     async with serving() as server:
         process = await earshot("mic", "--url", server.url, path=device)
         assert process.stdout is not None
