@@ -1,22 +1,23 @@
 """The command `earshot`. Each command imports what it needs when it runs, so that `--help` is fast."""
 
 import asyncio
-import os
 import sys
-from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
+from earshot_asr.client import output
 from earshot_asr.client.commands import evaluate, mic, serve, stream, transcribe
 from earshot_asr.client.options import INTERRUPTED_EXIT_STATUS, Device, DeviceOption
 from earshot_asr.engine.errors import EarshotError
 
+WITHOUT_OUTPUT = ("serve", "train")
+"""Commands whose work is not for standard output, which may be closed."""
+
 app = typer.Typer(
     name="earshot",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -29,16 +30,21 @@ def main() -> None:
 
     Prints errors that the user can fix as one line on standard error and exits with status 1; wrong usage exits with 2.
     """
-    try:
-        app()
-    except EarshotError as e:
-        print(f"earshot: {e}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as e:  # from standard output: errors of files and sockets are EarshotErrors
-        print(f"earshot: can't write: {e.strerror or e}", file=sys.stderr)
-        with suppress(OSError):  # else Python flushes standard output at exit, fails again, and prints a traceback
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    with output.guarded():
+        try:
+            try:
+                app(prog_name="earshot")
+            finally:
+                sys.stdout.flush()
+        except EarshotError as e:
+            _fail(str(e))
+        except OSError as e:  # rare: those that can be expected are EarshotErrors
+            _fail(f"{e.filename}: {e.strerror}" if e.filename else e.strerror or str(e))
+
+
+def _fail(reason: str) -> NoReturn:
+    print(f"earshot: {reason}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _version(wanted: bool) -> None:
@@ -51,6 +57,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def earshot(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -59,6 +66,8 @@ def earshot(
 
     Text appears while the sentence is still being spoken, and is final a moment after it ends.
     """
+    if ctx.invoked_subcommand not in WITHOUT_OUTPUT:
+        output.check()
 
 
 @app.command(epilog="Example: earshot demo")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from types import FrameType
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -77,8 +78,9 @@ async def caption(
     screens    get the audio and the messages
     options    of ClientStream
 
-    The first Ctrl-C ends the audio, and the last finals still arrive; a second one raises KeyboardInterrupt. Returns
-    whether there was a Ctrl-C. Raises the exceptions of ClientStream and of the audio.
+    Audio is kept while there is no server yet. The first Ctrl-C ends the audio, and the last finals still arrive; a
+    second one, or one before there is a server, raises KeyboardInterrupt. Returns whether there was a Ctrl-C. Raises
+    the exceptions of ClientStream and of the audio.
     """
 
     async def heard() -> AsyncIterator[Pcm]:
@@ -88,9 +90,9 @@ async def caption(
                     screen.hear(pcm, audio.dropped, clock())
                 yield pcm
 
-    async with ClientStream(url, **options) as stream:
+    async with ClientStream(url, wait=False, **options) as stream:
         stream.play(heard())
-        with interrupt(audio.stop) as interrupted:
+        with interrupt(audio.stop, lambda: stream.admitted) as interrupted:
             async for message in stream:
                 for screen in screens:
                     screen.show(message, clock())
@@ -98,18 +100,24 @@ async def caption(
 
 
 @contextmanager
-def interrupt(stop: Callable[[], None]) -> Iterator[threading.Event]:
-    """The first Ctrl-C calls `stop` on the event loop and sets the event; a second one raises KeyboardInterrupt."""
+def interrupt(stop: Callable[[], None], when: Callable[[], bool]) -> Iterator[threading.Event]:
+    """The first Ctrl-C calls `stop` on the event loop and sets the event; a second one raises KeyboardInterrupt.
+
+    when   a Ctrl-C raises KeyboardInterrupt unless this is true
+    """
     happened = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield happened
         return
     loop = asyncio.get_running_loop()
 
-    def first(*_: Any) -> None:
+    def first(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
-        happened.set()
-        loop.call_soon_threadsafe(stop)
+        if when():
+            happened.set()
+            loop.call_soon_threadsafe(stop)
+        elif callable(before):
+            before(number, frame)
 
     before = signal.signal(signal.SIGINT, first)
     try:

@@ -1,9 +1,12 @@
 """Option types that several commands share. Loads no other module of Earshot, so that `--help` is fast."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from earshot_asr.engine.sources import RawFormat
 
 INTERRUPTED_EXIT_STATUS = 130
 """Exit status that shells use for a command that Ctrl-C ended."""
@@ -74,6 +77,40 @@ CommitOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]
+
+
+class Encoding(StrEnum):
+    """Encodings of engine.sources.RawFormat."""
+
+    pcm_s16le = "pcm_s16le"
+    pcm_f32le = "pcm_f32le"
+    mulaw = "mulaw"
+    alaw = "alaw"
+
+
+EncodingOption = Annotated[
+    Encoding | None,
+    typer.Option(
+        "--encoding", help="Encoding of raw audio: files without a header.", show_default="from the file's name"
+    ),
+]
+RateOption = Annotated[
+    int | None, typer.Option("--rate", help="Sample rate of raw audio, in Hz.", show_default="16000")
+]
+ChannelsOption = Annotated[
+    int | None, typer.Option("--channels", help="Number of interleaved channels of raw audio.", show_default="1")
+]
+
+
+def raw_format(encoding: Encoding | None, rate: int | None, channels: int | None) -> "RawFormat | None":
+    """The format of raw audio if any of it was given. Raises AudioError if it isn't understood."""
+    from earshot_asr.engine.sources import RawFormat
+
+    given = {"encoding": encoding and encoding.value, "sample_rate": rate, "channels": channels}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return RawFormat(**chosen) if chosen else None
+
+
 TrackOption = Annotated[
     int | None,
     typer.Option(
@@ -91,12 +128,29 @@ LongestGapOption = Annotated[
 ]
 LONGEST_GAP_SECONDS = 3600.0
 """Default of --longest-gap; the same as engine.sources.LONGEST_GAP_SECONDS."""
+LiveFormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="Format of the text on standard output, where it is written as soon as it is final. json: a line for each "
+        "utterance; text in a terminal: live captions.",
+    ),
+]
+PartialsOption = Annotated[
+    bool, typer.Option("--partials", help="With --format json: lines for text that may still change, too.")
+]
 RetryOption = Annotated[
     float,
     typer.Option(
         "--retry",
         min=0,
         metavar="SECONDS",
-        help="Seconds to try to reconnect after the connection is lost; 0: do not reconnect.",
+        help="Seconds to try to connect, at the start and after the connection is lost; 0: only once.",
     ),
 ]
+
+
+def check_partials(partials: bool, format: Format) -> None:
+    """Raises BadParameter if partials are wanted in a format that has none."""
+    if partials and format is not Format.json:
+        raise typer.BadParameter("--partials needs --format json: the other formats hold text that is final")

@@ -23,7 +23,7 @@ class Replay:
     """The audio, flushes and stop of a stream, and the position up to which they were taken to be sent.
 
     context   samples before a cut that a server needs to resume there; None: the stream can't be resumed, and audio is
-              dropped once it is taken
+              dropped once it is taken. The server says it: until nothing is taken it may be set
     keep      maximum amount of audio in the buffer, in seconds of 16 kHz PCM; then it is `full`
     """
 
@@ -31,7 +31,7 @@ class Replay:
         self.cut = 0
         """The newest cut, in samples."""
         self.stopped = False
-        self._context = context
+        self.context = context
         self._limit_bytes = round(keep * SAMPLE_RATE) * SAMPLE_BYTES
         self._audio = bytearray()  # begins at position _start
         self._start = self._taken = 0
@@ -59,8 +59,8 @@ class Replay:
     def acked(self, cut: int) -> None:
         """All text before sample `cut` has arrived: drops the audio that is no longer needed."""
         self.cut = max(self.cut, min(cut, self._taken // SAMPLE_BYTES))
-        if self._context is not None:
-            self._forget(max(0, self.cut - self._context) * SAMPLE_BYTES)
+        if self.context is not None:
+            self._forget(max(0, self.cut - self.context) * SAMPLE_BYTES)
         while self._sent_flushes and self._sent_flushes[0] <= self.cut * SAMPLE_BYTES:
             self._sent_flushes.popleft()
 
@@ -73,13 +73,13 @@ class Replay:
             first = self._taken
             self._taken = min(until, first + wire.MESSAGE_BYTES)
             data = bytes(self._audio[first - self._start : self._taken - self._start])
-            if self._context is None:
+            if self.context is None:
                 self._forget(self._taken)
             return data
         if self._flushes:
             at = self._flushes.popleft()
             repeated = bool(self._sent_flushes) and self._sent_flushes[-1] >= at  # a second flush has no effect
-            if self._context is not None and not repeated:
+            if self.context is not None and not repeated:
                 self._sent_flushes.append(at)
             return wire.Flush()
         if self._stop_due:
@@ -101,7 +101,7 @@ class Replay:
     @property
     def resumable(self) -> bool:
         """Whether the stream can go on over another connection."""
-        return self._context is not None
+        return self.context is not None
 
     @property
     def full(self) -> bool:

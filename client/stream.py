@@ -8,7 +8,7 @@ async with ClientStream("ws://127.0.0.1:8765") as stream:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,6 +31,7 @@ from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage, Rea
 __all__ = [
     "Ack",
     "ClientStream",
+    "Connected",
     "Done",
     "FinalMessage",
     "Message",
@@ -40,6 +41,7 @@ __all__ = [
     "Resumed",
     "StreamError",
     "Timeouts",
+    "Waiting",
 ]
 
 T = TypeVar("T")
@@ -70,6 +72,26 @@ class Reconnecting:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """No server has admitted the stream yet, and attempt number `attempt` follows.
+
+    reason   a sentence for the user
+    kept     seconds of audio that wait to be sent
+    """
+
+    attempt: int
+    reason: str
+    kept: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A server has admitted the stream, for which it had to wait."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """The stream goes on over a new connection to `url`. `replayed`: seconds of audio that are sent again."""
 
@@ -77,29 +99,32 @@ class Resumed:
     replayed: Seconds
 
 
-Message: TypeAlias = ServerMessage | Reconnecting | Resumed
+Message: TypeAlias = ServerMessage | Waiting | Connected | Reconnecting | Resumed
 
 
 class ClientStream:
     """A stream to a server: `send` audio, iterate over the messages, `stop`.
 
     url        `ws://HOST:PORT`, with or without a path. If there are several, the next one is tried when one fails
-    retry      seconds to try to reconnect after the connection is lost; 0: the stream ends with its connection
+    retry      seconds to try to connect, at the start and after the connection is lost; 0: there is one attempt, and
+               the stream ends with its connection
     keep       maximum amount of audio that waits to be sent or for its final text, in seconds of 16 kHz PCM; beyond
                that `send` waits
+    wait       whether entering the context waits for the server; otherwise audio may be sent before it is there
     timeouts   see Timeouts
     options    fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
 
     Entering the context connects and waits until the server admits the stream; `ready` is its first message. Iterating
     yields PartialMessage, FinalMessage, Ack and, at the end, Done. Messages are received in the background, so it is
-    safe to send without reading.
+    safe to send without reading. If there is no server yet, the reader sees a Waiting for each attempt, then Connected.
 
     If the connection is lost or the server goes down, the stream moves to a new connection: audio without a final text
     is sent again, and no final is lost or repeated. The reader sees a Reconnecting for each attempt, then a Resumed.
     This needs 16 kHz mono PCM; with any other encoding the stream ends with its connection.
 
     Raises ConfigError for an invalid option or URL. Raises StreamError if the stream fails: with code `lost` when
-    `retry` seconds are over; at once if the server refuses it, or runs another model or configuration than before.
+    `retry` seconds are over; at once if the server refuses it, or runs another model or configuration than before. What
+    is wrong at the start is raised when the context is entered, or else by the iteration.
     """
 
     ready: Ready
@@ -110,6 +135,7 @@ class ClientStream:
         *,
         retry: Seconds = RETRY_SECONDS,
         keep: Seconds = KEEP_SECONDS,
+        wait: bool = True,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         **options: Any,
     ) -> None:
@@ -121,10 +147,11 @@ class ClientStream:
             raise ConfigError(f"retry is {retry} s; it must be 0 (do not reconnect) or more")
         if not keep >= MIN_KEEP_SECONDS:
             raise ConfigError(f"keep is {keep} s; it must be at least {MIN_KEEP_SECONDS:.0f} s")
-        self._keep, self._timeouts = keep, timeouts
+        self._keep, self._wait, self._timeouts = keep, wait, timeouts
         self._backoff = Backoff(retry, timeouts.first_wait, timeouts.longest_wait)
         self._connection: StreamConnection | None = None
-        self._connected = True
+        self._connected = False
+        self._begun = asyncio.Event()  # a server has admitted the stream, or it is over already
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox: Inbox[Message] = Inbox()
         self._continuity = Continuity()
@@ -133,22 +160,35 @@ class ClientStream:
         self._room = asyncio.Event()  # the send buffer has room, or the stream is over
 
     async def __aenter__(self) -> Self:
-        self._connection = await self._connect()
-        self.ready = self._connection.ready
-        resumable = self.ready.resumable and self._backoff.limit > 0
-        self._replay = Replay(self.ready.context if resumable else None, self._keep)
-        self._run(self._serve(self._connection, self._replay))
+        self._replay = Replay(None, self._keep)
+        self._run(self._serve(self._replay))
+        try:
+            if self._wait:
+                await self._begun.wait()
+                if self._inbox.failure is not None:
+                    raise self._inbox.failure
+        except BaseException:
+            await self._leave()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._connection is not None:
             await self._connection.close()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether a server has admitted the stream."""
+        return self._connection is not None
 
     @property
     def url(self) -> str:
@@ -238,8 +278,14 @@ class ClientStream:
 
     # ---- receiving
 
-    async def _serve(self, connection: StreamConnection, replay: Replay) -> None:
+    async def _serve(self, replay: Replay) -> None:
         """Runs the stream to its end, over as many connections as it takes."""
+        connection = self._connection = await self._connect(replay)
+        self.ready = connection.ready
+        if self.ready.resumable and self._backoff.limit > 0:
+            replay.context = self.ready.context
+        self._connected = True
+        self._begun.set()
         while True:
             try:
                 await self._exchange(connection, replay)
@@ -272,8 +318,8 @@ class ClientStream:
             sending.cancel()
             await asyncio.wait([sending])
 
-    async def _connect(self) -> StreamConnection:
-        """Connects to the first server that admits the stream. Raises StreamError if none does."""
+    async def _connect(self, replay: Replay) -> StreamConnection:
+        """Connects to the first server that admits the stream. Raises StreamError if none does before time is over."""
         failures: list[StreamError] = []
         for url in self.urls:
             try:
@@ -282,38 +328,68 @@ class ClientStream:
                 if not e.transient:
                     raise
                 failures.append(e)
-        raise StreamError(failures[0].code, "; ".join(e.message for e in failures), transient=True)
+        error = StreamError(failures[0].code, "; ".join(e.message for e in failures), transient=True)
+
+        def tell(error: StreamError, attempt: int) -> None:
+            self._inbox.put(Waiting(attempt, error.message, replay.kept))
+
+        connection = await self._try_in_turn(error, self.start, -1, tell)
+        self._backoff.achieved()
+        self._inbox.put(Connected(connection.url))
+        return connection
 
     async def _reconnect(self, error: StreamError, replay: Replay) -> StreamConnection:
         """Opens a connection on which the stream resumes. Raises StreamError if there is none before time is over."""
-        backoff, replayed = self._backoff, replay.taken
+        replayed = replay.taken
         resuming = msgspec.structs.replace(self.start, resume=replay.rewind(self.ready.fingerprint))
-        at = self.urls.index(self.url)
+
+        def tell(error: StreamError, attempt: int) -> None:
+            self._inbox.put(Reconnecting(attempt, reason(error), replay.kept))
+
+        try:
+            connection = await self._try_in_turn(error, resuming, self.urls.index(self.url), tell)
+        except StreamError as e:
+            if not e.transient:
+                raise
+            raise StreamError(
+                "lost",
+                f"the stream could not be resumed within {self._backoff.limit:g} s, {replay.kept:.1f} s of audio are "
+                f"not transcribed: {e.message}",
+            ) from None
+        self._continuity.resumed()
+        self._inbox.put(Resumed(connection.url, replayed))
+        return connection
+
+    async def _try_in_turn(
+        self, error: StreamError, start: wire.Start, at: int, tell: Callable[[StreamError, int], None]
+    ) -> StreamConnection:
+        """Tries the servers one after the other, that after number `at` first, until one admits the stream.
+
+        tell   called before each attempt with the error before it, and the number of the attempt
+
+        Raises the last error when time is over, or one that another attempt would not mend.
+        """
+        backoff = self._backoff
         backoff.lost()
         while backoff.left > 0:
             wait = backoff.wait()
-            self._inbox.put(Reconnecting(backoff.attempts, reason(error), replay.kept))
+            tell(error, backoff.attempts)
             await asyncio.sleep(wait)
             at = (at + 1) % len(self.urls)
             try:
                 async with asyncio.timeout(backoff.left):
-                    connection = await open_connection(self.urls[at], resuming, self._timeouts)
+                    connection = await open_connection(self.urls[at], start, self._timeouts)
             except TimeoutError:  # time is over; the error before it says more
                 break
             except StreamError as e:
                 if not e.transient:
-                    raise StreamError(e.code, f"{self.urls[at]} can't resume the stream: {e.message}") from None
+                    what = "can't resume the stream" if start.resume else "refuses the stream"
+                    raise StreamError(e.code, f"{self.urls[at]} {what}: {e.message}") from None
                 error = e
             else:
                 backoff.found()
-                self._continuity.resumed()
-                self._inbox.put(Resumed(connection.url, replayed))
                 return connection
-        raise StreamError(
-            "lost",
-            f"the stream could not be resumed within {backoff.limit:g} s, {replay.kept:.1f} s of audio are not "
-            f"transcribed: {error.message}",
-        )
+        raise error
 
     # ---- background tasks
 
@@ -331,6 +407,7 @@ class ClientStream:
     def _end(self, failure: BaseException | None = None) -> None:
         self._inbox.close(failure)
         self._room.set()
+        self._begun.set()
 
 
 @asynccontextmanager

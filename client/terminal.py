@@ -5,19 +5,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from math import log10
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from earshot_asr.client.captions import CaptionWriter, writer
+from earshot_asr.client.captions import writer
+from earshot_asr.client.keys import unheard
 from earshot_asr.client.live import SampleClock, Screen
-from earshot_asr.client.stream import Message, Reconnecting, Resumed
-from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds, to_float
+from earshot_asr.client.stream import Connected, Message, Reconnecting, Resumed, Waiting
+from earshot_asr.client.written import FinalsOnly, JsonLines, lost
+from earshot_asr.engine.audio import Pcm, Seconds, to_float
 from earshot_asr.engine.text import printable
-from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage
+from earshot_asr.server.wire import Ack, FinalMessage, PartialMessage
 
 QUIET_DB = -60.0
 """The lowest level that the meter shows, in dB relative to full scale."""
@@ -41,7 +43,7 @@ class Captions:
         self._delay: Seconds | None = None
         self._level = QUIET_DB
         self._dropped: Seconds = 0.0
-        self._lost: Reconnecting | None = None
+        self._lost: Waiting | Reconnecting | None = None
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """See Screen."""
@@ -60,9 +62,9 @@ class Captions:
                 return printable(message.text)
             case Ack():  # an utterance without words gets no final
                 self._close(before=message.cut)
-            case Reconnecting():
+            case Waiting() | Reconnecting():
                 self._lost = message
-            case Resumed():
+            case Connected() | Resumed():
                 self._lost = None
         return None
 
@@ -120,7 +122,7 @@ class Terminal:
         """See Screen."""
         final = self._captions.show(message, now)
         if final is None:
-            self._draw(now, at_once=isinstance(message, Reconnecting | Resumed))
+            self._draw(now, at_once=isinstance(message, Waiting | Connected | Reconnecting | Resumed))
         else:
             self._console.print(Text(final))
 
@@ -130,67 +132,24 @@ class Terminal:
             self._region.refresh()
 
 
-class FinalsOnly:
-    """Writes finals in a format of client.captions as they arrive, to a file or pipe. A Screen.
-
-    file   for the finals
-    log    gets a line when the connection is lost, and when the stream is resumed
-    """
-
-    def __init__(self, captions: CaptionWriter, file: IO[str], log: IO[str]) -> None:
-        self._captions, self._file, self._log = captions, file, log
-        self._connected = True
-        self._samples = 0  # sent since the last `finish`
-
-    def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
-        """See Screen."""
-        self._samples += len(pcm)
-
-    def show(self, message: Message, now: Seconds) -> None:
-        """See Screen."""
-        match message:
-            case FinalMessage():
-                self._write(self._captions.feed(message))
-            case Done():
-                self._finish(message.duration)
-            case Reconnecting() if self._connected:
-                self._connected = False
-                print(lost(message), file=self._log, flush=True)
-            case Resumed():
-                self._connected = True
-                print(f"resumed at {message.url}; {message.replayed:.1f} s sent again", file=self._log, flush=True)
-
-    def close(self) -> None:
-        """Completes the output if the stream ended early, so that all finals are written."""
-        if self._samples:
-            self._finish(self._samples / SAMPLE_RATE)
-
-    def _finish(self, duration: Seconds) -> None:
-        self._samples = 0
-        self._write(self._captions.finish(duration))
-
-    def _write(self, text: str) -> None:
-        self._file.write("".join(c if c.isprintable() or c == "\n" else " " for c in text))
-        self._file.flush()
-
-
 @contextmanager
 def screen(
-    console: Console, *, format: str = "text", file: str = "", live: bool = True, meter: bool = False
+    console: Console, *, format: str = "text", partials: bool = False, live: bool = True, meter: bool = False
 ) -> Iterator[Screen]:
-    """Yields live captions if the format is text and the console a terminal, else a writer of finals.
+    """Yields live captions if the format is text and the console a terminal, else what writes in the format.
 
-    file           name of the recording, written by some formats
+    partials       partials are written too, if the format is json
     live, meter    see Captions
 
     Raises ConfigError for an unknown format.
     """
-    captions = writer(format, file)
     if format == "text" and console.is_terminal:
-        with Terminal(console, live=live, meter=meter) as terminal:
+        with unheard(console.file), Terminal(console, live=live, meter=meter) as terminal:
             yield terminal
+    elif format == "json":
+        yield JsonLines(console.file, sys.stderr, partials=partials)
     else:
-        with closing(FinalsOnly(captions, console.file, sys.stderr)) as written:
+        with closing(FinalsOnly(writer(format), console.file, sys.stderr)) as written:
             yield written
 
 
@@ -198,11 +157,6 @@ def utterance(partial: PartialMessage) -> Text:
     """The text of a partial: its stable part plain, the rest dim."""
     text = Text(printable(partial.text[: partial.stable]))
     return text.append(printable(partial.text[partial.stable :]), style="dim")
-
-
-def lost(state: Reconnecting) -> str:
-    """A message for the user about a lost connection."""
-    return f"reconnecting ({state.attempt}): {printable(state.reason)}; {state.kept:.1f} s kept"
 
 
 def level_db(pcm: Pcm) -> float:

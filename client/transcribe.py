@@ -1,9 +1,10 @@
 """Transcribes files in this process: transcripts in a format, a progress bar, and a line for each file that fails."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -13,7 +14,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from earshot_asr.client.captions import writer
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.config import Commit, StreamConfig
-from earshot_asr.engine.errors import AudioError, ConfigError, EarshotError
+from earshot_asr.engine.errors import (
+    AudioError,
+    CheckpointError,
+    ConfigError,
+    DeviceError,
+    EarshotError,
+    OutputError,
+)
+from earshot_asr.engine.events import Final
+from earshot_asr.engine.loading import check, load_runner
 from earshot_asr.engine.sources import LONGEST_GAP_SECONDS, FileSource, RawFormat, open_file
 from earshot_asr.engine.transcription import Method, plain, streamed
 
@@ -51,7 +61,7 @@ def transcribe(
     stdout     gets the transcripts
     console    gets a line for each file that failed, and a progress bar if it is a terminal; None: stderr
 
-    Raises ConfigError, CheckpointError and DeviceError, before any file is read.
+    Raises ConfigError, CheckpointError and DeviceError before any file is transcribed.
     """
     config = StreamConfig.preset(latency, commit=commit, partials=False)
     writer(format)  # raises ConfigError for an unknown format before the model is loaded
@@ -60,12 +70,14 @@ def transcribe(
         raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
     if format in ("srt", "vtt") and channel == "each":
         raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
-    from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
+    check(model, device, revision)
+    runner = cache(partial(load_runner, model, device, revision))
 
-    runner = load_runner(model, device, revision)
-    method = partial(plain, runner) if offline else partial(streamed, runner, config)
+    def method(audio: Iterable[Pcm]) -> Iterator[Final]:
+        return plain(runner(), audio) if offline else streamed(runner(), config, audio)
+
     return transcribe_files(
-        files,
+        sorted(files, key=is_readable),  # what can't be is said before the model is loaded, which takes seconds
         method,
         format=format,
         opened=partial(open_file, raw=raw, track=track, longest_gap=longest_gap),
@@ -73,6 +85,11 @@ def transcribe(
         stdout=stdout or sys.stdout,
         console=console or Console(stderr=True),
     )
+
+
+def is_readable(path: str | Path) -> bool:
+    """Whether there is such a file, or it is standard input. Opens nothing, as a pipe can be opened only once."""
+    return str(path) == "-" or (os.access(path, os.R_OK) and not os.path.isdir(path))
 
 
 def transcribe_files(
@@ -104,6 +121,8 @@ def transcribe_files(
                 for line in [*written.notes, *written.damage]:
                     complain(f"{path}: {line}")
                 status = status or int(bool(written.damage))
+            except (OutputError, CheckpointError, DeviceError):  # with the other files it would be the same
+                raise
             except EarshotError as e:
                 complain(str(e))
                 status = 1

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from earshot_asr.engine.decoder import DecodeConfig
     from earshot_asr.engine.errors import AudioError, CheckpointError, ConfigError, DeviceError, EarshotError
     from earshot_asr.engine.events import Event, Final, Flushed, Partial, Word
+    from earshot_asr.engine.loading import load_runner
     from earshot_asr.engine.recognizer import Recognizer
-    from earshot_asr.engine.runner import load_runner
     from earshot_asr.engine.sources import RawFormat, open_file
     from earshot_asr.engine.transcription import transcribe
     from earshot_asr.server.wire import FinalMessage, PartialMessage
@@ -41,7 +41,7 @@ _MODULES = {
     "StreamConfig": "engine.config",
     "StreamError": "client.connection",
     "Word": "engine.events",
-    "load_runner": "engine.runner",
+    "load_runner": "engine.loading",
     "open_file": "engine.sources",
     "transcribe": "engine.transcription",
 }

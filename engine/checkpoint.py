@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed,
 from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
 from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.loading import local_folder
 from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.weights import PICKLED, SAFETENSORS, fuse_weight_norm, read_tensors, weight_files, widened
 
@@ -28,7 +28,6 @@ SETTINGS = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 LEAST_HOP, MOST_HOP, MOST_FIELD = 40, 3200, 16_000
 """Samples of a frame: 2.5 to 200 ms apart, computed from at most a second. Published models have 320 to 1,280."""
@@ -81,18 +80,8 @@ def load_checkpoint(
 
 def locate(model: str | Path, revision: str | None = None) -> tuple[Path, str]:
     """Folder and name of a checkpoint; a hub id is downloaded, or found in the cache. Raises CheckpointError."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        if revision is not None:
-            raise CheckpointError(
-                f"{model} is a folder and has no revision {shown(revision)}; revisions are for hub ids"
-            )
-        return path, path.resolve().name
-    if path.exists():
-        raise CheckpointError(f"{model} is a file; give the folder that holds config.json and the weights")
-    if not HUB_ID.fullmatch(str(model)):
-        raise CheckpointError(f"there is no folder {model}, and a hub id would look like 'organization/name'")
-    return _download(str(model), revision), str(model)
+    folder = local_folder(model, revision)
+    return (_download(str(model), revision), str(model)) if folder is None else (folder, folder.resolve().name)
 
 
 def _download(model: str, revision: str | None) -> Path:

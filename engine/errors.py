@@ -6,6 +6,7 @@ EarshotError
 │   └── UnsupportedModel    it is well-formed, but of a kind this engine doesn't run
 ├── ConfigError         a setting out of its range, an unknown preset
 ├── DeviceError         no such compute device, no such microphone
+├── OutputError         a file, or standard output, that can't be written
 ├── ProtocolError       a message that the wire format doesn't allow
 └── TrainingError       a training run that can't go on
 
@@ -49,6 +50,10 @@ class ConfigError(EarshotError):
 
 class DeviceError(EarshotError):
     """No such compute device, no such microphone."""
+
+
+class OutputError(EarshotError):
+    """A file, or standard output, that can't be written."""
 
 
 class ProtocolError(EarshotError):

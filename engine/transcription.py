@@ -11,6 +11,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
 from earshot_asr.engine.config import DEFAULT_DECODE, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, decoder_factory
 from earshot_asr.engine.events import Final
+from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.recognizer import Recognizer, Stream
 from earshot_asr.engine.segment import Segment
@@ -53,12 +54,7 @@ def transcribe(
     ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
     """
     config = StreamConfig.preset(latency, partials=False)
-    if model is None or isinstance(model, str | Path):
-        from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
-
-        runner: Runner = load_runner(model, device, revision)
-    else:
-        runner = model
+    runner = load_runner(model, device, revision) if model is None or isinstance(model, str | Path) else model
     return _transcribed(runner, config, path, raw=raw, track=track, channel=channel)
 
 

@@ -23,6 +23,7 @@ from websockets.asyncio import server as websockets
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.cost import Cost, combined, measure
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
@@ -81,6 +82,8 @@ class Server:
         """
         try:
             await self._listen()
+            model = self.config.model or "the bundled model"
+            log.info("port %d is open; loading %s, until then streams are refused", self.port, model)
             self._pool.begin(await asyncio.gather(*map(asyncio.wrap_future, self._pool.load())))
             capacity = self._capacity()
         except BaseException:
@@ -163,6 +166,7 @@ class Server:
         runner = load()
         if self.config.limits.streams is None:
             with self._measuring:  # one after the other: they share this process
+                log.info("measuring how many streams %s can serve", runner.device)
                 self._costs.append(measure(runner, StreamConfig.preset(self.config.latency)))
         return runner
 
@@ -259,12 +263,8 @@ def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> s
 def build(config: ServerConfig) -> Server:
     """A server that is not started yet."""
 
-    def load(device: str) -> Runner:
-        from earshot_asr.engine.runner import load_runner  # loads torch, which takes seconds: in the device's thread
-
-        return load_runner(config.model, device, config.revision)
-
-    return Server(config, [partial(load, device.strip()) for device in config.device.split(",")])
+    devices = config.device.split(",")
+    return Server(config, [partial(load_runner, config.model, device.strip(), config.revision) for device in devices])
 
 
 async def serve(server: Server, started: Callable[[Server], None] = lambda server: None) -> None:

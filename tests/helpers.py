@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import resource
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -42,6 +44,17 @@ def clips(manifest: str, count: int, corpus: str | None = None) -> list[dict[str
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows = [row | {"audio": path.parent / row["audio"]} for row in rows if corpus in (None, row["corpus"])]
     return rows[:count]
+
+
+@contextmanager
+def small_files(most_bytes: int = 4096) -> Iterator[None]:
+    """No file can get larger: as on a full disk, writing fails in the middle."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # ---- speech for the fake encoder

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from earshot_asr.client.options import RETRY_SECONDS, Commit, CommitOption, Device, Latency, RetryOption
+from earshot_asr.client.options import (
+    RETRY_SECONDS,
+    Commit,
+    CommitOption,
+    Device,
+    Format,
+    Latency,
+    LiveFormatOption,
+    PartialsOption,
+    RetryOption,
+    check_partials,
+)
 
 EXAMPLES = """Examples:
 
@@ -19,6 +30,10 @@ EXAMPLES = """Examples:
   earshot mic --device "USB" --latency low
 
   earshot mic --url ws://captions.example:8765 > notes.txt
+
+  earshot mic --format vtt > meeting.vtt
+
+  earshot mic --format json --partials | my-program
 """
 
 
@@ -62,6 +77,8 @@ def mic(
     retry: RetryOption = RETRY_SECONDS,
     microphone: MicrophoneOption = None,
     list_devices: ListDevicesOption = False,
+    format: LiveFormatOption = Format.text,
+    partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
     model: LocalModelOption = None,
     compute: LocalDeviceOption = Device.auto,
@@ -69,15 +86,14 @@ def mic(
 ) -> None:
     """Show live captions of the microphone until Ctrl-C. The last words are still transcribed.
 
-    If standard output is not a terminal, only finals are written to it, as plain text.
+    If standard output is not a terminal, or with another --format, it gets each utterance as soon as it is final.
     """
+    from earshot_asr.client.aside import Aside
     from earshot_asr.client.live import caption, local_server
     from earshot_asr.client.microphone import Microphone, describe_devices
     from earshot_asr.client.terminal import screen
 
-    if list_devices:
-        print(describe_devices())
-        return
+    check_partials(partials, format)
     if url and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
         raise typer.BadParameter("--model, --compute and --latency can't be used with --url: the server chooses them")
 
@@ -86,8 +102,12 @@ def mic(
         local = local_server(console, model=model, device=compute, latency=latency)
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
-            with screen(console, meter=True) as shown:
-                partials = console.is_terminal
-                await caption(server, audio, [shown], retry=retry if url else 0, commit=commit.value, partials=partials)
+            wanted = partials or (console.is_terminal and format is Format.text)
+            with screen(console, format=format, partials=partials, meter=True) as shown:
+                await caption(server, audio, [shown], retry=retry if url else 0, commit=commit.value, partials=wanted)
 
-    asyncio.run(run())
+    with Aside():
+        if list_devices:
+            print(describe_devices())
+        else:
+            asyncio.run(run())

@@ -10,12 +10,21 @@ from rich.console import Console
 
 from earshot_asr.client.options import (
     INTERRUPTED_EXIT_STATUS,
+    LONGEST_GAP_SECONDS,
     RETRY_SECONDS,
+    ChannelsOption,
     Commit,
     CommitOption,
+    EncodingOption,
     Format,
-    FormatOption,
+    LiveFormatOption,
+    LongestGapOption,
+    PartialsOption,
+    RateOption,
     RetryOption,
+    TrackOption,
+    check_partials,
+    raw_format,
 )
 
 DEFAULT_URL = "ws://127.0.0.1:8765"
@@ -24,11 +33,17 @@ EXAMPLES = """Examples:
   earshot stream talk.opus
 
   earshot stream --speed 0 --format srt talk.mp4 > talk.srt
+
+  ffmpeg -i rtsp://camera/1 -f wav - | earshot stream -
+
+  earshot stream --format json --partials talk.opus | jq --unbuffered .text
 """
 
 
 def stream(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Audio file, or a video file with sound.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Audio file, or a video file with sound; -: standard input.")
+    ],
     url: Annotated[
         list[str],
         typer.Option(
@@ -41,25 +56,42 @@ def stream(
     speed: Annotated[
         float, typer.Option(min=0, help="1: in real time; 4: four times as fast; 0: as fast as possible.")
     ] = 1.0,
-    format: FormatOption = Format.text,
+    format: LiveFormatOption = Format.text,
+    partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
+    encoding: EncodingOption = None,
+    rate: RateOption = None,
+    channels: ChannelsOption = None,
+    channel: Annotated[
+        int | None,
+        typer.Option("--channel", min=1, metavar="N", help="Channel to send.", show_default="all, mixed"),
+    ] = None,
+    track: TrackOption = None,
+    longest_gap: LongestGapOption = LONGEST_GAP_SECONDS,
 ) -> None:
     """Stream a file to a server as if it were spoken now, and show the captions.
 
-    Ctrl-C ends the audio early; what was sent until then is still transcribed.
+    What comes through a pipe is sent as it comes; --encoding, --rate and --channels make it read raw audio. Ctrl-C ends
+    the audio early; what was sent until then is still transcribed. If the file is cut off or damaged, that is told at
+    the end, and the exit status is 1.
     """
     from earshot_asr.client.files import FileAudio
     from earshot_asr.client.live import caption
     from earshot_asr.client.terminal import screen
 
-    async def run() -> bool:
-        audio, console = FileAudio(file, speed), Console()
-        partials = console.is_terminal and format is Format.text
-        with screen(console, format=format, file=str(file), live=audio.live) as shown:
-            interrupted = await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=partials)
-        if audio.damage:
-            print(f"earshot: {file}: {audio.damage}", file=sys.stderr)
-        return interrupted
+    check_partials(partials, format)
 
-    if asyncio.run(run()):
-        raise typer.Exit(INTERRUPTED_EXIT_STATUS)
+    raw = raw_format(encoding, rate, channels)
+
+    async def run() -> int:
+        console = Console()
+        wanted = partials or (console.is_terminal and format is Format.text)
+        with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
+            with screen(console, format=format, partials=partials, live=audio.live) as shown:
+                interrupted = await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=wanted)
+            for line in filter(None, [*audio.notes, audio.damage]):
+                print(f"earshot: {file}: {line}", file=sys.stderr)
+            return INTERRUPTED_EXIT_STATUS if interrupted else int(bool(audio.damage))
+
+    if status := asyncio.run(run()):
+        raise typer.Exit(status)

@@ -1,25 +1,28 @@
 """`earshot transcribe`: files to transcripts, without a server."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import typer
 
 from earshot_asr.client.options import (
     LONGEST_GAP_SECONDS,
+    ChannelsOption,
     Commit,
     CommitOption,
     Device,
     DeviceOption,
+    EncodingOption,
     Format,
     FormatOption,
     Latency,
     LatencyOption,
     LongestGapOption,
     ModelOption,
+    RateOption,
     RevisionOption,
     TrackOption,
+    raw_format,
 )
 
 EXAMPLES = """Examples:
@@ -38,20 +41,10 @@ EXAMPLES = """Examples:
 """
 
 
-def channel_of(value: str) -> str:
-    """Checks a value of --channel, of which each command allows its own words."""
+def _channel(value: str) -> str:
     if value in ("mix", "each") or (value.isdecimal() and int(value) >= 1):
         return value
     raise typer.BadParameter(f"{value} is no channel; it must be mix, each or a number from 1 on")
-
-
-class Encoding(StrEnum):
-    """Encodings of engine.sources.RawFormat."""
-
-    pcm_s16le = "pcm_s16le"
-    pcm_f32le = "pcm_f32le"
-    mulaw = "mulaw"
-    alaw = "alaw"
 
 
 def transcribe(
@@ -68,25 +61,15 @@ def transcribe(
     offline: Annotated[
         bool, typer.Option("--offline", help="One forward pass over each file, without streaming.")
     ] = False,
-    encoding: Annotated[
-        Encoding | None,
-        typer.Option(
-            "--encoding", help="Encoding of raw audio: files without a header.", show_default="from the file's name"
-        ),
-    ] = None,
-    rate: Annotated[
-        int | None, typer.Option("--rate", help="Sample rate of raw audio, in Hz.", show_default="16000")
-    ] = None,
-    channels: Annotated[
-        int | None,
-        typer.Option("--channels", help="Number of interleaved channels of raw audio.", show_default="1"),
-    ] = None,
+    encoding: EncodingOption = None,
+    rate: RateOption = None,
+    channels: ChannelsOption = None,
     channel: Annotated[
         str,
         typer.Option(
             "--channel",
             metavar="N|mix|each",
-            callback=channel_of,
+            callback=_channel,
             help="Channel to transcribe; mix: all as one; each: one transcript for each channel.",
         ),
     ] = "mix",
@@ -100,10 +83,7 @@ def transcribe(
     A file that is cut off, damaged or can't be read is named on standard error, and the exit status is 1.
     """
     from earshot_asr.client.transcribe import transcribe as run
-    from earshot_asr.engine.sources import RawFormat
 
-    given = {"encoding": encoding and encoding.value, "sample_rate": rate, "channels": channels}
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     status = run(
         files,
         model=model,
@@ -113,7 +93,7 @@ def transcribe(
         commit=commit.value,
         format=format,
         offline=offline,
-        raw=RawFormat(**chosen) if chosen else None,
+        raw=raw_format(encoding, rate, channels),
         track=track,
         channel=int(channel) if channel.isdecimal() else cast(Literal["mix", "each"], channel),
         longest_gap=longest_gap,

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from earshot_asr.client.connection import with_default_path
 from earshot_asr.client.evaluate.figures import RunInfo, figures
 from earshot_asr.client.evaluate.manifest import load
 from earshot_asr.client.evaluate.options import Options
@@ -31,9 +32,13 @@ from earshot_asr.client.evaluate.wall import listen
 from earshot_asr.client.live import local_server
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.loading import check as check_model
+from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.phonemes import targets
 from earshot_asr.engine.transcription import plain
+from earshot_asr.engine.whole import check as check_path
+from earshot_asr.engine.whole import write_text
 
 WARM_UP_SECONDS: Seconds = 5.0
 """Length of the part of the first clip that is played once before the measurements begin."""
@@ -59,14 +64,12 @@ def evaluate(
     report     file to write an HTML report to
     stderr     shows a progress bar if it is a terminal
 
-    Raises ConfigError, CheckpointError, DeviceError, AudioError and, with `wall`, StreamError.
+    Raises ConfigError, CheckpointError, DeviceError, AudioError, OutputError and, with `wall`, StreamError.
     """
     _check_options(options, report)
     clips = load(manifests, options.selection, alignments=options.alignments, join=options.join)
     for clip in clips:
         check(clip)
-    from earshot_asr.engine.runner import load_runner  # torch takes seconds to load
-
     runner = load_runner(options.model, options.device, options.revision)
     with _progress(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
@@ -79,15 +82,16 @@ def evaluate(
     if report:
         from earshot_asr.client.evaluate.report import page
 
-        report.write_text(page(takes, found, about), encoding="utf-8")
+        write_text(report, page(takes, found, about))
 
 
 def _check_options(options: Options, report: Path | None) -> None:
-    """Raises ConfigError before anything is played: an evaluation may take hours."""
-    if report and not report.parent.is_dir():
-        raise ConfigError(f"can't write {report}: there is no folder {report.parent}")
-    if report and report.is_dir():
-        raise ConfigError(f"can't write {report}: it is a folder; give the name of a file")
+    """Raises what an evaluation of hours would end with, before anything is read or played."""
+    check_model(options.model, options.device, options.revision)
+    if options.url is not None:
+        with_default_path(options.url)
+    if report:
+        check_path(report)
     if options.whisper_model and "whisper" not in options.against:
         raise ConfigError("--whisper-model needs --against whisper")
 

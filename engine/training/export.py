@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.text import ESCAPES
 from earshot_asr.engine.weights import SCALE
+from earshot_asr.engine.whole import writing
 
 LARGEST_INT8 = 127 * 65504.0
 """The largest weight that eight bits with a scale in half precision can hold."""
@@ -57,7 +60,7 @@ def save(
     masked      masked_spec_embed (C,), for models whose frames training masks; None: zeros
     dtype       the weights' dtype, one of DTYPES
 
-    Raises ConfigError for weights that the dtype can't hold.
+    Raises ConfigError for weights that the dtype can't hold, OutputError if the folder can't be written.
     """
     tensors = to_checkpoint(encoder)
     if has_mask(config):
@@ -73,8 +76,28 @@ def write(
     """Write a folder with `settings` (file name -> content) and model.safetensors; it replaces one that is there.
 
     The new folder is complete before it takes the name. Between two renames, for some microseconds, no folder has it.
-    Raises ConfigError for weights that the dtype can't hold.
+    Raises ConfigError for weights that the dtype can't hold, OutputError if the folder can't be written.
     """
+    cast = _cast(folder, tensors, dtype)
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    with writing(folder, SafetensorError):
+        if old.exists() and not folder.exists():  # killed between the two renames below
+            old.rename(folder)
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            _fill(fresh, cast, settings, dtype)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _cast(folder: Path, tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
+    """The tensors in the dtype in which `folder` shall have them. Raises ConfigError for one that it can't hold."""
     cast: dict[str, Tensor] = {}
     advice = "; --dtype float32 may hold them" if dtype != "float32" else ""
     for name, tensor in tensors.items():
@@ -87,12 +110,12 @@ def write(
         if not cast[name].isfinite().all():
             held = str(DTYPES[dtype]).removeprefix("torch.")
             raise ConfigError(f"{folder} is not written: {name} has values that are not finite in {held}{advice}")
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():  # killed between the two renames below
-        old.rename(folder)
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    return cast
+
+
+def _fill(folder: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Mapping[str, Any]], dtype: str) -> None:
+    """Makes the folder with both."""
+    folder.mkdir(parents=True)
     for name, content in settings.items():
         if name == "config.json":  # dtype: transformers 5; torch_dtype: before
             stale = ("dtype", "torch_dtype", "earshot_weights")
@@ -100,13 +123,10 @@ def write(
             content["torch_dtype"] = str(DTYPES[dtype]).removeprefix("torch.")
             if dtype == "int8":
                 content["earshot_weights"] = "int8"
-        (fresh / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file(cast, fresh / "model.safetensors", metadata={"format": "pt"})
-    (fresh / "model.safetensors").chmod(0o644)  # some versions of safetensors let nobody else read it
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (folder / name).write_text(text, encoding="utf-8", errors=ESCAPES)
+    save_file(dict(tensors), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # some versions of safetensors let nobody else read it
 
 
 def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:

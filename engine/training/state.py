@@ -7,17 +7,18 @@ OUT/model, best  exported models
 """
 
 import json
-import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from earshot_asr.engine.errors import ConfigError, TrainingError
+from earshot_asr.engine.errors import ConfigError, OutputError, TrainingError
+from earshot_asr.engine.text import ESCAPES
+from earshot_asr.engine.whole import replacing, writing
 
 RUN, STATE, LOG, LOCK = "run.json", "state.pt", "log.jsonl", ".lock"
 
@@ -108,16 +109,12 @@ def keep(out: Path, state: Mapping[str, Any]) -> None:
     _replace(out / STATE, lambda path: torch.save(dict(state), path))
 
 
-def _replace(path: Path, write: Any) -> None:
-    fresh = path.with_name(f".{path.name}.new")
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     try:
-        write(fresh)
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
-        reason = str(getattr(error, "strerror", None) or error).strip().split("\n", 1)[0]
-        raise TrainingError(f"can't write {path}: {reason}") from None
+        with replacing(path, RuntimeError) as fresh:  # which torch's writer raises when the disk is full
+            write(fresh)
+    except OutputError as error:
+        raise TrainingError(str(error)) from None
 
 
 class Log:
@@ -131,8 +128,8 @@ class Log:
                 file.write("\n")
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Appends a line, with numbers rounded."""
-        with self._path.open("a", encoding="utf-8") as file:
+        """Appends a line, with numbers rounded. Raises OutputError."""
+        with writing(self._path), self._path.open("a", encoding="utf-8", errors=ESCAPES) as file:
             file.write(json.dumps({key: rounded(value) for key, value in line.items()}, ensure_ascii=False) + "\n")
 
 

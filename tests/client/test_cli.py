@@ -26,7 +26,10 @@ def earshot(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | Non
     [
         (["stream", "nowhere.wav"], "nowhere.wav: there is no such file"),
         (["stream", "--url", "http://h", "{wav}"], "'http://h' is not the URL of a server"),
-        (["stream", "--url", "ws://127.0.0.1:{port}", "{wav}"], "no server at ws://127.0.0.1:{port}/v1/stream: start"),
+        (
+            ["stream", "--retry", "0", "--url", "ws://127.0.0.1:{port}", "{wav}"],
+            "no server at ws://127.0.0.1:{port}/v1/stream: start",
+        ),
         (["serve", "--host", "", "--port", "0"], "host is empty"),
         (["serve", "--host", "a..b", "--port", "0"], "'a..b': not a host name"),
         (["transcribe", "--rate", "1", "{wav}"], "sample rate is 1 Hz"),
@@ -66,6 +69,8 @@ def wav(tmp_path: Path) -> Path:
         ["stream", "--speed", "-1", "talk.wav"],
         ["stream", "--format", "doc", "talk.wav"],
         ["stream", "--retry", "-1", "talk.wav"],
+        ["stream", "--partials", "talk.wav"],
+        ["mic", "--partials", "--format", "srt"],
         ["serve", "--port", "99999"],
         ["serve", "--latency", "none"],
         ["mic", "--url", "ws://h:1", "--latency", "low"],

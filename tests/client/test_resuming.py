@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -10,12 +10,21 @@ from typing import Any
 
 import msgspec
 import pytest
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from earshot_asr.client.stream import ClientStream, Message, Reconnecting, Resumed, StreamError, Timeouts
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.client.stream import (
+    ClientStream,
+    Connected,
+    Message,
+    Reconnecting,
+    Resumed,
+    StreamError,
+    Timeouts,
+    Waiting,
+)
+from earshot_asr.engine.errors import AudioError, ConfigError
 from earshot_asr.server import wire
 from earshot_asr.server.wire import Ack, Done, Error, FinalMessage, Flush, Keepalive, PartialMessage, Start, Stop
 from tests.client.scripted import HELLO, READY, Script, heard, listening, say, scripted
@@ -54,6 +63,75 @@ async def take(socket: ServerConnection, size: int) -> bytes:
 def silent_about(messages: list[Message]) -> list[Message]:
     """What a reader sees who does not care for connections."""
     return [m for m in messages if not isinstance(m, Reconnecting | Resumed)]
+
+
+async def test_what_is_said_before_there_is_a_server_is_kept(unused_tcp_port: int) -> None:
+    """And the reader sees that it is waited for."""
+
+    async def script(socket: ServerConnection, begin: Start) -> None:
+        assert begin.resume is None
+        audio, messages = await heard(socket)
+        assert b"".join(audio) == SECOND * 20
+        assert messages == [Flush(), Stop()]
+        await say(socket, Done(1, 1.0))
+
+    url = f"ws://127.0.0.1:{unused_tcp_port}"
+    async with ClientStream(url, wait=False, timeouts=HASTY) as stream:
+        assert not stream.admitted
+        for _ in range(20):  # more than may be ahead of a connection
+            await stream.send(SECOND)
+        await stream.flush()
+        await stream.stop()
+        first = await anext(stream)
+        assert isinstance(first, Waiting)
+        assert (first.attempt, first.reason.partition(":")[0]) == (1, "no server at ws")
+        async with serve(handler(script), "127.0.0.1", unused_tcp_port, compression=None):
+            messages = [message async for message in stream]
+    assert [m for m in messages if not isinstance(m, Waiting)] == [Connected(f"{url}{wire.PATH}"), Done(1, 1.0)]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+async def test_a_server_is_waited_for_as_long_as_after_a_loss(unused_tcp_port: int, wait: bool) -> None:
+    async def use(stream: ClientStream) -> list[Message]:
+        async with stream:
+            return [message async for message in stream]
+
+    url = f"ws://127.0.0.1:{unused_tcp_port}"
+    waiting = asyncio.create_task(use(ClientStream(url, wait=wait, timeouts=HASTY)))
+    done, _ = await asyncio.wait([waiting], timeout=0.1)
+    assert not done
+    async with serve(handler(ended), "127.0.0.1", unused_tcp_port, compression=None):
+        messages = await waiting
+    assert messages[-1] == Done(0, 0.0)
+    with pytest.raises(StreamError, match=f"no server at {url}/v1/stream"):
+        await use(ClientStream(url, retry=0.05, wait=wait, timeouts=HASTY))
+
+
+async def ended(socket: ServerConnection, begin: Start) -> None:
+    await say(socket, Done(0, 0.0))
+
+
+async def test_audio_that_breaks_before_there_is_a_server_is_said_at_once() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        raise AudioError("no microphone")
+        yield b""
+
+    async with ClientStream("ws://127.0.0.1:1", wait=False) as stream:
+        stream.play(broken())
+        with pytest.raises(AudioError, match="no microphone"):
+            [message async for message in stream]
+
+
+async def test_time_until_there_is_a_server_is_not_counted_after_a_loss(unused_tcp_port: int) -> None:
+    async def drop(socket: ServerConnection, begin: Start) -> None:
+        cut_line(socket)
+
+    async with ClientStream(f"ws://127.0.0.1:{unused_tcp_port}", retry=1000, wait=False, timeouts=HASTY) as stream:
+        while not isinstance(message := await anext(stream), Waiting) or message.attempt < 3:
+            pass
+        async with serve(handler(drop, ended), "127.0.0.1", unused_tcp_port, compression=None):
+            lost = [message async for message in stream if isinstance(message, Reconnecting)]
+    assert lost[0].attempt == 1
 
 
 async def test_a_lost_connection_is_resumed_at_the_cut() -> None:
@@ -391,10 +469,10 @@ async def test_of_several_servers_the_first_that_answers_is_taken() -> None:
     async def end(socket: ServerConnection, begin: Start) -> None:
         await say(socket, Done(0, 0.0))
 
-    async with listening(handler(end)) as there, ClientStream(["ws://127.0.0.1:1", there]) as stream:
+    async with listening(handler(end)) as there, ClientStream(["ws://127.0.0.1:1", there], retry=0) as stream:
         assert [m async for m in stream] == [Done(0, 0.0)]
     with pytest.raises(StreamError, match=f"no server at ws://127.0.0.1:1/v1/stream.*; no server at {there}"):
-        async with ClientStream(["ws://127.0.0.1:1", there]):
+        async with ClientStream(["ws://127.0.0.1:1", there], retry=0):
             pass
 
 

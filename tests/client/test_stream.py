@@ -145,7 +145,7 @@ async def test_a_refusal_before_ready_is_raised_on_entering() -> None:
 
     async with listening(handle) as url:
         with pytest.raises(StreamError, match="try again later"):
-            async with ClientStream(url):
+            async with ClientStream(url, retry=0):
                 raise AssertionError("not admitted")
 
 
@@ -215,7 +215,7 @@ async def test_no_server_is_one_clear_line() -> None:
     async with listening(lambda socket: socket.wait_closed()) as url:
         pass  # the port is free again
     with pytest.raises(StreamError, match=f"no server at {url}/v1/stream: start one with `earshot serve`"):
-        async with ClientStream(url):
+        async with ClientStream(url, retry=0):
             pass
 
 

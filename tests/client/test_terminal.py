@@ -1,19 +1,18 @@
 """What is on the screen, compared as text, and as styles where they carry meaning."""
 
-import json
-from collections.abc import Callable
 from io import StringIO
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from earshot_asr.client.stream import Reconnecting, Resumed
+from earshot_asr.client.stream import Connected, Reconnecting, Resumed, Waiting
 from earshot_asr.client.terminal import Captions, Terminal, elapsed, level_db, screen, utterance
+from earshot_asr.client.written import FinalsOnly, JsonLines
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.text import printable
-from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage, WireWord
+from earshot_asr.server.wire import Ack, FinalMessage, PartialMessage, WireWord
 
 HELLO = FinalMessage(0, 0.1, 0.9, "HELLO WORLD", 0.9, 16_000, [WireWord("HELLO", 0.1, 0.4, 0.9)])
 
@@ -129,28 +128,21 @@ def test_a_lost_connection_is_shown_until_there_is_another() -> None:
     assert shown(captions) == ["HELLO", "0:01  delay 0.0 s"]
 
 
+def test_a_server_that_is_not_there_yet_is_shown_until_it_is() -> None:
+    captions = Captions()
+    captions.hear(quiet(1), 0.0, now=1.0)
+    captions.show(Waiting(2, "no server at ws://h:1", 1.0), now=1.0)
+    assert shown(captions) == ["0:01  waiting (2), 1.0 s kept: no server at ws://h:1"]
+    captions.show(Connected("ws://h:1"), now=1.1)
+    assert shown(captions) == ["0:01"]
+
+
 def test_a_lost_connection_is_drawn_at_once() -> None:
     out = console()
     with Terminal(out) as terminal:
         terminal.show(PartialMessage(0, 0, 1, "HELLO", 0), now=1.0)
         terminal.show(Reconnecting(1, "connection lost", 0.0), now=1.001)
         assert "reconnecting (1)" in written(out)
-
-
-def test_what_is_no_terminal_says_it_on_standard_error_once(capsys: pytest.CaptureFixture[str]) -> None:
-    out = Console(file=StringIO(), width=80)
-    with screen(out) as view:
-        for attempt in (1, 2, 3):
-            view.show(Reconnecting(attempt, "connection lost", 12.34), now=1.0)
-        view.show(Resumed("ws://h:1/v1/stream", 13.0), now=2.0)
-        view.show(HELLO, now=2.1)
-        view.show(Reconnecting(4, "no answer", 1.0), now=3.0)
-    assert written(out) == "HELLO WORLD\n"
-    assert capsys.readouterr().err.splitlines() == [
-        "reconnecting (1): connection lost; 12.3 s kept",
-        "resumed at ws://h:1/v1/stream; 13.0 s sent again",
-        "reconnecting (4): no answer; 1.0 s kept",
-    ]
 
 
 def test_text_of_a_server_can_not_steer_the_terminal() -> None:
@@ -251,52 +243,16 @@ def test_the_screen_is_not_drawn_for_every_block() -> None:
 # ---- which screen
 
 
-def test_without_a_terminal_finals_are_plain_lines() -> None:
-    out = Console(file=StringIO(), width=10)
-    with screen(out) as plain:
-        plain.hear(quiet(1), 0.0, now=1.0)
-        plain.show(PartialMessage(0, 0.1, 0.8, "HELLO WOR", 5), now=1.2)
-        plain.show(HELLO, now=1.3)
-        plain.show(Done(16_000, 1.0), now=1.4)
-    assert isinstance(out.file, StringIO)
-    assert out.file.getvalue() == "HELLO WORLD\n"
-
-
-@pytest.mark.parametrize(
-    ("format", "check"),
-    [
-        ("json", lambda text: json.loads(text)["text"] == "HELLO WORLD" and json.loads(text)["duration"] == 1.0),
-        ("srt", lambda text: text.startswith("1\n00:00:00,100 -->")),
-        ("vtt", lambda text: text.startswith("WEBVTT\n")),
-    ],
-)
-def test_other_formats_are_written_to_a_terminal_too(format: str, check: Callable[[str], bool]) -> None:
-    out = console()
-    with screen(out, format=format, file="talk.opus") as written:
-        written.hear(quiet(1), 0.0, now=1.0)
-        written.show(HELLO, now=1.3)
-        written.show(Done(16_000, 1.0), now=1.4)
-    assert isinstance(out.file, StringIO)
-    assert check(out.file.getvalue())
-    assert "\x1b" not in out.file.getvalue()
-
-
-def test_what_came_is_written_where_a_stream_is_cut_short() -> None:
-    out = Console(file=StringIO(), width=80)
-    with screen(out, format="json", file="talk.opus") as written:
-        written.hear(quiet(1.5), 0.0, now=1.0)
-        written.show(HELLO, now=1.3)
-    assert isinstance(out.file, StringIO)
-    whole = json.loads(out.file.getvalue())
-    assert (whole["text"], whole["duration"]) == ("HELLO WORLD", 1.5)
-
-
-def test_nothing_is_written_where_a_stream_never_began() -> None:
-    out = Console(file=StringIO(), width=80)
-    with pytest.raises(OSError, match="no server"), screen(out, format="json"):
-        raise OSError("no server")
-    assert isinstance(out.file, StringIO)
-    assert out.file.getvalue() == ""
+def test_captions_are_for_terminals_and_text() -> None:
+    for out, format, kind in (
+        (console(), "text", Terminal),
+        (console(), "json", JsonLines),
+        (console(), "vtt", FinalsOnly),
+        (Console(file=StringIO()), "text", FinalsOnly),
+        (Console(file=StringIO()), "json", JsonLines),
+    ):
+        with screen(out, format=format) as shown:
+            assert isinstance(shown, kind)
 
 
 def test_a_format_there_is_not_is_said() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,11 +15,12 @@ import soundfile
 import soxr
 from rich.console import Console
 
+from earshot_asr.client.output import Output
 from earshot_asr.client.transcribe import Channel, transcribe, transcribe_files
 from earshot_asr.engine.audio import SAMPLE_RATE, to_float, to_pcm
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.config import Commit, StreamConfig
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.errors import CheckpointError, ConfigError, DeviceError, OutputError
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.sources import RawFormat, open_file
 from earshot_asr.engine.transcription import Method, plain, streamed
@@ -108,6 +110,51 @@ def test_a_file_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None
     first, second = err.splitlines()
     assert first == f"earshot: {files[0]}: there is no such file"
     assert second.startswith(f"earshot: {files[2]}: can't decode audio")
+
+
+def test_files_that_can_not_be_read_are_said_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    said: list[str] = []
+
+    def load(*_: object) -> LoudnessRunner:
+        said.append(stderr.getvalue())
+        return LoudnessRunner()
+
+    monkeypatch.setattr("earshot_asr.client.transcribe.load_runner", load)
+    files = [as_file(tmp_path / "a.wav", "HELO."), tmp_path / "no.wav", as_file(tmp_path / "b.wav", "BYE."), tmp_path]
+    assert transcribe(files, stdout=stdout, console=Console(file=stderr, width=1000)) == 1
+    assert stdout.getvalue() == "HELO\nBYE\n"
+    (before,) = said
+    assert before == stderr.getvalue()
+    assert [line.split(": ")[1] for line in before.splitlines()] == [str(files[1]), str(tmp_path)]
+
+
+@pytest.mark.parametrize("kind", [CheckpointError, DeviceError])
+def test_a_model_that_can_not_be_loaded_is_no_fault_of_the_files(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> LoudnessRunner:
+        raise kind("no")
+
+    monkeypatch.setattr("earshot_asr.client.transcribe.load_runner", load)
+    with pytest.raises(kind):
+        transcribe([as_file(tmp_path / "a.wav", "HELO.")], stdout=io.StringIO(), console=Console(file=io.StringIO()))
+
+
+def test_output_that_nobody_reads_ends_the_work(tmp_path: Path) -> None:
+    """It is no fault of one file, after which the others would be transcribed for nobody."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    files = [as_file(tmp_path / name, "HELO.") for name in ("a.wav", "b.wav")]
+    stderr = io.StringIO()
+    with open(writer, "w", encoding="utf-8") as pipe:
+        stdout = Output(pipe, fatal=True)
+        with pytest.raises(OutputError, match="can't write to standard output: whatever read it has ended"):
+            transcribe_files(files, stream_method(), format="text", stdout=stdout, console=Console(file=stderr))
+        stdout.detach()
+    assert stderr.getvalue() == ""
 
 
 def test_a_file_that_is_cut_off_is_transcribed_as_far_as_it_goes_and_that_is_said(tmp_path: Path) -> None:

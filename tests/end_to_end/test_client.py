@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
+from websockets.asyncio.server import ServerConnection
 
 from earshot_asr.client.files import FileAudio
 from earshot_asr.client.live import caption
-from earshot_asr.client.stream import ClientStream
+from earshot_asr.client.stream import ClientStream, Message
 from earshot_asr.client.terminal import screen
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
-from earshot_asr.server.wire import Ack, Done, FinalMessage
+from earshot_asr.server.app import Server
+from earshot_asr.server.settings import ServerConfig
+from earshot_asr.server.wire import Ack, Done, FinalMessage, PartialMessage
+from tests.client.scripted import HELLO, heard, say, scripted
 from tests.helpers import FakeRunner, silence, speak
-from tests.server.loopback import serving, until
+from tests.server.loopback import GIVE_UP_SECONDS, serving, until
 
 ROOT = Path(__file__).parents[2]
 TALK = np.concatenate([silence(0.5), speak("HELLO WORLD"), silence(1.5), speak("GOOD BYE"), silence(0.3)])
@@ -71,21 +75,28 @@ async def test_live_captions_end_with_the_finals(talk: Path) -> None:
 
 
 class Interrupted:
-    """Audio during which Ctrl-C is pressed, and which would go on for ever."""
+    """Audio that would go on for ever, and a Screen: Ctrl-C is pressed at the first message."""
 
     live, dropped = True, 0.0
 
     def __init__(self, pcm: Pcm) -> None:
         self.pcm = pcm
         self.stopped = asyncio.Event()
+        self.pressed = False
 
     def stop(self) -> None:
         self.stopped.set()
 
     async def __aiter__(self) -> AsyncIterator[Pcm]:
         yield self.pcm
-        signal.raise_signal(signal.SIGINT)
         await self.stopped.wait()
+
+    def hear(self, pcm: Pcm, dropped: float, now: float) -> None: ...
+
+    def show(self, message: Message, now: float) -> None:
+        if not self.pressed:
+            self.pressed = True
+            signal.raise_signal(signal.SIGINT)
 
 
 async def test_ctrl_c_still_brings_the_last_words() -> None:
@@ -93,7 +104,8 @@ async def test_ctrl_c_still_brings_the_last_words() -> None:
     before = signal.getsignal(signal.SIGINT)
     async with serving() as server:
         with screen(out) as shown:
-            assert await caption(server.url, Interrupted(TALK), [shown])
+            audio = Interrupted(TALK)
+            assert await caption(server.url, audio, [shown, audio])
     assert isinstance(out.file, StringIO)
     assert out.file.getvalue() == "HELLO WORLD\nGOOD BYE\n"
     assert signal.getsignal(signal.SIGINT) is before
@@ -112,13 +124,48 @@ async def test_stream_writes_the_format_alone_to_standard_output(talk: Path, for
         case "text":
             assert out == b"HELLO WORLD\nGOOD BYE\n"
         case "json":
-            whole = json.loads(out)
-            assert (whole["file"], whole["text"]) == (str(talk), "HELLO WORLD GOOD BYE")
-            assert [word["text"] for word in whole["segments"][1]["words"]] == ["GOOD", "BYE"]
+            hello, bye, done = map(json.loads, out.splitlines())
+            assert (hello["type"], hello["text"], bye["text"]) == ("final", "HELLO WORLD", "GOOD BYE")
+            assert [word["text"] for word in bye["words"]] == ["GOOD", "BYE"]
+            assert done == {"type": "done", "received": len(TALK), "duration": round(len(TALK) / SAMPLE_RATE, 3)}
         case "srt":
             assert out.startswith(b"1\n00:00:")
         case "vtt":
             assert out.startswith(b"WEBVTT\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        (["--format", "json"], b'{"type":"final"'),
+        (["--format", "json", "--partials"], b'{"type":"partial"'),
+        (["--format", "srt"], b"1\n"),
+        (["--format", "vtt"], b"WEBVTT\n"),
+        ([], b"HELLO\n"),
+    ],
+)
+async def test_a_line_is_there_as_soon_as_its_text_is(talk: Path, options: list[str], first: bytes) -> None:
+    """The server goes on when the line has been read from the pipe."""
+    read = asyncio.Event()
+
+    async def script(socket: ServerConnection) -> None:
+        partial = PartialMessage(0, 0.1, 0.8, "HEL", 0)
+        await say(socket, *([partial] if "--partials" in options else []), HELLO)
+        await read.wait()
+        await heard(socket)
+        await say(socket, Done(16_000, 1.0))
+
+    async with scripted(script) as url:
+        process = await earshot("stream", "--url", url, "--speed", "0", *options, str(talk))
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                line = await process.stdout.readline()
+        finally:
+            read.set()
+            await process.communicate()
+    assert line.startswith(first)
+    assert process.returncode == 0
 
 
 async def test_stream_that_is_interrupted_prints_the_last_words(tmp_path: Path) -> None:
@@ -135,8 +182,38 @@ async def test_stream_that_is_interrupted_prints_the_last_words(tmp_path: Path) 
     assert len(out) < len(LONG)
 
 
+async def line_with(process: Process, text: bytes) -> bytes:
+    """The next line on standard error that holds it."""
+    assert process.stderr is not None
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        while line := await process.stderr.readline():
+            if text in line:
+                return line
+    raise AssertionError(f"it ended without {text!r}")
+
+
+async def test_stream_before_the_server_is_up_waits_for_it(talk: Path, unused_tcp_port: int) -> None:
+    url = f"ws://127.0.0.1:{unused_tcp_port}"
+    process = await earshot("stream", "--url", url, "--speed", "0", str(talk))
+    line = await line_with(process, b"waiting")
+    assert line.endswith(f"no server at {url}/v1/stream: start one with `earshot serve`\n".encode())
+    async with Server(ServerConfig(port=unused_tcp_port), [FakeRunner]):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (0, b"HELLO WORLD\nGOOD BYE\n")
+    assert err == f"connected to {url}/v1/stream\n".encode()
+
+
+async def test_who_waits_for_a_server_can_stop_that(talk: Path, unused_tcp_port: int) -> None:
+    process = await earshot("stream", "--url", f"ws://127.0.0.1:{unused_tcp_port}", str(talk))
+    await line_with(process, b"waiting")
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        assert await process.communicate() == (b"", b"")
+    assert process.returncode == 130
+
+
 SOUNDDEVICE = """
-import threading, types
+import os, threading, types
 import numpy as np
 class PortAudioError(Exception): pass
 def query_devices(device=None, kind=None):
@@ -149,17 +226,56 @@ class RawInputStream:
     def run(self):
         pcm, time, at = np.load({talk!r}), types.SimpleNamespace(inputBufferAdcTime=0.0), 0
         while not self.over.wait(0.005):
+            os.write(2, b"Expression 'PaAlsaStream_WaitForFrames( stream, &framesAvail )' failed\\n")
             self.callback(pcm[at : at + 800].tobytes(), 800, time, types.SimpleNamespace(input_overflow=False))
             at = (at + 800) % len(pcm)
 """
 
 
-async def test_mic_that_is_interrupted_prints_the_last_words(tmp_path: Path) -> None:
-    """A sound device of the test's own, as there need not be one here: it says the same again and again."""
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    """A folder with a sound device of the test's own, as there need not be one: it says the same again and again."""
     np.save(tmp_path / "talk.npy", np.resize(TALK, len(TALK) // 800 * 800))
     (tmp_path / "sounddevice.py").write_text(SOUNDDEVICE.format(talk=str(tmp_path / "talk.npy")))
+    return tmp_path
+
+
+async def test_mic_writes_lines_of_json_until_it_is_interrupted(device: Path) -> None:
     async with serving() as server:
-        process = await earshot("mic", "--url", server.url, path=tmp_path)
+        process = await earshot("mic", "--url", server.url, "--format", "json", "--partials", path=device)
+        assert process.stdout is not None
+        messages = [json.loads(await process.stdout.readline())]
+        while messages[-1]["type"] != "final":
+            messages.append(json.loads(await process.stdout.readline()))
+        process.send_signal(signal.SIGINT)
+        rest, _ = await process.communicate()
+    assert {message["type"] for message in messages[:-1]} == {"partial"}
+    assert messages[-1]["text"] == "HELLO WORLD"
+    assert json.loads(rest.splitlines()[-1])["type"] == "done"
+    assert process.returncode == 0
+
+
+async def test_mic_says_what_portaudio_says_of_a_device_that_can_not_be_opened(device: Path) -> None:
+    with (device / "sounddevice.py").open("a") as module:
+        module.write("""
+class RawInputStream:
+    def __init__(self, **_):
+        os.write(2, b"ALSA lib pcm_dsnoop.c:567: unable to open slave\\n")
+        raise PortAudioError("Device unavailable")
+""")
+    async with serving() as server:
+        process = await earshot("mic", "--url", server.url, path=device)
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    said = err.decode().splitlines()[-1]
+    assert said.startswith("earshot: can't open the microphone 'Line in': Device unavailable; close what uses it")
+    assert said.endswith("(ALSA lib pcm_dsnoop.c:567: unable to open slave)")
+
+
+async def test_mic_that_is_interrupted_prints_the_last_words(device: Path) -> None:
+    """And nothing of what PortAudio says on standard error, which would break into captions."""
+    async with serving() as server:
+        process = await earshot("mic", "--url", server.url, path=device)
         assert process.stdout is not None
         first = await process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -1,6 +1,7 @@
 """Start, address, signals."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -230,12 +231,31 @@ def test_a_list_of_devices_is_a_runner_for_each() -> None:
         devices.append(device)
         return FakeRunner()
 
-    with patch("earshot_asr.engine.runner.load_runner", load):
+    with patch("earshot_asr.server.app.load_runner", load):
         server = build(ServerConfig(device="cuda:0, cuda:1", limits=Limits(streams=4)))
         server._pool.begin([loading.result() for loading in server._pool.load()])
     assert sorted(devices) == ["cuda:0", "cuda:1"]
     assert server._pool.size == 2
     server._pool.close()
+
+
+async def test_a_server_says_what_it_does_while_it_starts(caplog: pytest.LogCaptureFixture) -> None:
+    """Loading takes seconds, and so does measuring."""
+    caplog.set_level(logging.INFO)
+
+    def messages() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "earshot_asr.server.app"]
+
+    def load() -> FakeRunner:
+        said.extend(messages())
+        return FakeRunner()
+
+    said: list[str] = []
+    async with Server(ServerConfig(port=0), [load]) as server:
+        assert said == [f"port {server.port} is open; loading the bundled model, until then streams are refused"]
+    _, measuring, listening, *_ = messages()
+    assert measuring == "measuring how many streams cpu can serve"
+    assert listening.startswith(f"listening at {server.url}, fake on cpu, room for ")
 
 
 async def test_a_start_that_is_given_up_while_the_model_loads_waits_for_nothing() -> None:

@@ -22,14 +22,16 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
+from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.manifest import UNIT_SAMPLES, AlignedWord, Alignment, Row, read
-from earshot_asr.engine.text import normalize
+from earshot_asr.engine.text import ESCAPES, normalize
 from earshot_asr.engine.training.data.corpus import cores, read_audio, tell_apart
 from earshot_asr.engine.training.data.pronounce import available, pronounce
 from earshot_asr.engine.training.data.spelling import LATE_FRAMES, Alphabet
 from earshot_asr.engine.training.data.viterbi import best_path
 from earshot_asr.engine.training.progress import Progress
 from earshot_asr.engine.vocabulary import Vocabulary
+from earshot_asr.engine.whole import writing
 
 LONGEST_SECONDS: Seconds = 120.0
 """Longer recordings are not aligned by a model, which gets a whole recording at once."""
@@ -67,7 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Appends the alignments that the file lacks. Raises ConfigError, and with a model CheckpointError, DeviceError."""
+    """Appends the alignments that the file lacks.
+
+    Raises ConfigError, OutputError, and with a model CheckpointError and DeviceError.
+    """
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError(f"--jobs is {args.jobs}; it must be 1 or more")
     progress = Progress()
@@ -82,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     jobs = args.jobs or cores()
     outcomes = by_model(rows, args.model, args.device) if args.model else by_pocketsphinx(rows, jobs)
     began, failed = time.monotonic(), Counter[str]()
-    with args.out.open("a", encoding="utf-8") as out:
+    with writing(args.out), args.out.open("a", encoding="utf-8", errors=ESCAPES) as out:
         for n, (row, found) in enumerate(outcomes, 1):
             if isinstance(found, str):
                 failed[found] += 1
@@ -204,8 +209,6 @@ _KEPT: dict[str, Any] = {}
 
 def by_model(rows: Sequence[Row], model: str, device: str = "auto") -> Iterator[Outcome]:
     """Aligns recordings by a CTC model, in its language. Raises CheckpointError, DeviceError."""
-    from earshot_asr.engine.runner import load_runner
-
     runner = load_runner(model, device)
     alphabet = Alphabet(runner.info.vocabulary)
     for first in range(0, len(rows), RECORDINGS_AT_ONCE):

@@ -19,6 +19,7 @@ from earshot_asr.engine.training.distributed import World
 from earshot_asr.engine.training.options import CACHE, positive
 from earshot_asr.engine.training.pretrain.pretrained import open_pretrained
 from earshot_asr.engine.training.pretrain.usage import Counts, Floats, perplexity, places, similarities, usage
+from earshot_asr.engine.whole import check, write_text
 
 EXAMPLE = """\
 example:
@@ -52,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command. Raises EarshotError."""
+    if args.out is not None:
+        check(args.out)
     world = World(args.device)
     model, _ = open_pretrained(args.model)
     corpus = open_corpus(args.manifests, args.cache.expanduser(), filter=Filter(transcribed=False))
@@ -60,10 +63,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"there is no second language with {args.least:g} s of speech to compare; see --least")
     print(listing(counts))
     if args.out is not None:
-        try:
-            args.out.write_text(figure(counts), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"can't write {args.out}: {error.strerror or error}") from None
+        write_text(args.out, figure(counts))
         print(args.out, file=sys.stderr)
 
 

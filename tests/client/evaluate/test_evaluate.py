@@ -19,10 +19,10 @@ from earshot_asr.client.evaluate.manifest import load
 from earshot_asr.client.evaluate.options import Options
 from earshot_asr.client.evaluate.recordings import no_progress
 from earshot_asr.client.evaluate.take import Clip
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.errors import ConfigError, OutputError
 from earshot_asr.engine.phonemes import version
 from earshot_asr.engine.vocabulary import Vocabulary
-from tests.helpers import INFO, VOCABULARY, FakeRunner, silence, speak
+from tests.helpers import INFO, VOCABULARY, FakeRunner, silence, small_files, speak
 
 DEMO = Path(str(files("earshot_asr.client") / "data" / "demo.flac"))
 
@@ -102,8 +102,27 @@ def test_beside_transformers_and_truly_in_real_time(demo: Path) -> None:
 
 
 def test_a_page_that_can_t_be_written_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"can't write .*page.html: there is no folder"):
+    with pytest.raises(OutputError, match=r"can't write .*page.html: there is no folder"):
         printed(tmp_path / "none.jsonl", Options(), report=tmp_path / "nowhere" / "page.html")
+
+
+def test_a_page_for_which_there_is_no_room_is_said_after_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earshot_asr.engine.runner.load_runner", lambda *_: FakeRunner())
+    recordings, stdout = manifest(tmp_path, one="HELLO"), io.StringIO()
+    before, page = {*tmp_path.iterdir()}, tmp_path / "page.html"
+    with small_files(), pytest.raises(OutputError, match=rf"^can't write {page}: File too large$"):
+        evaluate(
+            [recordings],
+            Options(),
+            command="earshot evaluate",
+            report=page,
+            stdout=Console(file=stdout),
+            stderr=Console(file=io.StringIO()),
+        )
+    assert "WER" in stdout.getvalue()
+    assert {*tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from earshot_asr.engine.checkpoint import load_checkpoint, load_weights
-from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
+from earshot_asr.engine.errors import CheckpointError, ConfigError, OutputError, UnsupportedModel
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.training.export import quantized, save, to_checkpoint
@@ -29,6 +29,7 @@ from tests.engine.test_wav2vec2_bert import PARTS as PARTS_OF_BERT
 from tests.engine.test_wav2vec2_bert import SMALL as SMALL_BERT
 from tests.engine.test_whisper import SMALL as SMALL_WHISPER
 from tests.engine.test_whisper import TOP
+from tests.helpers import small_files
 
 VOCAB = {"<pad>": 0, "|": 1, **{chr(65 + i): 2 + i for i in range(15)}}
 TOKENIZER: dict[str, dict[str, Any]] = {
@@ -137,9 +138,21 @@ def test_killed_between_its_two_renames(tmp_path: Path) -> None:
     first = load_checkpoint(tmp_path / "model").fingerprint
     (tmp_path / "model").rename(tmp_path / ".model.old")
     (tmp_path / ".model.new").touch()  # where no folder can be made
-    with pytest.raises(FileExistsError):
+    with pytest.raises(OutputError, match="model: File exists"):
         save(tmp_path / "model", encoder, config, preprocessor(config), TOKENIZER)
     assert load_checkpoint(tmp_path / "model").fingerprint == first
+
+
+@pytest.mark.parametrize("most_bytes", [100, 20_000])
+def test_a_full_disk_leaves_the_model_from_before_and_no_stump(tmp_path: Path, most_bytes: int) -> None:
+    """Whether it is the settings or the weights that find no room."""
+    config = {**BERT, "position_embeddings_type": None}
+    save(tmp_path / "model", random_encoder(config), config, preprocessor(config), TOKENIZER)
+    first = load_checkpoint(tmp_path / "model").fingerprint
+    with small_files(most_bytes), pytest.raises(OutputError, match=r"^can't write .*model: .*File too large"):
+        save(tmp_path / "model", random_encoder(config), config, preprocessor(config), TOKENIZER)
+    assert load_checkpoint(tmp_path / "model").fingerprint == first
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_weights_that_are_not_finite_are_not_written_over_good_ones(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from earshot_asr.engine.errors import ConfigError, TrainingError
+from earshot_asr.engine.errors import ConfigError, OutputError, TrainingError
 from earshot_asr.engine.training import state
+from tests.helpers import small_files
 
 WHOLE = {"model": {}, "average": {}, "optimizer": {}, "step": 3, "seconds": 1.0}
 
@@ -52,6 +53,16 @@ def test_half_a_state_replaces_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(TrainingError, match="No space left"):
             state.keep(tmp_path, WHOLE | {"step": 4})
     assert state.read(tmp_path) == WHOLE
+
+
+def test_a_full_disk_leaves_the_state_from_before_and_no_stump(tmp_path: Path) -> None:
+    state.keep(tmp_path, WHOLE)
+    with small_files(), pytest.raises(TrainingError, match=r"^can't write .*state\.pt: "):
+        state.keep(tmp_path, WHOLE | {"model": {"weight": torch.zeros(10_000)}})
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert state.read(tmp_path) == WHOLE
+    with small_files(10), pytest.raises(OutputError, match=r"^can't write .*log\.jsonl: File too large"):
+        state.Log(tmp_path).write({"step": 1, "loss": 0.5})
 
 
 def test_every_line_of_the_log_stays(tmp_path: Path) -> None:
