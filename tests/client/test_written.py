@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from io import StringIO
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from earshot_asr.client.stream import Connected, Reconnecting, Resumed, Waiting
