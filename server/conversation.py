@@ -157,10 +157,11 @@ class Conversation:
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing may be received now, as the engine is behind. It takes an update() to end that."""
+        """Whether nothing may be received now: the engine is behind, or is to say its last. It takes an update()."""
         if self._closed or self.stream is None or self._intake is None:
             return False
-        return self._intake.full or self.stream.backlog > self.limits.backlog_seconds * SAMPLE_RATE
+        intake, backlog_samples = self._intake, self.limits.backlog_seconds * SAMPLE_RATE
+        return intake.full or intake.fault is not None or self.stream.backlog > backlog_samples
 
     def update(self) -> None:
         """The engine has made progress: tells what it has found, and hands on the audio that waited."""
@@ -210,9 +211,14 @@ class Conversation:
             return  # nothing that comes behind the fault counts
         assert not self.blocked
         self._quiet_ticks, self._answered = 0, False
-        if message_bytes > (most := self.limits.message_bytes):
-            raise Refused("message_too_big", f"a message of {message_bytes} bytes; it may have at most {most}")
-        interpret()
+        try:
+            if message_bytes > (most := self.limits.message_bytes):
+                raise Refused("message_too_big", f"a message of {message_bytes} bytes; it may have at most {most}")
+            interpret()
+        except (ProtocolError, ConfigError, AudioError) as e:
+            if self._intake is None or self.outbox.full:
+                raise
+            self._intake.give_up(e)
         self._advance()
 
     def _streaming(self) -> Intake:
