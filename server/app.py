@@ -28,21 +28,28 @@ from earshot_asr.engine.model import Runner
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
+from earshot_asr.server.addresses import Census, Proxies
 from earshot_asr.server.capacity import UNKNOWN, Capacity
 from earshot_asr.server.connection import CLOSE_SECONDS, Connection
+from earshot_asr.server.conversation import CLOSED
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.registry import DIALECTS
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.gate import Gate
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.http import Hook, pages, router
+from earshot_asr.server.listener import Listener, bound, close, on_loop_error, raise_descriptor_limit
 from earshot_asr.server.metrics import Metrics
 from earshot_asr.server.settings import ServerConfig
+from earshot_asr.server.visitor import Guests, Visitor
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5.0
 """How long clients may take to say goodbye when the server goes down; then they are disconnected."""
+DRAIN_POLL_SECONDS = 0.05
+ADDRESS_SHARE, ADDRESS_STREAMS = 0.75, 2
+"""An address may have this share of the streams that fit, but so many at least, if nothing else is said."""
 
 
 class Server:
@@ -67,9 +74,10 @@ class Server:
         """The port it listens at; after start() the actual one, if the config says 0."""
         self._ready = False
         self.connections: set[Connection] = set()
-        """The connections that are open."""
-        self._connection_closed = asyncio.Event()
-        self._listener: websockets.Server | None = None
+        """The websockets that are open."""
+        self._census = Census()
+        self._guests = Guests(self._census, Proxies(config.trusted_proxy))
+        self._listeners: list[websockets.Server] = []
         self.engine_loop: EngineLoop | None = None
         """What computes, once the model is loaded."""
         self.metrics = Metrics()
@@ -95,36 +103,37 @@ class Server:
         self._ready = True
         info, devices = self._pool.runners[0].info, ", ".join(runner.device for runner in self._pool.runners)
         room = capacity.room(timing_of(info, StreamConfig.preset(self.config.latency)))
+        self._census.most = most_per_address(self.config.limits.per_address, room)
         log.info("listening at %s, %s on %s, room for %d streams", self.url, info.name, devices, room)
 
     async def stop(self) -> None:
-        """Closes every connection with 1012, nothing flushed, and waits until all are closed."""
+        """Closes every websocket with 1012, nothing flushed, and waits until all are closed; cuts other connections."""
         self._ready = False
         for connection in list(self.connections):
             connection.shut_down()
-        if self._listener:
-            abort_timer = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
-            self._listener.close(close_connections=False)
-            with suppress(TimeoutError):  # connections that are still in their handshake can't be aborted
-                async with asyncio.timeout(SHUTDOWN_SECONDS + 1):
-                    await self._listener.wait_closed()
-            abort_timer.cancel()
+        for listener in self._listeners:
+            listener.close(close_connections=False)
+        for visitor in self._guests.all():
+            if not visitor.is_websocket:
+                visitor.transport.abort()
+        abort_timer = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
+        await asyncio.gather(*(listener.wait_closed() for listener in self._listeners))
+        abort_timer.cancel()
         if self._engine_task:
             self._engine_task.cancel()
             await asyncio.wait([self._engine_task])
         self._pool.close()
 
     async def drain(self) -> None:
-        """Admits no more streams; waits until the open ones reach an endpoint, at most `config.drain_seconds`."""
+        """Admits no more streams; waits until the open ones have ended, at most `config.drain_seconds`."""
         self._ready = False
         log.info("draining, %d connections", len(self.connections))
         for connection in list(self.connections):
             connection.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain_seconds):
-                while self.connections:
-                    self._connection_closed.clear()
-                    await self._connection_closed.wait()
+                while any(connection.conversation.state is not CLOSED for connection in self.connections):
+                    await asyncio.sleep(DRAIN_POLL_SECONDS)
 
     async def broken(self) -> None:
         """Waits until the engine loop breaks, which should never happen, and raises what broke it."""
@@ -148,7 +157,7 @@ class Server:
     @property
     def listening(self) -> bool:
         """Whether the port is open."""
-        return self._listener is not None and self._listener.is_serving()
+        return any(listener.is_serving() for listener in self._listeners)
 
     @property
     def url(self) -> str:
@@ -175,27 +184,37 @@ class Server:
         return Capacity(combined(self._costs)) if streams is None else Capacity(UNKNOWN, streams)
 
     async def _listen(self) -> None:
-        config, limits = self.config, self.config.limits
+        host, port = self.config.host, self.config.port
+        sockets: list[Listener] = []
         try:
-            self._listener = await websockets.serve(
-                self._handle,
-                config.host,
-                config.port,
-                process_request=self._router(),
-                server_header=None,
-                compression=None,  # audio doesn't get smaller
-                max_size=2
-                * limits.message_bytes,  # the conversation itself refuses what is up to twice too big, with a reason
-                max_queue=4,
-                open_timeout=limits.handshake_seconds,
-                ping_timeout=None,  # pongs come after audio, which is not read while the engine is behind
-                close_timeout=CLOSE_SECONDS,
-            )
+            sockets = await bound(host, port)
+            for socket in sockets:
+                self._listeners.append(await self._serve(socket))
         except (OSError, UnicodeError) as e:  # UnicodeError: not a possible host name
-            raise ConfigError(_why_not_listening(e, config.host, config.port)) from None
-        self.port = self._listener.sockets[0].getsockname()[1]
+            close(sockets)
+            raise ConfigError(_why_not_listening(e, host, port)) from None
+        self.port = sockets[0].getsockname()[1]
+
+    async def _serve(self, socket: Listener) -> websockets.Server:
+        limits = self.config.limits
+        return await websockets.serve(
+            self._handle,
+            sock=socket,
+            create_connection=partial(  # type: ignore[arg-type]  # "a wrapper or a subclass", says its documentation
+                Visitor, guests=self._guests, messages_per_second=limits.messages_per_second
+            ),
+            process_request=self._router(),
+            server_header=None,
+            compression=None,  # audio doesn't get smaller
+            max_size=2 * limits.message_bytes,  # what is up to twice too big the conversation refuses, with a reason
+            max_queue=4,
+            open_timeout=limits.handshake_seconds,
+            ping_timeout=None,  # pongs come after audio, which is not read while the engine is behind
+            close_timeout=CLOSE_SECONDS,
+        )
 
     async def _handle(self, websocket: websockets.ServerConnection) -> None:
+        assert isinstance(websocket, Visitor)
         if not self._ready:  # it went down during the handshake
             return await websocket.close(1012, "shutting_down")
         assert self.engine_loop and websocket.request
@@ -210,17 +229,16 @@ class Server:
             config.limits,
             log_text=config.log_text,
         )
-        most = config.limits.per_address
-        if most is not None and sum(each.address == connection.address for each in self.connections) >= most:
+        if self._guests.too_many(websocket):
+            most = self._census.most
             connection.refuse(
-                "too_many_connections", f"{connection.address} has {most} connections, the most there may be"
+                "too_many_connections", f"{websocket.address} has {most} connections, the most it may have"
             )
         self.connections.add(connection)
         try:
             await connection.run()
         finally:
             self.connections.discard(connection)
-            self._connection_closed.set()
 
     def _router(self) -> Hook:
         """The routes of the port."""
@@ -245,8 +263,8 @@ class Server:
             connection.failed(error)
 
     def _abort(self) -> None:
-        for connection in self.connections:
-            connection.abort()
+        for visitor in self._guests.all():
+            visitor.transport.abort()
 
 
 def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
@@ -258,6 +276,13 @@ def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> s
         return f"port {port} of {host} is not allowed to this user; choose one from 1024 on"
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
     return f"can't listen at port {port} of {host!r}: {reason}; host must be an address of this machine"
+
+
+def most_per_address(setting: int | None, room: int) -> int | None:
+    """How many connections an address may have on a server with room for so many streams; None: any number."""
+    if setting is None:
+        return max(ADDRESS_STREAMS, int(ADDRESS_SHARE * room))
+    return setting or None
 
 
 def build(config: ServerConfig) -> Server:
@@ -288,6 +313,8 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
         else:  # it is still loading, or draining already
             stop()
 
+    raise_descriptor_limit()
+    loop.set_exception_handler(on_loop_error)
     loop.add_signal_handler(signal.SIGINT, stop)
     loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
@@ -302,6 +329,7 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+        loop.set_exception_handler(None)
 
 
 async def _first(*works: Coroutine[Any, Any, object]) -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
@@ -19,7 +18,9 @@ from earshot_asr.server.dialects.dialect import Dialect, size_bytes
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.logs import FieldLogger
+from earshot_asr.server.refusals import Refused
 from earshot_asr.server.settings import Limits
+from earshot_asr.server.visitor import SMALL_BYTES, Visitor
 
 WEBSOCKET_CLOSE_CODES = {1000, 1001, 1002, 1006, 1007}
 """Those that don't come from a dialect: the client's goodbye, mistakes in the framing, a lost connection."""
@@ -27,8 +28,6 @@ CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye; then it is disconnected."""
 KERNEL_BYTES = 64 * 1024
 """Size of the socket's send buffer in the kernel. It is small, as outdated text in there can't be replaced by newer."""
-READ_BYTES = 16 * 1024
-"""How much is read of one client at a time. The others wait while the frames in it, maybe tiny ones, are handled."""
 UNREAD_BYTES = 1024 * 1024
 """Messages wait until the client reads, but pongs of the websocket layer don't: a client that leaves this many bytes
 unread is disconnected."""
@@ -44,7 +43,7 @@ class Connection:
 
     def __init__(
         self,
-        websocket: ServerConnection,
+        websocket: Visitor,
         engine_loop: EngineLoop,
         speaks: type[Dialect],
         handshake: Handshake,
@@ -57,7 +56,7 @@ class Connection:
         info = engine_loop.recognizer.runner.info
         self.conversation = Conversation(self.session, info, latency, limits, self._open, log_text=log_text)
         self.dialect = speaks(self.conversation, handshake)
-        self.address = str((websocket.remote_address or ("",))[0])
+        self.address = websocket.address
         """Where the client is."""
         self.stuck = False
         """Whether a message waits for the client to read."""
@@ -75,8 +74,9 @@ class Connection:
         """Serves the connection until either side has closed it. Raises nothing."""
         began = time.monotonic()
         self._log.info("opened", address=self.address)
-        _limit_buffers(self._websocket)
+        _limit_buffer(self._websocket)
         self.dialect.begin()
+        self._websocket.when_flooded(self._flooded)
         self._changed()
         tasks = [asyncio.create_task(task) for task in (self._read(), self._write(), self._tick())]
         try:
@@ -184,6 +184,13 @@ class Connection:
         self._metrics.started.labels("yes" if at else "no").inc()
         return self._stream
 
+    def _flooded(self) -> None:
+        """More messages have come in a second than may."""
+        most = self.conversation.limits.messages_per_second
+        sentence = f"more than {most} messages in a second; audio of {SMALL_BYTES} bytes and more is not counted"
+        self.conversation.give_up(Refused("too_many_messages", sentence))
+        self._changed()
+
     def _account(self, seconds: Seconds) -> None:
         """Writes the connection's totals into the log and the metrics."""
         conversation, code = self.conversation, self._websocket.close_code
@@ -209,13 +216,14 @@ class Connection:
         if not self.conversation.blocked:
             self._may_receive.set()
         if self.conversation.ended and not self._abort_timer:
+            self._websocket.expect_end()
             if self._stream:  # another stream may have its place, however long the goodbye takes
                 self._engine_loop.close(self._stream)
             self._abort_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
 
 
 @contextmanager
-def _raising_connection_closed(websocket: ServerConnection) -> Iterator[None]:
+def _raising_connection_closed(websocket: Visitor) -> Iterator[None]:
     """Raises ConnectionClosed where asyncio raises AttributeError: at the abort of a transport closed in a write."""
     try:
         yield
@@ -225,7 +233,6 @@ def _raising_connection_closed(websocket: ServerConnection) -> Iterator[None]:
         raise websocket.protocol.close_exc from None
 
 
-def _limit_buffers(websocket: ServerConnection) -> None:
+def _limit_buffer(websocket: Visitor) -> None:
     sock: socket.socket = websocket.transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
-    websocket.transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own transport

@@ -94,6 +94,7 @@ class Conversation:
         self._progress_told_at = 0  # samples received by then
         self._answered = True  # whether progress was told since the last message came
         self._quiet_ticks = 0  # since the last message
+        self._silent_ticks = 0  # since the last audio
 
     @property
     def state(self) -> State:
@@ -144,6 +145,8 @@ class Conversation:
     def feed(self, data: bytes) -> None:
         """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded."""
         self._streaming().feed(data)
+        if data:
+            self._silent_ticks = 0
 
     def flush(self) -> None:
         """Makes final what was said so far. Answered by FlushAnswered. Raises Refused."""
@@ -157,10 +160,11 @@ class Conversation:
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing may be received now, as the engine is behind. It takes an update() to end that."""
+        """Whether nothing may be received now: the engine is behind, or is to say its last. It takes an update()."""
         if self._closed or self.stream is None or self._intake is None:
             return False
-        return self._intake.full or self.stream.backlog > self.limits.backlog_seconds * SAMPLE_RATE
+        intake, backlog_samples = self._intake, self.limits.backlog_seconds * SAMPLE_RATE
+        return intake.full or intake.fault is not None or self.stream.backlog > backlog_samples
 
     def update(self) -> None:
         """The engine has made progress: tells what it has found, and hands on the audio that waited."""
@@ -196,6 +200,15 @@ class Conversation:
         self.log.info("ended", error=code)
         self._conclude(Refusal(code, sentence))
 
+    def give_up(self, mistake: Refused) -> None:
+        """What the client sends can't be taken: ends the stream with an error, once what came before is final."""
+
+        def act() -> None:
+            self._give_up(mistake)
+            self._advance()
+
+        self.attempt(act)
+
     def abandon(self) -> None:
         """The client has gone: forgets the stream."""
         self._closed = True
@@ -210,10 +223,19 @@ class Conversation:
             return  # nothing that comes behind the fault counts
         assert not self.blocked
         self._quiet_ticks, self._answered = 0, False
-        if message_bytes > (most := self.limits.message_bytes):
-            raise Refused("message_too_big", f"a message of {message_bytes} bytes; it may have at most {most}")
-        interpret()
+        try:
+            if message_bytes > (most := self.limits.message_bytes):
+                raise Refused("message_too_big", f"a message of {message_bytes} bytes; it may have at most {most}")
+            interpret()
+        except (ProtocolError, ConfigError, AudioError) as e:
+            self._give_up(e)
         self._advance()
+
+    def _give_up(self, mistake: ProtocolError | ConfigError | AudioError) -> None:
+        """The client has made one: the stream ends with it, once what came before is final."""
+        if self._intake is None or self.outbox.full:
+            raise mistake
+        self._intake.give_up(mistake)
 
     def _streaming(self) -> Intake:
         """What takes the client's audio. Raises Refused where none may come."""
@@ -230,11 +252,14 @@ class Conversation:
         if self.stream and (self.blocked or self.state is FINISHING or not self._answered):
             self._tell_progress(self.stream)
         self._quiet_ticks = 0 if self.blocked else self._quiet_ticks + 1
-        quiet = self._quiet_ticks * TICK_SECONDS
+        self._silent_ticks = 0 if self.blocked else self._silent_ticks + 1
+        quiet, silent = self._quiet_ticks * TICK_SECONDS, self._silent_ticks * TICK_SECONDS
         if self.state is WAITING and quiet >= (limit := self.limits.handshake_seconds):
             raise Refused("start_timeout", f"no stream was started within {limit:g} s")
         if self.state is STREAMING and quiet >= (limit := self.limits.idle_seconds):
             raise Refused("idle", f"nothing came for {limit:g} s")
+        if self.state is STREAMING and silent >= (limit := self.limits.silent_seconds):
+            raise Refused("silent", f"no audio came for {limit:g} s")
 
     def _advance(self) -> None:
         """Hands the stream what it has room for, and tells what has come of it."""

@@ -25,6 +25,8 @@ class Page:
 
 
 HEALTH_CHECKS = ("/healthz", "/readyz")
+METHODS = ("GET", "HEAD")
+NOT_ALLOWED = HTTPStatus.METHOD_NOT_ALLOWED
 
 Routes = Mapping[str, Callable[[], Page]]
 """Path -> what makes the page there."""
@@ -59,25 +61,36 @@ def router(routes: Routes, websocket_paths: Collection[str], gate: Gate, is_read
     """Answers what asks for a page, and lets a handshake go on where a websocket may be opened.
 
     A path may have both a page and a websocket: the request's Upgrade header decides. What the gate refuses is answered
-    with 403, except for health checks.
+    with 403, except for health checks; what neither reads nor opens anything with 405.
     """
     missing = Page(f"there is nothing here; streams are at {', '.join(websocket_paths)}\n", HTTPStatus.NOT_FOUND)
     not_ready = Page("not ready, try again in a while\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def route(connection: ServerConnection, request: Request) -> Response | None:
+    def page(request: Request, local: str) -> Page | None:
         path, _ = split_target(request.path)
-        local = connection.local_address[0] if connection.local_address else ""
+        if request.method not in METHODS:
+            return Page(f"{request.method[:20]} is not possible here, {' and '.join(METHODS)} are\n", NOT_ALLOWED)
         if path not in HEALTH_CHECKS and (why := gate.refusal(request.headers, local)):
-            return _response(connection, Page(f"{why}\n", HTTPStatus.FORBIDDEN))
+            return Page(f"{why}\n", HTTPStatus.FORBIDDEN)
         if path in websocket_paths and (path not in routes or "Upgrade" in request.headers):
-            return None if is_ready() else _response(connection, not_ready)
-        return _response(connection, routes[path]() if path in routes else missing)
+            if request.method != "GET":
+                return Page("a websocket is opened by GET\n", NOT_ALLOWED)
+            return None if is_ready() else not_ready
+        return routes[path]() if path in routes else missing
+
+    def route(connection: ServerConnection, request: Request) -> Response | None:
+        found = page(request, connection.local_address[0] if connection.local_address else "")
+        return None if found is None else _response(connection, request, found)
 
     return route
 
 
-def _response(connection: ServerConnection, page: Page) -> Response:
+def _response(connection: ServerConnection, request: Request, page: Page) -> Response:
     response = connection.respond(page.status, page.text)
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = page.content_type
+    if page.status == NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(METHODS)
+    if request.method == "HEAD":
+        response.body = b""
     return response

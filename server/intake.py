@@ -1,9 +1,10 @@
 """Audio and flushes of one client, on their way into its stream."""
 
 from collections import deque
+from contextlib import suppress
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
-from earshot_asr.engine.errors import AudioError
+from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.engine.recognizer import Stream
 from earshot_asr.engine.sources import AudioSource, RawFormat
 from earshot_asr.server.refusals import Refused
@@ -30,7 +31,7 @@ class Intake:
         """Whether the client's audio has ended."""
         self.finished = False
         """Whether the stream knows that, and has had all the audio."""
-        self.fault: AudioError | Refused | None = None
+        self.fault: AudioError | ConfigError | ProtocolError | None = None
         """Why the audio ended, if not as it should: to be told when what came before it is final."""
         self.unanswered = 0
         """How many flushes, the end of the audio included, the stream has not answered yet."""
@@ -56,6 +57,14 @@ class Intake:
             self._append(self._source.finish())
         except AudioError as e:
             self.fault = e
+
+    def give_up(self, fault: AudioError | ConfigError | ProtocolError) -> None:
+        """The client's message is refused: the audio ends before it."""
+        if not self.ended:
+            with suppress(AudioError):  # that it ends within a sample, too
+                self._append(self._source.finish())
+        self.ended = True
+        self.fault = self.fault or fault
 
     def hand_on(self) -> None:
         """Gives the stream what it has room for."""

@@ -21,13 +21,18 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._unsent)
 
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return len(self._unsent) >= self._limit
+
     def put(self, notice: Notice | Reply) -> None:
         """Adds a notice or reply. Raises Refused (slow_reader) when, with it, the limit is reached."""
         if len(self._unsent) >= SLOW_READER_NOTICES:
             self._unsent = [old for old in self._unsent if not _replaces(notice, old)]
         self._unsent.append(notice)
         # Progress replaces its like, and the kinds that are not named here come once: they can't pile up.
-        if isinstance(notice, Partial | Final | FlushAnswered | Reply) and len(self._unsent) >= self._limit:
+        if isinstance(notice, Partial | Final | FlushAnswered | Reply) and self.full:
             raise Refused("slow_reader", f"{self._limit} messages were not read")
 
     def take(self) -> list[Notice | Reply]:

@@ -17,6 +17,7 @@ CLOSE_CODES: Mapping[str, int] = MappingProxyType(
         "start_timeout": 1008,
         "stream_too_long": 1008,
         "invalid_audio": 1003,
+        "too_many_messages": 1008,
         "message_too_big": 1009,
         "internal_error": 1011,
         "shutting_down": 1012,
@@ -24,6 +25,7 @@ CLOSE_CODES: Mapping[str, int] = MappingProxyType(
         "too_many_connections": 1013,
         "slow_reader": 1013,
         "idle": 1013,
+        "silent": 1013,
     }
 )
 """Every code that a conversation may end with, and the websocket close code that says the same.

@@ -6,6 +6,7 @@ from EARSHOT_IDLE_SECONDS. Loads nothing heavy, as `--help` needs it.
 
 import re
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from typing import Any
 
 from earshot_asr.engine.errors import ConfigError
@@ -21,7 +22,6 @@ class Setting:
     choices     what a text may be; empty: anything
     metavar     what stands for a text in `--help`
     unset       what None means, in words
-    zero        on the command line, 0 means None
     """
 
     help: str
@@ -30,7 +30,6 @@ class Setting:
     choices: tuple[str, ...] = ()
     metavar: str | None = None
     unset: str = ""
-    zero: bool = False
 
 
 def setting(default: Any, help: str, **more: Any) -> Any:
@@ -56,8 +55,8 @@ def check(settings: Any) -> None:
 class Limits:
     """What one client, or all of them together, may use of a server. PROTOCOL.md says what happens at each limit.
 
-    None is no limit; for `streams`, as many as the device was measured to run. Raises ConfigError for a value that is
-    out of its range.
+    None is no limit; for `streams`, as many as the device was measured to run; for `per_address`, a share of them.
+    Raises ConfigError for a value that is out of its range.
     """
 
     streams: int | None = setting(
@@ -68,10 +67,21 @@ class Limits:
         unset="what the device can run, measured at the start",
     )
     per_address: int | None = setting(
-        64, "Maximum number of connections from one address; 0: no limit.", low=1, high=1_000_000, zero=True
+        None,
+        "Maximum number of connections from one address, unfinished handshakes counted too; 0: no limit.",
+        low=0,
+        high=1_000_000,
+        unset="three quarters of the streams that fit, at least 2",
     )
     message_bytes: int = setting(
         MESSAGE_BYTES, "Maximum size of a client's message, in bytes.", low=MESSAGE_BYTES, high=16 * MESSAGE_BYTES
+    )
+    messages_per_second: int = setting(
+        1000,
+        "Maximum number of a client's messages in a second. Fragments and pings count too; audio of at least 80 bytes, "
+        "10 ms of telephone, does not.",
+        low=100,
+        high=1_000_000,
     )
     backlog_seconds: float = setting(
         10.0,
@@ -86,6 +96,12 @@ class Limits:
         60.0,
         "Seconds without a message after which a stream is closed; the time while the server does not read is not "
         "counted.",
+        low=1,
+        high=86_400,
+    )
+    silent_seconds: float = setting(
+        600.0,
+        "Seconds without audio after which a stream is closed, also if it sends keepalives; it may resume.",
         low=1,
         high=86_400,
     )
@@ -139,6 +155,12 @@ class ServerConfig:
         metavar="ORIGIN",
         unset="none",
     )
+    trusted_proxy: tuple[str, ...] = setting(
+        (),
+        "Reverse proxy (address, or network as 10.0.0.0/8) whose X-Forwarded-For says where a client is. Repeatable.",
+        metavar="ADDRESS",
+        unset="none",
+    )
     port: int = setting(8765, "Port to listen at; 0: any free port.", low=0, high=65_535)
     latency: str = setting(
         "balanced",
@@ -164,6 +186,11 @@ class ServerConfig:
         for origin in self.origin:
             if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin, re.IGNORECASE):
                 raise ConfigError(f"origin is {origin!r}; it must be like https://captions.example")
+        for proxy in self.trusted_proxy:
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError:
+                raise ConfigError(f"trusted_proxy is {proxy!r}; it must be like 10.0.0.7 or 10.0.0.0/8") from None
         if not self.host:
             raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
         check(self)

@@ -34,9 +34,6 @@ def serve(**values: Any) -> None:
     from earshot_asr.server.logs import configure
 
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    for each in settings(Limits):
-        if each.metadata["setting"].zero and values[each.name] == 0:
-            values[each.name] = None
     limits = Limits(**{each.name: values.pop(each.name) for each in settings(Limits)})
     config = ServerConfig(limits=limits, **values)
     configure(as_json=config.log_format == "json")
@@ -62,7 +59,7 @@ def options(of: type, panel: str | None = None) -> Iterator[Parameter]:
             show_default=known.unset or True,
             metavar=known.metavar,
             rich_help_panel=panel,
-            min=0 if known.zero else known.low,
+            min=known.low,
             max=known.high,
         )
         repeatable = isinstance(each.default, tuple)

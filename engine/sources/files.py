@@ -79,27 +79,34 @@ class FileSource:
         self._converter = Converter(channel=channel, start=LEVEL_START_SAMPLES)
 
     def __iter__(self) -> Iterator[Pcm]:
-        """16 kHz mono, (S,). Raises AudioError, which names the file, if there is nothing to give."""
+        """16 kHz mono, (S,); then the file is closed. Raises AudioError, which names it, if there is nothing to give."""
+        try:
+            yield from self._chunks()
+        finally:
+            self.close()
+
+    def _chunks(self) -> Iterator[Pcm]:
         size = FILE_CHUNK_SAMPLES if self._reader.size is not None else PIPE_CHUNK_SAMPLES
         waiting: list[Pcm] = []
-        given = 0
+        given = count = 0
         try:
             for pcm in self._converted():
                 waiting.append(pcm)
-                if (count := sum(map(len, waiting))) >= size:
+                count += len(pcm)
+                if count - given >= size:
+                    given = count
                     yield joined(waiting)
-                    given, waiting = given + count, []
+                    waiting = []
         except AudioError as e:
-            if not given and not any(map(len, waiting)):
+            if not count:
                 raise AudioError(f"{self._name}: {e}") from None
             self.damage = f"it is damaged: {e}"
-        rest = joined(waiting)
-        if given + len(rest) == 0:
+        if not count:
             raise AudioError(f"{self._name}: {NO_SAMPLES}")
         self.damage = self.damage or self._missing()
         self.notes = list(self._noted())
-        if len(rest):
-            yield rest
+        if count > given:
+            yield joined(waiting)
 
     def _converted(self) -> Iterator[Pcm]:
         """16 kHz mono, as it becomes certain. Raises AudioError when something is wrong, after all before it."""

@@ -27,6 +27,7 @@ CLOSE_CODES: Mapping[str, int] = {
 _ADVICE = {
     "start_timeout": 'the first message has to be {"type":"start"}',
     "idle": "a stream that pauses has to send keepalive",
+    "silent": "resume when there is audio",
     "slow_reader": "resume, and read faster",
 }
 """What a client of this protocol can do about an error, where the conversation can't know it."""

@@ -54,15 +54,18 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
         port=9,
         allow_host=("captions.example",),
         origin=("https://page.example",),
+        trusted_proxy=("10.0.0.0/8",),
         latency="low",
         drain_seconds=1.5,
         log_format="json",
         streams=7,
         per_address=3,
         message_bytes=70_000,
+        messages_per_second=500,
         backlog_seconds=2.5,
         handshake_seconds=3.5,
         idle_seconds=4.5,
+        silent_seconds=5.5,
         longest_seconds=99.0,
         unsent_messages=65,
     )
@@ -78,10 +81,6 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
     assert told(EARSHOT_LOG_TEXT="1", **variables) == wanted
     assert told("--port", "10", EARSHOT_PORT="9").port == 10
     assert not told("--no-log-text", EARSHOT_LOG_TEXT="1").log_text
-
-
-def test_zero_connections_an_address_are_any_number() -> None:
-    assert told("--per-address", "0").limits.per_address is None
 
 
 @pytest.mark.parametrize(

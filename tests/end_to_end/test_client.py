@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -150,7 +151,8 @@ async def test_a_line_is_there_as_soon_as_its_text_is(talk: Path, options: list[
 
     async def script(socket: ServerConnection) -> None:
         partial = PartialMessage(0, 0.1, 0.8, "HEL", 0)
-        await say(socket, *([partial] if "--partials" in options else []), HELLO)
+        final = msgspec.structs.replace(HELLO, cut=64_000)  # all later words are after 4 s: its cue is final, too
+        await say(socket, *([partial] if "--partials" in options else []), final)
         await read.wait()
         await heard(socket)
         await say(socket, Done(16_000, 1.0))

@@ -20,7 +20,7 @@ from earshot_asr.server.conversation import Conversation
 from earshot_asr.server.outbox import SLOW_READER_NOTICES
 from earshot_asr.server.settings import Limits
 from tests.end_to_end.proxy import Cut, Proxy
-from tests.end_to_end.test_bad_input import ROOM, SPEECH, TEXTS, beside_others, clean_log, frame, handshake
+from tests.end_to_end.test_bad_input import ANY_PACE, ROOM, SPEECH, TEXTS, beside_others, clean_log, frame, handshake
 from tests.helpers import silence, speak
 from tests.server.loopback import (
     GIVE_UP_SECONDS,
@@ -162,7 +162,7 @@ async def test_who_reads_nothing_for_too_long_is_closed_and_nobody_else_notices(
 async def test_pongs_that_are_not_read_do_not_pile_up(monkeypatch: pytest.MonkeyPatch, hasty: None) -> None:
     """The websocket layer answers pings by itself, and waits for no reader."""
     monkeypatch.setattr(connection, "UNREAD_BYTES", 200_000)
-    async with beside_others() as server:
+    async with beside_others(ANY_PACE) as server:
         async with connected(server, wire.Start(), receive_buffer=2048) as websocket:
             await websocket.recv()
             session = newest(server)

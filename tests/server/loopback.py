@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,7 +15,7 @@ from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.model import Runner
 from earshot_asr.server import wire
 from earshot_asr.server.app import Server
-from earshot_asr.server.settings import ServerConfig
+from earshot_asr.server.settings import Limits, ServerConfig
 from tests.helpers import FakeRunner
 
 CHUNK = 6400
@@ -24,9 +25,14 @@ GIVE_UP_SECONDS = 20
 
 
 @asynccontextmanager
-async def serving(runner: Runner | None = None, **settings: Any) -> AsyncIterator[Server]:
-    """A server that is ready. `settings`: those of ServerConfig."""
-    async with Server(ServerConfig(port=0, **settings), [lambda: runner or FakeRunner()]) as server:
+async def serving(
+    runner: Runner | None = None, *, limits: Limits | None = None, **settings: Any
+) -> AsyncIterator[Server]:
+    """A server that is ready. `settings`: those of ServerConfig; one address may have all the room."""
+    limits = limits or Limits()
+    if limits.per_address is None:
+        limits = replace(limits, per_address=0)
+    async with Server(ServerConfig(port=0, limits=limits, **settings), [lambda: runner or FakeRunner()]) as server:
         yield server
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.model import Runner
-from earshot_asr.server import wire
+from earshot_asr.server import app, wire
 from earshot_asr.server.app import Server, build, serve
 from earshot_asr.server.settings import Limits, ServerConfig
 from tests.helpers import FakeRunner, silence, speak
@@ -217,6 +217,32 @@ async def test_draining_has_an_end() -> None:
         assert server.connections
         await server.stop()
         assert not finals(await hear(speaking))
+
+
+async def test_who_has_no_websocket_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-open connections, and clients that have their page and don't leave."""
+    monkeypatch.setattr(app, "SHUTDOWN_SECONDS", 30)
+    async with serving(limits=Limits(streams=8, handshake_seconds=30)) as server:
+        ends = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(4)]
+        for n, (_, writer) in enumerate(ends):
+            writer.write([b"", b"GET /", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"hello\r\n\r\n"][n])
+        assert await ends[2][0].read(8) == b"HTTP/1.1"
+        async with asyncio.timeout(20):
+            await server.drain()
+            await server.stop()
+        for _, writer in ends:
+            writer.close()
+
+
+async def test_draining_waits_for_no_goodbye() -> None:
+    """Of a client that has vanished, say."""
+    async with serving(drain_seconds=600) as server, connected(server, wire.Start()) as silent:
+        await silent.recv()
+        silent.transport.pause_reading()
+        async with asyncio.timeout(20):
+            await server.drain()
+        assert server.connections
+        silent.transport.abort()
 
 
 def received(server: Server) -> int:

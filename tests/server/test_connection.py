@@ -17,6 +17,8 @@ from earshot_asr.server.settings import Limits
 from tests.helpers import FakeRunner, finals, run_session, silence, speak
 from tests.server.loopback import connected, cut, dictate, hear, send, serving, talk, text, until
 
+ANY_PACE = Limits(messages_per_second=1_000_000)
+
 
 class HeldRunner(FakeRunner):
     """Computes nothing before `go` is set."""
@@ -51,7 +53,7 @@ async def test_audio_waits_in_the_socket_while_the_engine_is_behind() -> None:
 
 
 async def test_a_reader_that_does_not_read_is_given_up_and_disturbs_nobody() -> None:
-    async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
+    async with serving(limits=ANY_PACE) as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000, wire.Stop()))
         await until(lambda: any(session.stuck for session in server.connections))
         hi = np.concatenate([silence(0.2), speak("HI"), silence(0.2)])
@@ -68,7 +70,7 @@ async def test_a_reader_that_does_not_read_cannot_keep_the_server_from_going_dow
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(app, "SHUTDOWN_SECONDS", 0.1)
-    async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
+    async with serving(limits=ANY_PACE) as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
         await until(lambda: any(session.stuck for session in server.connections))
         await server.stop()
@@ -79,7 +81,7 @@ async def test_a_reader_that_does_not_read_cannot_keep_the_server_from_going_dow
 
 async def test_a_reader_that_does_not_read_its_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.1)
-    async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
+    async with serving(limits=ANY_PACE) as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
         await until(lambda: any(session.stuck for session in server.connections))
         (session,) = server.connections
@@ -93,7 +95,7 @@ async def test_a_reader_that_has_said_its_last_and_reads_on_is_no_mistake_of_our
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It closes its half, and so lets asyncio close the transport out of a write."""
-    async with serving() as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
+    async with serving(limits=ANY_PACE) as server, connected(server, wire.Start(), receive_buffer=4096) as websocket:
         sending = asyncio.create_task(send(websocket, *[wire.Flush()] * 10_000))
         await until(lambda: any(session.stuck for session in server.connections))
         websocket.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)

@@ -26,7 +26,9 @@ ENDLESS = np.tile(speak("AB " * 20, blocks=4), 20)
     ("setting", "value"),
     [
         ("streams", 0),
-        ("per_address", 0),
+        ("per_address", -1),
+        ("messages_per_second", 99),
+        ("silent_seconds", 0),
         ("message_bytes", wire.MESSAGE_BYTES - 1),
         ("backlog_seconds", RING_MS / 1000 + 1),
         ("handshake_seconds", 0),
@@ -48,6 +50,7 @@ def test_the_page_names_each_limit_with_its_default() -> None:
     assert stated == {
         **{field.name: f"{field.default:g}" for field in fields(Limits) if field.default is not None},
         "streams": "amanyafit",
+        "per_address": "¾ofthetreamatleat2",
         "longest_seconds": "none",
     }
 
@@ -76,6 +79,32 @@ def test_idle() -> None:
     assert line.dialect.close is None
     tick(line, 1)
     assert error(line) == ("idle", 1013)
+
+
+def test_a_stream_without_audio_gives_its_place_to_others_and_may_resume() -> None:
+    """Keepalives and empty messages don't make it live longer; flushes neither."""
+    line = Line(limits=Limits(silent_seconds=20, idle_seconds=5))
+    line.send(wire.Start(), TALK)
+    for message in (wire.Keepalive(), wire.Flush(), b"", wire.Keepalive(), wire.Keepalive()):
+        tick(line, 3)
+        line.send(message)
+    tick(line, 4)
+    assert line.dialect.close is None
+    line.send(TALK)
+    for _ in range(4):
+        tick(line, 4)
+        line.send(wire.Keepalive())
+    tick(line, 3)
+    assert line.dialect.close is None
+    tick(line, 1)
+    assert error(line) == ("silent", 1013)
+
+
+def test_silence_does_not_count_while_the_socket_is_not_read() -> None:
+    line = Line(limits=Limits(silent_seconds=5, backlog_seconds=1))
+    line.send(wire.Start(), ENDLESS[:30_000].tobytes(), compute=False)
+    tick(line, 20)
+    assert line.dialect.close is None
 
 
 def test_idle_does_not_count_while_the_socket_is_not_read() -> None:

@@ -375,7 +375,7 @@ REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
 def test_refused(messages: Sequence[str | bytes], code: str, words: str) -> None:
     line = Line(FakeRunner())
     line.send(*messages, compute=False)
-    line.listen()
+    line.compute()
     error = line.heard[-1]
     assert isinstance(error, wire.Error)
     assert error.code == code
@@ -393,11 +393,45 @@ def test_text_that_is_no_unicode() -> None:
     assert line.heard[0].code == "invalid_json"
 
 
-def test_text_given_stays_given() -> None:
+@pytest.mark.parametrize(
+    ("encoding", "mistake", "code"),
+    [
+        ("pcm_s16le", "oops", "invalid_json"),
+        ("pcm_s16le", '{"type":"begin"}', "invalid_message"),
+        ("pcm_s16le", START, "start_repeated"),
+        ("pcm_s16le", bytes(wire.MESSAGE_BYTES + 1), "message_too_big"),
+        ("pcm_f32le", NAN, "invalid_audio"),
+    ],
+)
+def test_what_came_before_a_mistake_is_made_final_and_then_the_mistake_is_told(
+    encoding: Any, mistake: str | bytes, code: str
+) -> None:
+    data = DIALOGUE if encoding == "pcm_s16le" else DIALOGUE.astype("<f4") / np.float32(32768)
     line = Line()
-    line.send(wire.Start(), *chunks(DIALOGUE), "oops")
-    assert [final.text for final in line.finals] == ["SO IT BEGINS"]
+    line.send(wire.Start(encoding=encoding), *chunks(data), mistake, compute=False)
+    assert line.conversation.blocked  # the client is not read meanwhile
+    line.compute()
+    assert line.finals == talk(DIALOGUE).finals
     assert isinstance(line.heard[-1], wire.Error)
+    assert line.heard[-1].code == code
+    assert line.dialect.close == (CLOSE_CODES[code], code)
+
+
+def test_a_mistake_after_stop_takes_nothing_from_the_finals() -> None:
+    line = Line()
+    line.send(wire.Start(), *chunks(DIALOGUE), wire.Stop(), wire.Flush(), compute=False)
+    line.compute()
+    assert line.finals == talk(DIALOGUE).finals
+    assert line.dialect.close == (1008, "after_stop")
+
+
+def test_a_mistake_does_not_cost_what_resampling_holds_back() -> None:
+    """8 kHz: the last samples of what was fed come out only at the end of the audio."""
+    mistaken, stopped = Line(), Line()
+    for line, last in ((mistaken, "oops"), (stopped, wire.Stop())):
+        line.send(wire.Start(sample_rate=8000), *chunks(DIALOGUE[::2]), last)
+    assert mistaken.finals == stopped.finals
+    assert mistaken.acks[-1].received == stopped.acks[-1].received
 
 
 def test_after_the_end_nothing_is_said() -> None:

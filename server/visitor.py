@@ -1,0 +1,213 @@
+"""One TCP connection: a handshake, then a page or a websocket. Bounds what the websockets library leaves unbounded."""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.exceptions import InvalidMessage
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import Event, State
+from websockets.server import ServerProtocol
+
+from earshot_asr.server.addresses import SPARE_CONNECTIONS, Census, Proxies, canonical
+
+LAST_BYTES = 1_000_000
+LAST_SECONDS = 2.0
+"""Who has been told the last is read for so long, and so much, so that it learns of it. Then it is disconnected."""
+PAUSE_SECONDS = 1.0
+"""Who has not taken the last by then is not read any more, and disconnected as soon as it has; we look so often."""
+READ_BYTES = 16 * 1024
+"""How much is read of one client at a time. The others wait while the frames in it, maybe tiny ones, are handled."""
+SMALL_BYTES = 80
+"""Messages of audio are small below this, which is 10 ms of telephone audio."""
+END_OF_HEAD = b"\r\n\r\n"
+NOT_UNDERSTOOD = "this is no request that is understood here: GET or HEAD in HTTP/1.1, without a body\n"
+
+
+class Visitor(ServerConnection):
+    """What the websockets library makes of each TCP connection that it accepts.
+
+    guests                 all of them
+    messages_per_second    so many frames may come in a second; audio of SMALL_BYTES and more is not counted
+    """
+
+    def __init__(
+        self,
+        protocol: ServerProtocol,
+        server: Server,
+        *,
+        guests: "Guests",
+        messages_per_second: int,
+        **settings: Any,
+    ) -> None:
+        super().__init__(protocol, server, **settings)
+        self.address = ""
+        """Where the client is, in front of our own proxies."""
+        self._on_flood: Callable[[], None] = lambda: None
+        self._guests = guests
+        self._most_messages = messages_per_second
+        self._messages = 0  # in this second
+        self._second_began = 0.0
+        self._flooded = False
+        self._head_end = b""  # the last bytes of the request so far, where its end may have begun
+        self._behind_head: bytes | None = None  # what came behind a whole request; held until that is answered
+        self._last_timer: asyncio.TimerHandle | None = None  # runs once the last was said
+        self._last_bytes = 0  # read since then
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether the handshake went well, and the connection is not closed yet."""
+        return self.protocol.state in (State.OPEN, State.CLOSING)
+
+    def when_flooded(self, act: Callable[[], None]) -> None:
+        """Calls `act` when more messages come than may, or now if they have come. Nothing more is taken in then."""
+        self._on_flood = act
+        if self._flooded:
+            act()
+
+    def expect_end(self) -> None:
+        """The last was said, or is about to be: what the client sends is bounded from now on. May be called twice."""
+        if self._last_timer is None:
+            self._last_timer = self.loop.call_later(LAST_SECONDS, self._cut)
+
+    # ---- called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ServerConnection."""
+        super().connection_made(transport)
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own transport
+        peer = canonical(str((self.remote_address or ("",))[0]))
+        if not self._guests.enter(self, peer):
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See ServerConnection."""
+        self._guests.leave(self)
+        if self._last_timer:
+            self._last_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See ServerConnection. The library's parser never sees anything behind a request that is not answered yet."""
+        if self._last_timer:
+            self._last_bytes += len(data)
+            if self._last_bytes > LAST_BYTES:
+                self.transport.pause_reading()  # the timer runs on: who comes again at once gains nothing by it
+                return
+        if self._flooded:
+            return
+        if self._behind_head is not None:
+            self._behind_head += data
+            return
+        if not self.is_websocket and not self._last_timer:
+            data = self._up_to_end_of_head(data)
+        super().data_received(data)
+
+    # ---- called by the library
+
+    def process_event(self, event: Event) -> None:
+        """See ServerConnection."""
+        if isinstance(event, Request) and not self._guests.identify(self, event.headers.get_all("X-Forwarded-For")):
+            self.transport.abort()
+            return
+        if isinstance(event, Frame) and (self._flooded or self._is_one_too_many(event)):
+            return
+        super().process_event(event)
+
+    def send_data(self) -> None:
+        """See ServerConnection."""
+        misread = isinstance(self.protocol.handshake_exc, InvalidMessage) and not self.protocol.reader.eof
+        if misread and not self._last_timer:
+            self.transport.write(self.respond(HTTPStatus.BAD_REQUEST, NOT_UNDERSTOOD).serialize())
+        super().send_data()
+        if self.protocol.close_expected():
+            self.expect_end()
+        if self._behind_head is not None and (self.is_websocket or self._last_timer):
+            self.loop.call_soon(self._go_on)
+
+    # ----
+
+    def _go_on(self) -> None:
+        """The request is answered: takes what came behind it, if that may mean something, and reads on."""
+        if (data := self._behind_head) is None:
+            return
+        self._behind_head = None
+        self.transport.resume_reading()
+        if data and self.protocol.state is State.OPEN:
+            self.data_received(data)
+
+    def _up_to_end_of_head(self, data: bytes) -> bytes:
+        """Holds back what comes behind the end of the request's head, if that is in the data."""
+        before = self._head_end
+        at = (before + data).find(END_OF_HEAD)
+        if at < 0:
+            self._head_end = (before + data)[1 - len(END_OF_HEAD) :]
+            return data
+        end = at + len(END_OF_HEAD) - len(before)
+        self._behind_head = data[end:]
+        self.transport.pause_reading()
+        return data[:end]
+
+    def _is_one_too_many(self, frame: Frame) -> bool:
+        if frame.opcode in (Opcode.BINARY, Opcode.CONT) and len(frame.data) >= SMALL_BYTES:
+            return False
+        if (now := self.loop.time()) - self._second_began >= 1:
+            self._second_began, self._messages = now, 0
+        self._messages += 1
+        if self._messages <= self._most_messages:
+            return False
+        self._flooded = True
+        self.expect_end()
+        self._on_flood()
+        return True
+
+    def _cut(self) -> None:
+        """Reads no more; disconnects the client as soon as it has been told the last."""
+        self.transport.pause_reading()
+        if self.transport.get_write_buffer_size() or not self.protocol.close_expected():
+            self._last_timer = self.loop.call_later(PAUSE_SECONDS, self._cut)
+        else:
+            self.transport.abort()
+
+
+class Guests:
+    """All connections that are open, and how many of each address there may be."""
+
+    def __init__(self, census: Census, proxies: Proxies) -> None:
+        self._census = census
+        self._proxies = proxies
+        self._visitors: dict[Visitor, str | None] = {}  # with the address that each is counted for
+
+    def enter(self, visitor: Visitor, peer: str) -> bool:
+        """One has come; whether there is room for it. Of our own proxies there may be any number."""
+        visitor.address = peer
+        self._visitors[visitor] = None
+        return self._proxies.trusts(peer) or self._count(visitor)
+
+    def identify(self, visitor: Visitor, forwarded: list[str]) -> bool:
+        """Its request is there, and says for whom our proxy has made it; whether there is room for it."""
+        if self._visitors.get(visitor) is not None:
+            return True
+        visitor.address = self._proxies.client(visitor.address, forwarded)
+        return self._count(visitor)
+
+    def leave(self, visitor: Visitor) -> None:
+        """It has gone."""
+        if address := self._visitors.pop(visitor, None):
+            self._census.remove(address)
+
+    def too_many(self, visitor: Visitor) -> bool:
+        """Whether its address has more connections than it may have."""
+        return self._census.exceeds(visitor.address)
+
+    def all(self) -> list[Visitor]:
+        """Those that are here."""
+        return list(self._visitors)
+
+    def _count(self, visitor: Visitor) -> bool:
+        self._visitors[visitor] = visitor.address
+        self._census.add(visitor.address)
+        return not self._census.exceeds(visitor.address, SPARE_CONNECTIONS)
