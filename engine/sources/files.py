@@ -79,7 +79,7 @@ class FileSource:
         self._converter = Converter(channel=channel, start=LEVEL_START_SAMPLES)
 
     def __iter__(self) -> Iterator[Pcm]:
-        """16 kHz mono, (S,); then the file is closed. Raises AudioError, which names it, if there is nothing to give."""
+        """16 kHz mono, (S,); then the file is closed. Raises AudioError, which names it, if there is nothing."""
         try:
             yield from self._chunks()
         finally:
