@@ -16,6 +16,7 @@ from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.loading import local_folder
+from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.weights import PICKLED, SAFETENSORS, fuse_weight_norm, read_tensors, weight_files, widened
 
@@ -32,7 +33,6 @@ SETTINGS = (
 LEAST_HOP, MOST_HOP, MOST_FIELD = 40, 3200, 16_000
 """Samples of a frame: 2.5 to 200 ms apart, computed from at most a second. Published models have 320 to 1,280."""
 MOST_PARAMETERS = 10 * 10**9
-MOST_DELAY_FRAMES = 50
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from earshot_asr.engine.vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent / "models" / "base-en"
 """The small English model that comes with the engine."""
+MOST_DELAY_FRAMES = 50
+"""Largest emission delay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ WITH_TORCH = {
     *(f"engine.{name}" for name in ("layers", "filters", "weights", "checkpoint", "runner")),
     "client.evaluate.against",
 }
-LIGHT = {"engine.training.__main__", *(f"engine.training{name}" for name in ("", ".data", ".ctc", ".pretrain"))}
+LIGHT = {
+    *(f"engine.training{name}" for name in ("", ".__main__", ".options", ".shapes", ".rates")),
+    *(f"engine.training{name}" for name in (".data", ".ctc", ".pretrain", ".ctc.arguments", ".pretrain.arguments")),
+}
 """The modules of training that do not load torch."""
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from earshot_asr.engine.errors import EarshotError
 
 COMMANDS = {
-    "ctc": ("ctc.command", "train a model that writes what is said, on recordings with texts"),
+    "ctc": ("ctc.arguments", "train a model that writes what is said, on recordings with texts"),
     "align": ("data.align", "find when each word of recordings with texts is said"),
     "blend": ("blend", "average a model with the same model trained further, often better than both"),
-    "pretrain": ("pretrain.command", "pretrain a model on recordings without texts; ctc then teaches it to write"),
+    "pretrain": ("pretrain.arguments", "pretrain a model on recordings without texts; ctc then teaches it to write"),
     "codes": ("pretrain.codes", "draw how languages share the codewords of a pretrained model"),
 }
 """Command -> its module in this folder, and what it does."""

@@ -1,16 +1,22 @@
-"""The options that all training commands have."""
+"""The options that all training commands have, and what is checked of them before torch is loaded."""
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from earshot_asr.engine.training.export import DTYPES
-from earshot_asr.engine.training.loop import MAY_CHANGE, LoopOptions
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.loading import check
+
+if TYPE_CHECKING:
+    from earshot_asr.engine.training.loop import LoopOptions
 
 CACHE = Path("~/.cache/earshot/audio")
-FREE = (*MAY_CHANGE, "precision", "out", "cache", "device", "eager", "dtype", "run", "command")
-"""Options that may change when a run goes on."""
+DTYPES = ("float16", "float32", "int8")
+"""Names of the dtypes that weights are written in; see export.DTYPES."""
+FREE = ("precision", "out", "cache", "device", "eager", "dtype", "run", "command")
+"""Options that may change when a run goes on, besides those in loop.MAY_CHANGE."""
 
 
 def positive(text: str) -> float:
@@ -80,7 +86,7 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
     )
     group.add_argument(
         "--dtype",
-        choices=tuple(DTYPES),
+        choices=DTYPES,
         default="float16",
         help="dtype of the weights in DIR/model; int8 is half the size of float16, but only the engine reads it "
         "(default: %(default)s)",
@@ -150,8 +156,19 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
     group.add_argument("--seed", type=at_least(0), default=0, help="seed of all that is random (default: %(default)s)")
 
 
-def loop_options(args: argparse.Namespace, **defaults: Any) -> LoopOptions:
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raises an EarshotError if it is clear without torch that a file, a model or the device is not there."""
+    alignments = getattr(args, "alignments", None) or ()
+    for path in (*args.manifests, *args.dev, *alignments, getattr(args, "noise", None)):
+        if path is not None and not os.path.exists(path):
+            raise ConfigError(f"can't read {path}: No such file or directory")
+    check(args.start, args.device)
+
+
+def loop_options(args: argparse.Namespace, **defaults: Any) -> "LoopOptions":
     """The loop's options from parsed arguments, then `defaults`, then LoopOptions' own. Raises ConfigError."""
+    from earshot_asr.engine.training.loop import LoopOptions
+
     names = LoopOptions.__slots__
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
     options = {**defaults, **given}
@@ -163,5 +180,7 @@ def loop_options(args: argparse.Namespace, **defaults: Any) -> LoopOptions:
 
 def settings(args: argparse.Namespace, free: tuple[str, ...] = ()) -> Mapping[str, Any]:
     """The options that must stay the same when a run goes on: all but FREE and `free`."""
-    kept = {name: value for name, value in vars(args).items() if name not in (*FREE, *free)}
+    from earshot_asr.engine.training.loop import MAY_CHANGE
+
+    kept = {name: value for name, value in vars(args).items() if name not in (*MAY_CHANGE, *FREE, *free)}
     return {"from" if name == "start" else name: value for name, value in kept.items()}

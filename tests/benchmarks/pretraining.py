@@ -43,7 +43,8 @@ from earshot_asr.engine.training.pretrain.pretrained import create, open_pretrai
 from earshot_asr.engine.training.pretrain.pretraining import HeldOut, Pretraining, PretrainTask, Temperature
 from earshot_asr.engine.training.pretrain.usage import usage
 from earshot_asr.engine.training.regularization import Regularization
-from earshot_asr.engine.training.start import PRETRAINING_SHAPES, TrainingModel, from_checkpoint, from_nothing
+from earshot_asr.engine.training.shapes import PRETRAINING_SHAPES
+from earshot_asr.engine.training.start import TrainingModel, from_checkpoint, from_nothing
 from earshot_asr.engine.training.task import Task, TrainingBatch
 from earshot_asr.engine.wav2vec2 import FAMILY
 

@@ -1,4 +1,4 @@
-"""The options of `earshot train ctc`."""
+"""The options of `earshot train ctc`. No torch."""
 
 import argparse
 from collections.abc import Mapping
@@ -6,18 +6,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from earshot_asr.engine.checkpoint import MOST_DELAY_FRAMES
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.training.options import (
     add_loop_arguments,
     at_least,
+    check_arguments,
     crop,
     not_negative,
     pair,
     positive,
     share,
 )
-from earshot_asr.engine.training.regularization import Regularization
-from earshot_asr.engine.training.start import CTC_SHAPES
+from earshot_asr.engine.training.rates import Rates
+from earshot_asr.engine.training.shapes import CTC_SHAPES
 
 DESCRIPTION = "`earshot train ctc`: trains a CTC speech recognizer on transcribed recordings."
 EXAMPLES = """\
@@ -55,6 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_loop_arguments(parser)
     _add_losses(parser.add_argument_group("losses"))
     _add_regularization(parser.add_argument_group("regularization (default: as config.json says)"))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Checks the arguments, then runs the command, which loads torch. Raises EarshotError."""
+    if sum(given is not None for given in (args.start, args.config, args.shape)) != 1:
+        raise ConfigError("give one of --from, --config and --shape: what is to be trained")
+    check_arguments(args)
+    from earshot_asr.engine.training.ctc.command import run
+
+    run(args)
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
@@ -239,6 +251,6 @@ def _add_losses(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_regularization(group: argparse._ArgumentGroup) -> None:
-    for f in fields(Regularization):
+    for f in fields(Rates):
         kind = float if f.type is float else int
         group.add_argument(f"--{f.name.replace('_', '-')}", type=kind, metavar="RATE" if kind is float else "NUMBER")

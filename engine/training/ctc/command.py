@@ -14,7 +14,7 @@ from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.manifest import alignment_beside
 from earshot_asr.engine.training import export, state
-from earshot_asr.engine.training.ctc.arguments import JUDGED, RETIRED, add_arguments
+from earshot_asr.engine.training.ctc.arguments import JUDGED, RETIRED
 from earshot_asr.engine.training.ctc.judge import Judge
 from earshot_asr.engine.training.ctc.model import CtcModel, Losses, body
 from earshot_asr.engine.training.data import units
@@ -38,8 +38,6 @@ from earshot_asr.engine.training.start import (
 )
 from earshot_asr.engine.training.task import Source, TrainingBatch
 from earshot_asr.engine.vocabulary import Vocabulary
-
-__all__ = ["CtcTask", "add_arguments", "run", "scales_by_layer"]
 
 MOST_UNALIGNED = 0.05
 """Share of the audio without an alignment below which there are no batches of whole utterances by default."""
@@ -82,8 +80,6 @@ class CtcTask:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command. Raises EarshotError."""
-    if sum(given is not None for given in (args.start, args.config, args.shape)) != 1:
-        raise ConfigError("give one of --from, --config and --shape: what is to be trained")
     world = World(args.device)
     say = Progress(quiet=not world.first).say
     try:

@@ -22,7 +22,7 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError
-from earshot_asr.engine.loading import load_runner
+from earshot_asr.engine.loading import check, load_runner
 from earshot_asr.engine.manifest import UNIT_SAMPLES, AlignedWord, Alignment, Row, read
 from earshot_asr.engine.text import ESCAPES, normalize
 from earshot_asr.engine.training.data.corpus import cores, read_audio, tell_apart
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError(f"--jobs is {args.jobs}; it must be 1 or more")
+    check(args.model, args.device)
     progress = Progress()
     every = [row for manifest in args.manifests for row in read(manifest)]
     tell_apart(every, {row.name for row in every})

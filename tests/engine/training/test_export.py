@@ -21,7 +21,8 @@ from earshot_asr.engine.checkpoint import load_checkpoint, load_weights
 from earshot_asr.engine.errors import CheckpointError, ConfigError, OutputError, UnsupportedModel
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
-from earshot_asr.engine.training.export import quantized, save, to_checkpoint
+from earshot_asr.engine.training import options
+from earshot_asr.engine.training.export import DTYPES, quantized, save, to_checkpoint
 from earshot_asr.engine.weights import read_tensors, widened
 from tests.engine.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
 from tests.engine.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
@@ -235,3 +236,7 @@ def test_weights_in_eight_bits_that_lack_a_scale_are_refused(tmp_path: Path) -> 
     config.write_text(json.dumps({**json.loads(config.read_text()), "earshot_weights": "int4"}))
     with pytest.raises(UnsupportedModel, match="earshot_weights is 'int4'"):
         load_checkpoint(tmp_path / "model")
+
+
+def test_the_options_name_the_dtypes_that_there_are() -> None:
+    assert tuple(DTYPES) == options.DTYPES

@@ -5,7 +5,7 @@ import torch
 
 from earshot_asr.engine.filters import band_filters
 from earshot_asr.engine.training.pretrain.pretrained import create
-from earshot_asr.engine.training.start import PRETRAINING_SHAPES
+from earshot_asr.engine.training.shapes import PRETRAINING_SHAPES
 from earshot_asr.engine.wav2vec2 import FAMILY, build
 
 

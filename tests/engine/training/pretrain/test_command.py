@@ -20,7 +20,8 @@ from earshot_asr.engine.training.pretrain.command import only
 from earshot_asr.engine.training.pretrain.languages import Languages, Masks
 from earshot_asr.engine.training.pretrain.pretrained import create, load, open_pretrained
 from earshot_asr.engine.training.pretrain.pretraining import STEPS_A_LOOK, Pretraining, Temperature
-from earshot_asr.engine.training.start import PRETRAINING_SHAPES, from_checkpoint
+from earshot_asr.engine.training.shapes import PRETRAINING_SHAPES
+from earshot_asr.engine.training.start import from_checkpoint
 from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.wav2vec2 import FAMILY
 from tests.engine.training.pretrain.test_languages import corpus
