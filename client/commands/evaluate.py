@@ -202,7 +202,7 @@ def evaluate(
         seed=seed,
         block_ms=block_ms,
     )
-    run(
+    status = run(
         manifests,
         options,
         command=shlex.join(["earshot", *sys.argv[1:]]),
@@ -211,3 +211,4 @@ def evaluate(
         stdout=Console(),
         stderr=Console(stderr=True),
     )
+    raise typer.Exit(status)

@@ -19,7 +19,7 @@ from earshot_asr.client.evaluate.peers import load_peers
 from earshot_asr.client.evaluate.recordings import (
     TAIL_SECONDS,
     Progressed,
-    check,
+    damage,
     no_progress,
     noise_floor,
     recording,
@@ -31,7 +31,7 @@ from earshot_asr.client.evaluate.virtual import Playback, due
 from earshot_asr.client.evaluate.wall import listen
 from earshot_asr.client.live import local_server
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.errors import AudioError, ConfigError
 from earshot_asr.engine.loading import check as check_model
 from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
@@ -56,20 +56,24 @@ def evaluate(
     report: Path | None = None,
     stdout: Console,
     stderr: Console,
-) -> None:
-    """Evaluates the streams of the manifests' clips and prints the figures.
+) -> int:
+    """Evaluates the streams of the manifests' clips and prints the figures. Returns the exit status.
+
+    Recordings that can't be read are named on `stderr` and left out, those that are damaged are named; the exit status
+    is 1 then, else 0.
 
     command    the command line, printed with the figures
     as_data    print one JSON object instead of a table
     report     file to write an HTML report to
     stderr     shows a progress bar if it is a terminal
 
-    Raises ConfigError, CheckpointError, DeviceError, AudioError, OutputError and, with `wall`, StreamError.
+    Raises ConfigError, CheckpointError, DeviceError, AudioError if no recording can be read, OutputError and, with
+    `wall`, StreamError.
     """
     _check_options(options, report)
-    clips = load(manifests, options.selection, alignments=options.alignments, join=options.join)
-    for clip in clips:
-        check(clip)
+    clips, status = _readable(
+        load(manifests, options.selection, alignments=options.alignments, join=options.join), stderr
+    )
     runner = load_runner(options.model, options.device, options.revision)
     with _progress(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
@@ -83,6 +87,23 @@ def evaluate(
         from earshot_asr.client.evaluate.report import page
 
         write_text(report, page(takes, found, about))
+    return status
+
+
+def _readable(clips: Sequence[Clip], stderr: Console) -> tuple[list[Clip], int]:
+    """The clips that can be read, and the exit status. Raises AudioError if there is none."""
+    good, lines = [], []
+    for clip in clips:
+        try:
+            lines += damage(clip)
+            good.append(clip)
+        except AudioError as e:
+            lines.append(f"{e}; it is left out")
+    for line in dict.fromkeys(lines):  # once, however often it is played
+        stderr.print(f"earshot: {line}", markup=False, highlight=False, soft_wrap=True)
+    if not good:
+        raise AudioError("no recording can be read")
+    return good, int(bool(lines))
 
 
 def _check_options(options: Options, report: Path | None) -> None:

@@ -6,7 +6,8 @@ from math import ceil
 
 from earshot_asr.client.evaluate.recordings import recording
 from earshot_asr.client.evaluate.take import Clip
-from earshot_asr.engine.audio import SAMPLE_RATE
+from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.errors import AudioError
 
 SHIFT_SHARE = (5**0.5 - 1) / 2
 """Share of a recording by which each round starts later than the one before. This is the golden ratio's inverse: it
@@ -19,10 +20,10 @@ def rounds(clips: Sequence[Clip], gains: Collection[float], minutes: float | Non
     gains      in dB; a round plays each clip once with each gain, from a start that differs between rounds
     minutes    minimum total length of all rounds, in minutes; None: one round
 
-    Raises AudioError.
+    What can't be read counts as nothing here.
     """
     quiet = [clip for clip in clips if clip.quiet]
-    lengths = [len(recording(clip)) / SAMPLE_RATE for clip in quiet] if minutes is not None else []
+    lengths = [_seconds(clip) for clip in quiet] if minutes is not None else []
     seconds = sum(lengths) * len(gains or (0.0,))
     count = ceil(60 * (minutes or 0) / seconds) if seconds else 1
     yield from (clip for clip in clips if not clip.quiet)
@@ -30,6 +31,13 @@ def rounds(clips: Sequence[Clip], gains: Collection[float], minutes: float | Non
         for gain in gains or (0.0,):
             for clip in quiet:
                 yield replace(clip, name=_named(clip.name, gain, n), gain=gain, begin=n * SHIFT_SHARE % 1)
+
+
+def _seconds(clip: Clip) -> Seconds:
+    try:
+        return len(recording(clip)) / SAMPLE_RATE
+    except AudioError:
+        return 0.0
 
 
 def _named(name: str, gain: float, n: int) -> str:

@@ -41,11 +41,15 @@ def recordings(clip: Clip) -> list[Pcm]:
     return [recording(replace(clip, audio=(path,))) for path in clip.audio]
 
 
-def check(clip: Clip) -> None:
-    """Raises AudioError if a file can't be read, so that an evaluation fails before it has played others for hours."""
+def damage(clip: Clip) -> list[str]:
+    """A line for each of a clip's files that is cut off or damaged. Reads all of them. Raises AudioError."""
+    lines = []
     for path in clip.audio:
         with open_file(path) as audio:
-            next(iter(audio), None)
+            for _ in audio:
+                pass
+        lines += [f"{path}: {audio.damage}"] if audio.damage else []
+    return lines
 
 
 def noise_floor(pcm: Pcm, samples: int) -> Pcm:

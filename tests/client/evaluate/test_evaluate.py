@@ -19,7 +19,7 @@ from earshot_asr.client.evaluate.manifest import load
 from earshot_asr.client.evaluate.options import Options
 from earshot_asr.client.evaluate.recordings import no_progress
 from earshot_asr.client.evaluate.take import Clip
-from earshot_asr.engine.errors import ConfigError, OutputError
+from earshot_asr.engine.errors import AudioError, ConfigError, OutputError
 from earshot_asr.engine.phonemes import version
 from earshot_asr.engine.vocabulary import Vocabulary
 from tests.helpers import INFO, VOCABULARY, FakeRunner, silence, small_files, speak
@@ -69,6 +69,28 @@ def test_what_is_heard_right_has_no_errors(tmp_path: Path, commit: str, join: bo
     for take in takes:
         assert len(take.due) == len(take.finals) == 2 / len(takes)  # an endpoint ended it, and not the end
         assert take.seconds + 0.2 < max(take.due.values()) < take.seconds + 1.0
+
+
+def test_recordings_that_can_not_be_read_are_named_and_the_others_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earshot_asr.client.evaluate.evaluate.load_runner", lambda *_: FakeRunner())
+    path = manifest(tmp_path, one="HELLO WORLD", two="SO LONG", three="NEVER")
+    (tmp_path / "two.wav").write_text("no audio")
+    whole = (tmp_path / "three.wav").read_bytes()
+    (tmp_path / "three.wav").write_bytes(whole[:-9000])
+    stdout, stderr = io.StringIO(), io.StringIO()
+    console = Console(file=stdout), Console(file=stderr)
+    how = {"command": "earshot evaluate", "as_data": True, "stdout": console[0], "stderr": console[1]}
+    assert evaluate([path], Options(latency="low"), **how) == 1  # type: ignore[arg-type]
+    assert json.loads(stdout.getvalue())["figures"]["fake"]["clips"]["value"] == 2
+    damaged, unreadable = sorted(stderr.getvalue().splitlines(), key=lambda line: "left out" in line)
+    assert "two.wav: can't decode audio" in unreadable
+    assert "three.wav: it is cut off" in damaged
+    for name in ("one", "three"):
+        (tmp_path / f"{name}.wav").write_text("")
+    with pytest.raises(AudioError, match="no recording can be read"):
+        evaluate([path], Options(latency="low"), **how)  # type: ignore[arg-type]
 
 
 @pytest.fixture
