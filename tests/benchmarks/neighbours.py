@@ -6,7 +6,8 @@
 A real server with the bundled model hears the demo's recording in real time. A neighbour, a process of low priority
 with an address of its own (127.0.0.2: Linux), does its worst meanwhile, and comes back whenever it is disconnected. The
 delay of a partial is the time from when the newest sample that it is about was sent to when it came. What the
-neighbour's own process takes from the machine is part of it. The last line on standard output is one JSON object.
+neighbour's own process takes from the machine is part of it. On a machine that is busy with other things, --repeats 3
+takes the best of three runs. The last line on standard output is one JSON object.
 """
 
 import argparse
@@ -189,8 +190,13 @@ async def delays(port: int, pcm: Pcm) -> list[Seconds]:
     return [float("inf")]
 
 
+def best(kind: str, seconds: Seconds, repeats: int) -> dict[str, object]:
+    """One row of the table: the run with the lowest p95."""
+    return min((measure(kind, seconds) for _ in range(repeats)), key=lambda row: float(str(row["p95"])))
+
+
 def measure(kind: str, seconds: Seconds) -> dict[str, object]:
-    """One row of the table."""
+    """One run."""
     demo = np.concatenate(list(open_file("client/data/demo.flac")))
     pcm = np.resize(demo, round(seconds * SAMPLE_RATE))
     with server(log_is_read=kind != "unread log") as port, neighbour(kind, port):
@@ -206,12 +212,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", action="append", choices=KINDS, help="may be repeated; all of them if not given")
     parser.add_argument("--seconds", type=float, default=11.0, help="of audio beside each (11)")
+    parser.add_argument("--repeats", type=int, default=1, help="runs; the best of each kind counts (1)")
     parser.add_argument("--misbehave", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.misbehave:
         misbehave(options.misbehave, options.port)
-    rows = [measure(kind, options.seconds) for kind in options.kind or KINDS]
+    rows = [best(kind, options.seconds, options.repeats) for kind in options.kind or KINDS]
     table = Table(title=f"delay of partials, s; {options.seconds:g} s of audio beside each")
     for name in ("neighbour", "", "partials", "p50", "p95", "longest"):
         table.add_column(name, justify="left" if name in ("neighbour", "") else "right")
