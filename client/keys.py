@@ -1,6 +1,7 @@
 """Keys that are pressed while captions run: the terminal does not echo them, or they would stand in the captions.
 
-The echo comes back when the captions end, however they do: also where a signal ends or stops the process.
+The echo comes back when the captions end, however they do: also where a signal ends or stops the process. What was
+typed unseen is dropped then; the shell would run it.
 """
 
 import os
@@ -32,13 +33,15 @@ if sys.platform != "win32":  # whose console echoes only what is read
             self._set(0)
 
         def restore(self) -> None:
-            """Makes it what it was at first."""
+            """Makes it what it was at first, and drops what was typed meanwhile."""
             self._set(self._before)
 
         def _set(self, echo: int) -> None:
             if not self._is_ours():
                 return
             with suppress(termios.error):  # the terminal is gone
+                if echo:
+                    termios.tcflush(self._file, termios.TCIFLUSH)
                 modes = termios.tcgetattr(self._file)
                 modes[3] = modes[3] & ~(termios.ECHO | termios.ECHONL) | echo
                 termios.tcsetattr(self._file, termios.TCSANOW, modes)
