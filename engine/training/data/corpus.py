@@ -304,7 +304,7 @@ def _attempt(path: Path) -> Pcm | str:
 def read_audio(path: Path) -> Pcm:
     """A recording as 16 kHz mono (S,): channels are averaged, other rates resampled. Raises AudioError."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             file.seek(0)  # otherwise libsndfile 1.2 includes the 6.5 ms before the start of an Opus file
             rate, samples = file.samplerate, file.read(dtype="float32", always_2d=True).mean(axis=1)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as e:
