@@ -8,6 +8,7 @@ EarshotError
 ├── DeviceError         no such compute device, no such microphone
 ├── ProtocolError       a message that the wire format doesn't allow
 └── TrainingError       a training run that can't go on
+    └── NothingLearned      one that is done, and whose model is of no use
 
 Each message names what was wrong and what would be right; the command line prints it as one line. What a file or a
 peer made part of it is shown() or listed(), which keep it short.
@@ -57,6 +58,10 @@ class ProtocolError(EarshotError):
 
 class TrainingError(EarshotError):
     """A training run that can't go on."""
+
+
+class NothingLearned(TrainingError):
+    """A training run that is done, and whose model is of no use."""
 
 
 SHOWN_CHARACTERS = 60
