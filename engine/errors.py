@@ -9,6 +9,7 @@ EarshotError
 ├── OutputError         a file, or standard output, that can't be written
 ├── ProtocolError       a message that the wire format doesn't allow
 └── TrainingError       a training run that can't go on
+    └── NothingLearned      one that is done, and whose model is of no use
 
 Each message names what was wrong and what would be right; the command line prints it as one line. What a file or a
 peer made part of it is shown() or listed(), which keep it short.
@@ -62,6 +63,10 @@ class ProtocolError(EarshotError):
 
 class TrainingError(EarshotError):
     """A training run that can't go on."""
+
+
+class NothingLearned(TrainingError):
+    """A training run that is done, and whose model is of no use."""
 
 
 SHOWN_CHARACTERS = 60

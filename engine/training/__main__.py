@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from earshot_asr.engine.errors import EarshotError
+from earshot_asr.engine.errors import EarshotError, NothingLearned
 
 COMMANDS = {
     "ctc": ("ctc.arguments", "train a model that writes what is said, on recordings with texts"),
@@ -15,8 +15,8 @@ COMMANDS = {
     "codes": ("pretrain.codes", "draw how languages share the codewords of a pretrained model"),
 }
 """Command -> its module in this folder, and what it does."""
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
+USELESS, INTERRUPTED = 3, 130
+"""The exit status of a training that is done, but whose model has learned nothing; and after Ctrl-C."""
 
 
 def parser_for(argv: Sequence[str], prog: str) -> argparse.ArgumentParser:
@@ -38,7 +38,10 @@ def parser_for(argv: Sequence[str], prog: str) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m earshot_asr.engine.training") -> None:
-    """Runs a command. Errors that a user can correct are one line on stderr and exit status 1, wrong usage is 2."""
+    """Runs a command. Errors that a user can correct are one line on stderr and exit status 1, wrong usage is 2.
+
+    A training that has learned nothing is USELESS.
+    """
     argv = sys.argv[1:] if argv is None else argv
     args, unknown = parser_for(argv, prog).parse_known_args(argv)
     if unknown:
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m earshot_asr.e
         args.run(args)
     except EarshotError as error:
         print(f"earshot: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(USELESS if isinstance(error, NothingLearned) else 1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except RuntimeError as error:

@@ -34,7 +34,8 @@ MOST_BAD_STEPS = 50
 class LoopOptions:
     """How long, how fast, how often.
 
-    minutes       the whole schedule, over all starts; time in which the process was paused does not count
+    minutes       the whole schedule, over all starts, by the clock on the wall: compiling, evaluations and writing are
+                  part of it; only time in which the process was paused is not
     steps         the schedule in steps, in place of minutes; such a run can be repeated bit for bit
     stop_after    minutes after which this start ends
     warmup, hold  shares of the schedule in which learning rates rise, and stay; then they fall to zero
@@ -86,16 +87,17 @@ MAY_CHANGE = ("minutes", "steps", "stop_after", "half", "log_every", "judge_ever
 """Options with which a run may be started again though they were others before."""
 
 
-def train(task: Task, options: LoopOptions, out: Path, world: World) -> None:
+def train(task: Task, options: LoopOptions, out: Path, world: World) -> str:
     """Trains until the schedule or stop_after is over, or a signal comes; a run that is in `out` goes on.
 
+    Returns the task's complaint about the model when the schedule is done, else nothing.
     Raises TrainingError if the state can't be read or written, or if MOST_BAD_STEPS steps in a row have no finite
     gradients; KeyboardInterrupt after SIGINT and SystemExit after SIGTERM, when the state is written.
     """
     with files.alone(out) if world.first else nullcontext():
         run = Run(task, options, out, world)
-        with interruptible(run.progress.say) as interrupted:
-            run.go(interrupted)
+        with interruptible(run.progress.say) as interrupted, run.clock.watched():
+            return run.go(interrupted)
 
 
 @contextmanager
@@ -122,13 +124,19 @@ def interruptible(say: Callable[[str], None]) -> Iterator[list[int]]:
 
 @dataclass
 class Counters:
-    """The counts of a run, over all starts. bad: the last steps in a row without an update; best: the lowest score."""
+    """The counts of a run, over all starts.
+
+    bad      the last steps in a row without an update
+    best     the lowest score
+    closing  seconds that the last evaluation will take, and the last writing, as far as is known: the longest so far
+    """
 
     step: int = 0
     audio_seconds: float = 0.0
     skipped: int = 0
     bad: int = 0
     best: float = float("inf")
+    closing: float = 0.0
 
 
 @dataclass
@@ -171,6 +179,8 @@ class Run:
         )
         self.average = Average(task.module, options.average)
         self.counters, self.clock = Counters(), Clock()
+        self.seconds = 0.0  # of the clock, when all processes last agreed on it
+        self.took: dict[str, float] = {}
         self.progress = Progress(quiet=not world.first)
         self._resume()
         self.model = world.wrap(task.module)
@@ -193,6 +203,7 @@ class Run:
             ) from None
         self.counters = Counters(**{name: state[name] for name in Counters.__annotations__ if name in state})
         self.clock = Clock(state["seconds"])
+        self.seconds = self.clock.seconds
         hours = self.counters.audio_seconds / 3600
         self.progress.say(f"goes on from step {self.counters.step:,}, {hours:.2f} h of audio heard")
         if state.get("share", 0.0) >= 1 > self.share:
@@ -206,50 +217,55 @@ class Run:
         """The share of the schedule that is done."""
         if self.options.steps is not None:
             return self.counters.step / self.options.steps
-        return self.clock.seconds / 60 / self.options.minutes
+        seconds = 60 * self.options.minutes
+        return self.seconds / (seconds - min(self.counters.closing, seconds / 2))
 
-    def go(self, interrupted: list[int]) -> None:
-        """Trains until the run, or this start of it, is over."""
+    def _has_room(self) -> bool:
+        """Whether there is time to evaluate and write now, and again at the end."""
+        left = 60 * self.options.minutes - self.clock.seconds
+        return self.options.steps is not None or left > 2 * self.counters.closing
+
+    def go(self, interrupted: list[int]) -> str:
+        """Trains until the run, or this start of it, is over; see train()."""
         if self.share >= 1:
             self._export()  # the last start may have been killed before it did that
             self.progress.say("the schedule is done; for more of it, give more --minutes or --steps")
-            return
+            return ""
         if self.world.first:
             self.log = files.Log(self.out)
             self._note(
                 {"event": "start", "torch": torch.__version__, "device": str(self.world.device), "half": self.half}
             )
-        self.progress.say("the first step compiles what is to be compiled, and is not on the clock")
-        judged = kept = self.clock.seconds
-        keep_after = 60 * min(
-            FIRST_KEEP_MINUTES, self.options.keep_every
-        )  # the first time, so that an early end loses little
-        sums, limit = Sums(), 60 * (self.options.stop_after or float("inf"))
-        mark = self.clock.seconds, self.counters.audio_seconds
-        stop, first = False, True
-        while self.share < 1 and not stop:
+        judged = kept = self.seconds
+        keep_after = 60 * min(FIRST_KEEP_MINUTES, self.options.keep_every)  # so that an early end loses little
+        sums, mark = Sums(), (self.seconds, self.counters.audio_seconds)
+        last = False
+        while not last:
             sums.add(self._step())
-            if first:
-                self.clock.skip()
-                first = False
-            # All processes have the same clock, and stop together.
-            seconds, signalled = self.world.agree(self.clock.tick(), float(bool(interrupted)))
-            self.clock.seconds = seconds
-            stop = bool(signalled) or self.clock.since_start >= limit
-            last = stop or self.share >= 1
+            last = self._agree(bool(interrupted))
             if self.counters.step % self.options.log_every == 0 or last:
                 self._log(sums, *mark)
-                sums, mark = Sums(), (seconds, self.counters.audio_seconds)
+                sums, mark = Sums(), (self.seconds, self.counters.audio_seconds)
             self._show()
-            if seconds - judged >= 60 * self.options.judge_every or self.share >= 1:
-                self._judge()
-                judged = seconds
-            if seconds - kept >= keep_after or last:
-                self._keep()
-                kept, keep_after = seconds, 60 * self.options.keep_every
+            if self.share >= 1 or (self.seconds - judged >= 60 * self.options.judge_every and self._has_room()):
+                self._timed(self._judge)
+                judged = self.seconds
+            if last or (self.seconds - kept >= keep_after and self._has_room()):
+                self._timed(self._keep)
+                kept, keep_after = self.seconds, 60 * self.options.keep_every
+        complaint = self._complaint() if self.share >= 1 else ""
         self.progress.close()
         how = "done" if self.share >= 1 else "stopped; the same command goes on"
         self.progress.say(f"{how}: {duration(self.clock.seconds)}, step {self.counters.step:,}, {self.out / 'model'}")
+        return complaint
+
+    def _agree(self, stop: bool) -> bool:
+        """Agrees with all processes on the time, so that they have the same schedule, and on whether to stop."""
+        self.seconds, closing, stops = self.world.agree(self.clock.tick(), sum(self.took.values()), float(stop))
+        self.clock.advance(self.seconds)
+        self.counters.closing = max(self.counters.closing, closing)
+        limit = 60 * (self.options.stop_after or float("inf"))
+        return self.share >= 1 or bool(stops) or self.seconds - self.clock.before >= limit
 
     def _step(self) -> dict[str, Tensor]:
         """One update. It depends only on seed, rank and step, not on when the run was interrupted."""
@@ -284,13 +300,13 @@ class Run:
     # ---- for the first process only
 
     def _note(self, line: Mapping[str, Any]) -> None:
-        at = {"step": self.counters.step, "minutes": self.clock.seconds / 60, "share": self.share}
+        at = {"step": self.counters.step, "minutes": self.seconds / 60, "share": self.share}
         self.log.write({**at, "time": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()), **line})
 
     def _log(self, sums: Sums, seconds: float, audio: float) -> None:
         if not self.world.first:
             return
-        passed = max(self.clock.seconds - seconds, 1e-9)
+        passed = max(self.seconds - seconds, 1e-9)
         self.figures = sums.means()
         self._note(
             {
@@ -317,13 +333,31 @@ class Run:
             shown["dev"] = f"{self.dev['score']:.1f}"
         if self.counters.skipped:
             shown["skipped"] = str(self.counters.skipped)
-        self.progress.show(self.counters.step, self.share, self.clock.seconds, shown)
+        self.progress.show(self.counters.step, self.share, self.seconds, shown)
+
+    def _timed(self, part: Callable[[], None]) -> None:
+        """Runs a part of what is done last, too, so that it is known how long that will take."""
+        began = self.clock.tick()
+        part()
+        self.took[part.__name__] = max(self.took.get(part.__name__, 0.0), self.clock.tick() - began)
+
+    @contextmanager
+    def _evaluated(self) -> Iterator[None]:
+        """A context in which the module has the averaged weights and is not compiled, as each length is another."""
+        half = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.half)
+        with self.average.applied(), half, torch.compiler.set_stance("force_eager"):
+            yield
+
+    def _complaint(self) -> str:
+        if not self.world.first:
+            return ""
+        with self._evaluated():
+            return self.task.complaint()
 
     def _judge(self) -> None:
         if not self.world.first:
             return
-        half = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.half)
-        with self.average.applied(), half, torch.compiler.set_stance("force_eager"):  # each length is another
+        with self._evaluated():
             self.dev = self.task.judge()
             if not self.dev:
                 return

@@ -17,6 +17,8 @@ DTYPES = ("float16", "float32", "int8")
 """Names of the dtypes that weights are written in; see export.DTYPES."""
 FREE = ("precision", "out", "cache", "device", "eager", "dtype", "run", "command")
 """Options that may change when a run goes on, besides those in loop.MAY_CHANGE."""
+COMPILED_MINUTES = 30
+"""Duration of a run from which on it is worth while to compile the model, which takes some minutes on two cores."""
 
 
 def positive(text: str) -> float:
@@ -98,7 +100,10 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
         "--keep-every", type=positive, metavar="MINUTES", help="how often state and model are written (default: 5)"
     )
 
-    group = parser.add_argument_group("duration, over all starts; time in which the process is paused does not count")
+    group = parser.add_argument_group(
+        "duration, over all starts, by the clock on the wall from the first step on: compiling, evaluations, writing "
+        "files are part of it; time in which the process is paused is not"
+    )
     group.add_argument("--minutes", type=positive, default=100.0, help="length of the schedule (default: %(default)g)")
     group.add_argument("--steps", type=at_least(1), help="length of the schedule in steps, in place of minutes")
     group.add_argument(
@@ -150,8 +155,9 @@ def add_loop_arguments(parser: argparse.ArgumentParser, adamw: str = "1.5e-3", m
     )
     group.add_argument(
         "--eager",
-        action="store_true",
-        help="do not compile the model: the first step comes sooner, the others are slower",
+        action=argparse.BooleanOptionalAction,
+        help="do not compile the model, which takes minutes: the first steps come sooner, the others are slower "
+        f"(default: if --minutes is below {COMPILED_MINUTES})",
     )
     group.add_argument("--seed", type=at_least(0), default=0, help="seed of all that is random (default: %(default)s)")
 
@@ -163,6 +169,15 @@ def check_arguments(args: argparse.Namespace) -> None:
         if path is not None and not os.path.exists(path):
             raise ConfigError(f"can't read {path}: No such file or directory")
     check(args.start, args.device)
+
+
+def eager(args: argparse.Namespace, say: Callable[[str], None]) -> bool:
+    """Whether the model is not to be compiled; says so if it is."""
+    short = args.steps is None and args.minutes < COMPILED_MINUTES
+    without: bool = short if args.eager is None else args.eager
+    if not without:
+        say("the model is compiled: the first steps, and the first of each length, take up to minutes; --eager: not")
+    return without
 
 
 def loop_options(args: argparse.Namespace, **defaults: Any) -> "LoopOptions":

@@ -1,17 +1,15 @@
 """The schedule of learning rates, and the clock that measures how much of it is done."""
 
+import threading
 import time
-from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import median
 
 from earshot_asr.engine.errors import ConfigError
 
-LONGEST_STEP_SECONDS = 30.0
-"""The most that the clock counts for a step, unless recent ones were slow: the process was paused, or compiling."""
-SLOWEST_FACTOR = 3.0
-"""Factor on the median of recent steps, which the clock counts in any case."""
-RECENT_STEPS = 5
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 1.0, 30.0
+"""How often somebody looks at the clock, and the most that counts between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +36,44 @@ class Schedule:
 
 
 class Clock:
-    """Counts the seconds of work over all starts. seconds: those of the starts before."""
+    """Counts the seconds of a run over all starts, all that it does included, but for time in which it was paused.
+
+    A process that is stopped, or whose machine sleeps, does not look at its clock: of a time between two looks no more
+    than LONGEST_LOOK_SECONDS counts. So somebody has to look often, whatever else is done: see `watched`.
+    """
 
     def __init__(self, seconds: float = 0.0) -> None:
+        """seconds: those of the starts before."""
         self.seconds = self.before = seconds
         self._last = time.monotonic()
-        self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
-
-    def skip(self) -> None:
-        """Leaves out the time since the last tick."""
-        self._last = time.monotonic()
+        self._lock = threading.Lock()
 
     def tick(self) -> float:
-        """Counts the time since the last tick, up to a limit for pauses; returns all seconds so far."""
-        now = time.monotonic()
-        most = LONGEST_STEP_SECONDS
-        if self._recent:
-            most = max(most, SLOWEST_FACTOR * median(self._recent))
-        self._recent.append(min(now - self._last, most))
-        self.seconds += self._recent[-1]
-        self._last = now
-        return self.seconds
+        """Looks at the clock; returns all seconds so far."""
+        with self._lock:
+            now = time.monotonic()
+            self.seconds += min(now - self._last, LONGEST_LOOK_SECONDS)
+            self._last = now
+            return self.seconds
 
-    @property
-    def since_start(self) -> float:
-        """Seconds that this start has counted."""
-        return self.seconds - self.before
+    def advance(self, seconds: float) -> None:
+        """Sets the clock to `seconds`, if it is behind: another process of the run has counted them."""
+        with self._lock:
+            self.seconds = max(self.seconds, seconds)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """A context in which a thread looks at the clock every second."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(LOOK_SECONDS):
+                self.tick()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

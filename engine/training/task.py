@@ -66,6 +66,13 @@ class Task(Protocol):
         """
         ...
 
+    def complaint(self) -> str:
+        """What is wrong with the model at the end of its schedule, in a sentence; empty if nothing is.
+
+        Called when judge() has been; the module has the averaged weights and is in evaluation mode.
+        """
+        ...
+
     def save(self, folder: Path) -> None:
         """Writes the module's weights as a folder in Hugging Face format."""
         ...

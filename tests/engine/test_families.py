@@ -16,12 +16,11 @@ from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.errors import UnsupportedModel
 from earshot_asr.engine.families import FAMILIES, Family, family_of
 from earshot_asr.engine.layers import Encoder
-from earshot_asr.engine.training.__main__ import main
 from earshot_asr.engine.training.data.units import characters
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import from_checkpoint
 from tests.engine.test_wav2vec2 import speechlike
-from tests.engine.training.tones import TEXTS, say
+from tests.engine.training.tones import TEXTS, say, train_a_little
 
 CONFIG: dict[str, Any] = {"model_type": "made-up", "channels": 16}
 TRAINING = ["--steps", "2", "--eager", "--precision", "fp32", "--device", "cpu", "--seconds", "2", "--dtype", "float32"]
@@ -47,7 +46,7 @@ def manifest(tmp_path: Path) -> Path:
 def train(manifest: Path, out: Path, *options: str | Path) -> Path:
     """Trains some steps by the command; returns the folder with the model."""
     given = ["ctc", manifest, "--out", out, "--cache", manifest.parent / "cache", *TRAINING, *options]
-    main([str(option) for option in given])
+    train_a_little([str(option) for option in given])
     return out / "model"
 
 

@@ -37,7 +37,10 @@ examples:
 
 A manifest has a line of JSON for each recording: {"audio": "clips/1.opus", "text": "what is said", "corpus": "mine"}.
 The path of the audio is relative to the manifest; audio and text are required. OUT gets model (the newest weights,
-averaged), best (the weights with the lowest error on --dev), log.jsonl and state.pt."""
+averaged), best (the weights with the lowest error on --dev), log.jsonl and state.pt.
+
+The exit status is 3 if the model has learned nothing when the schedule is done: if it writes nothing, or nine of ten
+characters are wrong. The last line says so."""
 JUDGED = ("dev", "fold", "dev_count", "score")
 """Options of the evaluation, which may change when a run goes on."""
 RETIRED: Mapping[str, Any] = {"text": [], "lexicon": None, "text_weight": 0.5, "text_rows": 1, "text_alpha": 0.5}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.errors import ConfigError, NothingLearned
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.manifest import alignment_beside
@@ -25,7 +25,7 @@ from earshot_asr.engine.training.data.drawing import Drawing, Mixed
 from earshot_asr.engine.training.data.utterances import Utterances
 from earshot_asr.engine.training.distributed import World
 from earshot_asr.engine.training.loop import train
-from earshot_asr.engine.training.options import loop_options, settings
+from earshot_asr.engine.training.options import eager, loop_options, settings
 from earshot_asr.engine.training.progress import Progress
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import (
@@ -42,12 +42,19 @@ from earshot_asr.engine.vocabulary import Vocabulary
 MOST_UNALIGNED = 0.05
 """Share of the audio without an alignment below which there are no batches of whole utterances by default."""
 LONGEST_DEV_SECONDS = 120.0
+PROOF_COUNT = 10
+"""Recordings on which it is seen, at the end, whether a model without --dev has learned anything."""
+REMEDY = "it needs more --minutes or more recordings, or --from a model that can write already"
 NEW_VOCABULARIES = ("characters", "phonemes")
 """Values of --vocabulary that make one from the texts."""
 
 
 class CtcTask:
-    """See Task. judge: evaluates the model; None: it is not evaluated."""
+    """See Task.
+
+    judge   evaluates the model while it trains; None: it is not evaluated
+    proof   evaluates it once, at the end, where there is no judge; None: not either
+    """
 
     def __init__(
         self,
@@ -57,11 +64,12 @@ class CtcTask:
         judge: Judge | None,
         dtype: str,
         scales: Mapping[str, float] = {},
+        proof: Judge | None = None,
     ) -> None:
         self.start, self.model, self.source, self.dtype = start, model, source, dtype
         self.module: nn.Module = model
         self.scales = scales
-        self._judge = judge
+        self._judge, self._proof = judge, proof
 
     def draw(self, step: int) -> TrainingBatch:
         """See Task.draw."""
@@ -69,8 +77,21 @@ class CtcTask:
 
     def judge(self) -> Mapping[str, Any]:
         """See Task.judge: word and character error rates, or phoneme error rates, by corpus."""
-        device = self.model.masked_spec_embed.device
-        return {} if self._judge is None else self._judge(self.start.encoder, device)
+        return {} if self._judge is None else self._judge(self.start.encoder, self._device)
+
+    def complaint(self) -> str:
+        """See Task.complaint."""
+        judge, whose = (self._judge, "--dev") if self._judge else (self._proof, "the recordings it was trained on")
+        if judge is None:
+            return ""
+        if judge is self._proof:
+            judge(self.start.encoder, self._device)
+        complaint = judge.errors.complaint(judge.phonemes)
+        return f"{complaint}, on {len(judge.chosen)} of {whose}; {REMEDY}" if complaint else ""
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.masked_spec_embed.device
 
     def save(self, folder: Path) -> None:
         """See Task.save."""
@@ -98,17 +119,26 @@ def run(args: argparse.Namespace) -> None:
                 raise ConfigError(f"{how}; --unknown drop drops them, --vocabulary characters makes a new vocabulary")
             say(f"dropped: {how}")
         source, phones = sources(args, corpus, start, world)
-        model = _model(args, start, phones)
+        model = _model(args, start, phones, eager(args, say))
         judge = Judge(dev, start.vocabulary, per_corpus=args.dev_count, by=args.score) if dev else None
         count = sum(p.numel() for p in start.encoder.parameters())
         say(f"{count / 1e6:.1f} M parameters, {start.vocabulary.size} symbols, on {world.device}")
         scales = scales_by_layer(start.encoder, args.layer_decay)
-        train(CtcTask(start, model, source, judge, args.dtype, scales), options, args.out, world)
+        proof = Judge(_sample(corpus), start.vocabulary, per_corpus=None)
+        task = CtcTask(start, model, source, judge, args.dtype, scales, proof)
+        if complaint := train(task, options, args.out, world):
+            raise NothingLearned(f"{args.out / 'model'}: {complaint}")
     finally:
         world.close()
 
 
-def _model(args: argparse.Namespace, start: TrainingModel, phones: int) -> CtcModel:
+def _sample(corpus: Corpus) -> Corpus:
+    """A few of the recordings, evenly spread."""
+    every = -(-len(corpus) // PROOF_COUNT)
+    return corpus.select([n % every == 0 for n in range(len(corpus))])
+
+
+def _model(args: argparse.Namespace, start: TrainingModel, phones: int, eager: bool) -> CtcModel:
     """The module that is trained, with heads for so many phones."""
     freeze_body = 0.1 if args.start and start.new_head else 0.0
     return CtcModel(
@@ -121,7 +151,7 @@ def _model(args: argparse.Namespace, start: TrainingModel, phones: int) -> CtcMo
         freeze_features=bool(args.start) if args.freeze_features is None else args.freeze_features,
         freeze_body=freeze_body if args.freeze_body is None else args.freeze_body,
         freeze_layers=args.freeze_layers,
-        eager=args.eager,
+        eager=eager,
     )
 
 
@@ -139,7 +169,7 @@ def scales_by_layer(encoder: Encoder, decay: float) -> dict[str, float]:
 def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     """Defaults of the loop's options that depend on other options."""
     rates = {"adamw": 1e-4, "muon": None} if args.start else {}
-    return {**rates, "judge_every": min(10.0, max(1.0, args.minutes / 12))}
+    return {**rates, "judge_every": min(10.0, max(min(1.0, args.minutes / 2), args.minutes / 12))}
 
 
 def _corpus(args: argparse.Namespace, cache: Path, quiet: bool) -> Corpus:

@@ -16,16 +16,19 @@ from earshot_asr.engine.vocabulary import Vocabulary
 
 T = TypeVar("T")
 POOLED = "pooled"
+USELESS_PERCENT = 90.0
+"""Character errors, or phoneme errors, from which on a model has learned nothing: about what any one letter has."""
 
 
 @dataclass
 class Errors:
-    """Counts of edits, and of the words and characters of the references. Phonemes count as words."""
+    """Counts of edits, of words and characters of the references, and of characters heard. Phonemes count as words."""
 
     word_edits: int = 0
     words: int = 0
     character_edits: int = 0
     characters: int = 0
+    heard: int = 0
 
     def add(self, said: str, heard: str) -> None:
         """Adds the errors of a recording."""
@@ -33,6 +36,7 @@ class Errors:
         self.words += len(said.split())
         self.character_edits += distance(said, heard)
         self.characters += len(said)
+        self.heard += len(heard)
 
     def __add__(self, other: "Errors") -> "Errors":
         return Errors(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -43,6 +47,15 @@ class Errors:
         if phonemes:
             return {"per": wer}
         return {"wer": wer, "cer": 100 * self.character_edits / max(1, self.characters)}
+
+    def complaint(self, phonemes: bool = False) -> str:
+        """What is to be said of a model with these errors that is of no use; empty if it is of some."""
+        if not self.characters:
+            return ""
+        if not self.heard:
+            return "the model writes nothing"
+        name, rate = list(self.rates(phonemes).items())[-1]
+        return f"the model has learned nothing: {rate:.0f} % {name.upper()}" if rate >= USELESS_PERCENT else ""
 
 
 def distance(a: Sequence[T], b: Sequence[T]) -> int:
@@ -87,6 +100,7 @@ class Judge:
             units = "phonemes" if self.phonemes else "letters"
             raise ConfigError(f"--score {by}: the vocabulary is of {units}; it must be {' or '.join(known)}")
         self.by = by or known[0]
+        self.errors = Errors()  # those of the last time, over all corpora
 
     @torch.no_grad()
     def __call__(self, encoder: Encoder, device: torch.device) -> dict[str, Any]:
@@ -103,7 +117,8 @@ class Judge:
                 heard = self.vocabulary.text(ids[row, :frames].tolist())
                 heard = heard if self.phonemes else normalize(heard)
                 errors.setdefault(self.corpus.corpora[n], Errors()).add(self.corpus.texts[n], heard)
-        pooled = sum(errors.values(), Errors()).rates(self.phonemes)
+        self.errors = sum(errors.values(), Errors())
+        pooled = self.errors.rates(self.phonemes)
         rates = {name: each.rates(self.phonemes) for name, each in sorted(errors.items())}
         return {**(rates if len(rates) > 1 else {}), POOLED: pooled, "score": pooled[self.by]}
 

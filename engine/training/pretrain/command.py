@@ -15,7 +15,7 @@ from earshot_asr.engine.training import state
 from earshot_asr.engine.training.data.corpus import Corpus, Filter, open_corpus
 from earshot_asr.engine.training.distributed import World
 from earshot_asr.engine.training.loop import train
-from earshot_asr.engine.training.options import loop_options, settings
+from earshot_asr.engine.training.options import eager, loop_options, settings
 from earshot_asr.engine.training.pretrain import pretrained
 from earshot_asr.engine.training.pretrain.contrastive import Contrastive
 from earshot_asr.engine.training.pretrain.languages import UNDETERMINED, Languages, Masks
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             held_out = HeldOut(dev, crops, count=max(1, DEV_CROPS // len(crops.names)))
         count = sum(p.numel() for p in model.parameters())
         say(f"{count / 1e6:.1f} M parameters, {model.dims.codewords} codewords, on {world.device}")
-        module = Pretraining(model, temperature, world=world, eager=args.eager, stop=args.stop_on_collapse)
+        module = Pretraining(model, temperature, world=world, eager=eager(args, say), stop=args.stop_on_collapse)
         train(PretrainTask(module, source, held_out, files, args.dtype), options, args.out, world)
     finally:
         world.close()
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     """Defaults of the loop's options that depend on other options."""
     rates = {"adamw": 1e-4, "muon": None} if args.start else {"adamw": 1e-3, "muon": 2e-3}
-    return {**rates, "log_every": 25, "judge_every": min(10.0, max(1.0, args.minutes / 4))}
+    return {**rates, "log_every": 25, "judge_every": min(10.0, max(min(1.0, args.minutes / 2), args.minutes / 4))}
 
 
 def begin(args: argparse.Namespace) -> tuple[Contrastive, dict[str, dict[str, Any]]]:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from earshot_asr.engine.errors import ConfigError, TrainingError
-from earshot_asr.engine.training import state
+from earshot_asr.engine.training import schedule, state
 from earshot_asr.engine.training.ctc.command import CtcTask
 from earshot_asr.engine.training.distributed import World
 from earshot_asr.engine.training.loop import MOST_BAD_STEPS, LoopOptions, Run, train
+from earshot_asr.engine.training.schedule import Clock
 from earshot_asr.engine.training.task import TrainingBatch
 from tests.engine.training import tones
 
@@ -183,6 +184,69 @@ def test_by_the_clock(tmp_path: Path) -> None:
     assert kept["audio_seconds"] == pytest.approx(kept["step"] * sum(len(tones.say(t)) for t in tones.TEXTS) / 16000)
 
 
+class Timed:
+    """A task on a clock of its own, on which a step takes 1 s, an evaluation 10 s, writing the model 5 s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: int = 1) -> None:
+        self.module: nn.Module = Broken(range(0))
+        self.scales: Mapping[str, float] = {}
+        self.now, self.first, self.clock = 0.0, first, Clock()
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def draw(self, step: int) -> None:
+        for _ in range(1 if step else self.first):
+            self.now += 1
+            while self.first > 1 and self.clock.seconds < self.now - 5:
+                time.sleep(0.001)  # until somebody has looked at the clock
+
+    def judge(self) -> Mapping[str, Any]:
+        self.now += 10
+        return {}
+
+    def complaint(self) -> str:
+        return "it is of no use"
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.now += 5
+
+
+MINUTES = replace(OPTIONS, steps=None, minutes=2.0, judge_every=1.0)
+
+
+def test_evaluations_and_writing_are_part_of_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = Timed(monkeypatch)
+    assert train(task, MINUTES, _made(tmp_path), World("cpu")) == "it is of no use"
+    assert 119 <= task.now <= 121
+    last = log(tmp_path)[-1]
+    assert last["share"] >= 1 and last["rate"] == 0
+    assert train(task, MINUTES, tmp_path, World("cpu")) == ""  # done is done
+    assert "the schedule is done" in capsys.readouterr().err
+    assert log(tmp_path)[-1] == last
+    more = replace(MINUTES, minutes=3.0)
+    before = task.now
+    train(task, more, tmp_path, World("cpu"))
+    assert 55 <= task.now - before <= 65
+
+
+def test_a_first_step_that_compiles_is_part_of_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes: somebody looks at the clock meanwhile."""
+    monkeypatch.setattr(schedule, "LOOK_SECONDS", 0.001)
+    task = Timed(monkeypatch, first=100)
+    run = Run(task, MINUTES, _made(tmp_path), World("cpu"))
+    task.clock = run.clock
+    with run.clock.watched():
+        run.go([])
+    assert 119 <= task.now <= 135  # it was not known yet how long an evaluation takes
+
+
+def test_what_is_only_stopped_has_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = replace(MINUTES, stop_after=0.1)
+    assert train(Timed(monkeypatch), stopped, _made(tmp_path), World("cpu")) == ""
+
+
 class Broken(nn.Module):
     """Whose gradients are not finite in some steps."""
 
@@ -206,6 +270,9 @@ class BrokenTask:
 
     def judge(self) -> Mapping[str, Any]:
         return {}
+
+    def complaint(self) -> str:
+        return ""
 
     def save(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)

@@ -22,8 +22,8 @@ from transformers import (
 
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.runner import load_runner
-from earshot_asr.engine.training import state
-from earshot_asr.engine.training.__main__ import main
+from earshot_asr.engine.training import options, state
+from earshot_asr.engine.training.__main__ import USELESS, main, parser_for
 from earshot_asr.engine.training.ctc import command as module
 from earshot_asr.engine.training.ctc.arguments import RETIRED
 from earshot_asr.engine.training.ctc.model import CtcModel, Losses
@@ -62,7 +62,7 @@ def command(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
     def run(*args: str | Path) -> str:
         given = ["ctc", str(manifest), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
-        main([*given, *QUICK, *map(str, args)])
+        tones.train_a_little([*given, *QUICK, *map(str, args)])
         return capsys.readouterr().err
 
     return run
@@ -78,8 +78,8 @@ def failure(command: Callable[..., str], capsys: pytest.CaptureFixture[str], *ar
 
 def test_it_learns_what_the_tones_say(tmp_path: Path) -> None:
     state.begin(tmp_path, {})
-    options = LoopOptions(steps=180, muon=1e-2, adamw=1e-2, average=0.9, half=False)
-    train(tones.task(losses=Losses(last_stage=True)), options, tmp_path, World("cpu"))
+    quick = LoopOptions(steps=180, muon=1e-2, adamw=1e-2, average=0.9, half=False)
+    assert train(tones.task(losses=Losses(last_stage=True)), quick, tmp_path, World("cpu")) == ""
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["dev"]["pooled"] == {"wer": 0.0, "cer": 0.0}
     runner = load_runner(tmp_path / "model")
@@ -105,6 +105,44 @@ def test_from_nothing_to_a_model_that_transformers_and_the_engine_load(
         _, info = AutoModelForCTC.from_pretrained(tmp_path / "out" / name, output_loading_info=True)
         assert not info["missing_keys"] | info["unexpected_keys"]
     assert "the schedule is done" in command(*SMALL, "--dev", dev)  # what it is judged on may change
+
+
+@pytest.mark.parametrize(("dev", "whose"), [(False, "4 of the recordings it was trained on"), (True, "4 of --dev")])
+def test_a_model_that_has_learned_nothing_is_said_and_is_an_exit_status(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], dev: bool, whose: str
+) -> None:
+    given = ["ctc", f"{manifest}", "--out", f"{tmp_path / 'out'}", "--cache", f"{tmp_path / 'cache'}", *QUICK, *SMALL]
+    given += ["--dev", f"{manifest.parent / 'dev.jsonl'}"] if dev else []
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    assert ended.value.code == USELESS == 3
+    *_, done, line = capsys.readouterr().err.splitlines()
+    assert done.startswith("done: ")
+    assert line.startswith(f"earshot: {tmp_path / 'out' / 'model'}: the model ")
+    assert "writes nothing" in line or "has learned nothing" in line
+    assert line.endswith(f", on {whose}; {module.REMEDY}")
+    assert load_checkpoint(tmp_path / "out" / "model")  # which is there all the same
+    main([*given, "--stop-after", "1e-9", "--steps", "9"])  # a run that is not done yet is no failure
+    assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "eager"),
+    [
+        (["--minutes", "2"], True),
+        (["--minutes", "29"], True),
+        (["--minutes", "30"], False),
+        ([], False),
+        (["--minutes", "2", "--steps", "9"], False),
+        (["--minutes", "2", "--no-eager"], False),
+        (["--eager"], True),
+    ],
+)
+def test_a_short_run_is_not_spent_on_compiling(args: list[str], eager: bool) -> None:
+    argv = ["ctc", "all.jsonl", "--out", "out", *args]
+    said: list[str] = []
+    assert options.eager(parser_for(argv, "train").parse_args(argv), said.append) == eager
+    assert bool(said) != eager
 
 
 def pretrained(folder: Path) -> Path:
@@ -204,11 +242,11 @@ def test_killed_while_the_body_is_frozen_and_resumed(manifest: Path, tmp_path: P
     folder = whisper(tmp_path / "whisper")
     given = ["ctc", str(manifest), "--cache", str(tmp_path / "cache"), "--from", str(folder), *QUICK, "--steps", "6"]
     given += ["--freeze-body", "0.5", "--layer-decay", "0.5", "--dtype", "float32", "--muon", "1e-3"]
-    main([*given, "--out", str(tmp_path / "whole")])
+    tones.train_a_little([*given, "--out", str(tmp_path / "whole")])
     main([*given, "--out", str(tmp_path / "parts"), "--stop-after", "1e-9"])
     step = torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["step"]
     assert 0 < step < 3
-    main([*given, "--out", str(tmp_path / "parts")])
+    tones.train_a_little([*given, "--out", str(tmp_path / "parts")])
     whole, parts = (read_tensors([tmp_path / name / "model" / "model.safetensors"]) for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -250,7 +288,7 @@ def test_another_script_and_thousands_of_symbols(manifest: Path, tmp_path: Path)
     rows = [{"audio": str(manifest.parent / f"all{n % 4}.wav"), "text": text} for n, text in enumerate(texts)]
     (tmp_path / "zh.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["ctc", str(tmp_path / "zh.jsonl"), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
-    main([*given, *QUICK, *SMALL, "--unknown", "drop"])
+    tones.train_a_little([*given, *QUICK, *SMALL, "--unknown", "drop"])
     checkpoint = load_checkpoint(tmp_path / "out" / "model")
     assert checkpoint.vocabulary.size == 5000
     assert "一" in checkpoint.vocabulary.symbols
@@ -273,7 +311,7 @@ def test_a_manifest_that_became_another(manifest: Path, tmp_path: Path, capsys: 
         return f"{mine}"
 
     given = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *QUICK, *SMALL]
-    main(["ctc", written("abb"), *given])
+    tones.train_a_little(["ctc", written("abb"), *given])
     with pytest.raises(SystemExit):
         main(["ctc", written("aab"), *given])
     assert "holds a run with another vocabulary" in capsys.readouterr().err
@@ -358,7 +396,8 @@ def test_recordings_that_can_not_be_written_are_counted(tmp_path: Path, capsys: 
     for row, seconds in zip(rows, (0.3, 2.0), strict=True):
         soundfile.write(tmp_path / row["audio"], np.zeros(round(seconds * 16000), np.int16), 16000)
     short.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    main(["ctc", str(short), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *QUICK, *SMALL])
+    given = ["ctc", str(short), "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), *QUICK, *SMALL]
+    tones.train_a_little(given)
     wanted = "1 recordings left out of whole utterances: too many symbols for their time, or none"
     assert wanted in capsys.readouterr().err
 

@@ -29,6 +29,14 @@ def test_distance() -> None:
     assert distance("kitten", "sitting") == 3
 
 
+def test_what_is_to_be_said_of_a_model() -> None:
+    assert Errors(9, 9, 40, 40, heard=0).complaint() == "the model writes nothing"
+    assert Errors(9, 9, 37, 40, heard=3).complaint() == "the model has learned nothing: 92 % CER"
+    assert Errors(9, 9, 35, 40, heard=30).complaint() == ""
+    assert Errors(9, 10, 0, 40, heard=9).complaint(phonemes=True) == "the model has learned nothing: 90 % PER"
+    assert Errors(0, 0, 0, 0, heard=0).complaint() == ""  # nothing is said in the recordings
+
+
 def judged(**options: Any) -> dict[str, Any]:
     task = tones.task()
     torch.manual_seed(0)
