@@ -54,8 +54,9 @@ class Visitor(ServerConnection):
         self._flooded = False
         self._head_end = b""  # the last bytes of the request so far, where its end may have begun
         self._behind_head: bytes | None = None  # what came behind a whole request; held until that is answered
-        self._last_timer: asyncio.TimerHandle | None = None  # runs once the last was said
+        self._last_timer: asyncio.TimerHandle | None = None  # runs since the end is expected
         self._last_bytes = 0  # read since then
+        self._last_was_said = False
 
     @property
     def is_websocket(self) -> bool:
@@ -69,9 +70,9 @@ class Visitor(ServerConnection):
             act()
 
     def expect_end(self) -> None:
-        """The last was said, or is about to be: what the client sends is bounded from now on. May be called twice."""
+        """The last was said, or will be: what is still read of the client is bounded. May be called several times."""
         if self._last_timer is None:
-            self._last_timer = self.loop.call_later(LAST_SECONDS, self._cut)
+            self._cut_in(LAST_SECONDS)
 
     # ---- called by asyncio
 
@@ -123,8 +124,9 @@ class Visitor(ServerConnection):
         if misread and not self._last_timer:
             self.transport.write(self.respond(HTTPStatus.BAD_REQUEST, NOT_UNDERSTOOD).serialize())
         super().send_data()
-        if self.protocol.close_expected():
-            self.expect_end()
+        if self.protocol.close_expected() and not self._last_was_said:
+            self._last_was_said = True
+            self._cut_in(LAST_SECONDS)
         if self._behind_head is not None and (self.is_websocket or self._last_timer):
             self.loop.call_soon(self._go_on)
 
@@ -161,16 +163,21 @@ class Visitor(ServerConnection):
             return False
         self._flooded = True
         self.expect_end()
-        self._on_flood()
+        self.loop.call_soon(self._on_flood)  # what came before is taken in first
         return True
 
     def _cut(self) -> None:
         """Reads no more; disconnects the client as soon as it has been told the last."""
         self.transport.pause_reading()
-        if self.transport.get_write_buffer_size() or not self.protocol.close_expected():
-            self._last_timer = self.loop.call_later(PAUSE_SECONDS, self._cut)
-        else:
+        if self._last_was_said and not self.transport.get_write_buffer_size():
             self.transport.abort()
+        else:
+            self._cut_in(PAUSE_SECONDS)
+
+    def _cut_in(self, seconds: float) -> None:
+        if self._last_timer:
+            self._last_timer.cancel()
+        self._last_timer = self.loop.call_later(seconds, self._cut)
 
 
 class Guests:
