@@ -26,7 +26,15 @@ FATAL_CLOSE_CODES = {1002, 1003, 1007, 1008, 1009, 1010}
 """Websocket close codes after which a new attempt would fail the same way."""
 NO_CLOSE_FRAME_CODE = 1006
 """The websocket close code of a connection that was lost without a close frame."""
-TRANSIENT_ERROR_CODES = {"internal_error", "shutting_down", "full", "too_many_connections", "slow_reader", "idle"}
+TRANSIENT_ERROR_CODES = {
+    "internal_error",
+    "shutting_down",
+    "full",
+    "too_many_connections",
+    "slow_reader",
+    "idle",
+    "silent",
+}
 """Codes of `error` messages after which a new attempt may succeed."""
 BUSY_HTTP_STATUSES = {429, 502, 503, 504}
 """HTTP statuses of a server or proxy after which a new attempt may succeed."""

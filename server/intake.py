@@ -1,12 +1,11 @@
 """Audio and flushes of one client, on their way into its stream."""
 
 from collections import deque
-from contextlib import suppress
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.engine.recognizer import Stream
-from earshot_asr.engine.sources import AudioSource, RawFormat
+from earshot_asr.engine.sources import AudioSource, CutShort, RawFormat
 from earshot_asr.server.refusals import Refused
 
 UNANSWERED_FLUSHES = 32
@@ -42,8 +41,12 @@ class Intake:
         return bool(self._waiting) or self.unanswered >= UNANSWERED_FLUSHES
 
     def feed(self, data: bytes) -> None:
-        """Audio, cut anywhere, also within a sample. Raises AudioError if it can't be decoded."""
-        self._append(self._source.feed(data))
+        """Audio, cut anywhere, also within a sample. Raises AudioError if it can't be decoded, from some sample on."""
+        try:
+            self._append(self._source.feed(data))
+        except CutShort as e:  # what is heard does not depend on how the audio was cut
+            self._append(e.before)
+            raise
 
     def flush(self) -> None:
         """Makes final what was fed so far."""
@@ -55,14 +58,17 @@ class Intake:
         self.ended = True
         try:
             self._append(self._source.finish())
-        except AudioError as e:
+        except CutShort as e:
+            self._append(e.before)
             self.fault = e
 
     def give_up(self, fault: AudioError | ConfigError | ProtocolError) -> None:
         """The client's message is refused: the audio ends before it."""
         if not self.ended:
-            with suppress(AudioError):  # that it ends within a sample, too
+            try:
                 self._append(self._source.finish())
+            except CutShort as e:  # that it ends within a sample, too, is not told
+                self._append(e.before)
         self.ended = True
         self.fault = self.fault or fault
 

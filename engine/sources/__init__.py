@@ -12,6 +12,7 @@
 What comes out never depends on how the bytes were cut.
 """
 
+from earshot_asr.engine.sources.converter import CutShort
 from earshot_asr.engine.sources.fed import PIPE_BYTES, ContainerSource
 from earshot_asr.engine.sources.files import FileSource, open_file
 from earshot_asr.engine.sources.raw import AudioSource, Encoding, RawFormat
@@ -22,6 +23,7 @@ __all__ = [
     "PIPE_BYTES",
     "AudioSource",
     "ContainerSource",
+    "CutShort",
     "Encoding",
     "FileSource",
     "RawFormat",

@@ -127,7 +127,7 @@ def test_the_record_of_each_family(kind: str) -> None:
 def test_only_the_registry_and_its_own_file_name_a_family() -> None:
     """Shapes of ours are config.json, which names its model_type; pretraining is wav2vec 2.0's own."""
     modules = {path.rpartition(".")[2] for path in FAMILIES.values()} - {"made_up"}
-    may = {"families.py", "start.py", *(f"{module}.py" for module in modules)}
+    may = {"families.py", "shapes.py", *(f"{module}.py" for module in modules)}
     own = {"pretrain/contrastive.py", "pretrain/pretrained.py"}
     naming = set()
     for path in (ROOT / "earshot_asr" / "engine").rglob("*.py"):
@@ -140,7 +140,7 @@ def test_only_the_registry_and_its_own_file_name_a_family() -> None:
             naming.add(path.name)
             where = str(path.relative_to(ROOT / "earshot_asr" / "engine"))
             assert path.name in may or where.removeprefix("training/") in own, (where, named)
-    assert {"families.py", "start.py"} <= naming
+    assert {"families.py", "shapes.py"} <= naming
 
 
 def test_an_unknown_family_is_refused_with_those_that_are_known() -> None:
