@@ -133,6 +133,9 @@ class Container:
             for piece in self._decoded(packet, batch):
                 given = True
                 yield piece
+        if piece := self._last(batch):
+            given = True
+            yield piece
         if not given:
             raise AudioError(f"can't decode audio: {self.damage or NO_SAMPLES}; {EXPECTED}")
         if self._promised is not None and self.end < self._promised - SHORT_SECONDS:
@@ -149,18 +152,24 @@ class Container:
             self.damage = reason(e)
 
     def _decoded(self, packet: Any, batch: "_Batch") -> Iterator[Piece]:
-        """What of the batch is complete with a packet; with the last one, which is empty, all."""
+        """What of the batch is complete with a packet; the last one is empty."""
         if packet.is_corrupt and self._name not in UNSIZED:
             self.damage = "a packet is incomplete"
         try:
             for frame in self._decoder.decode(packet if packet.size else None):
                 if piece := batch.add(frame):
                     yield self._placed(piece)
-            if not packet.size and (piece := batch.finish()):
-                yield self._placed(piece)
         except self._errors as e:  # damaged: what comes behind may be whole
             if self._name != "mp3" or not any(tag in bytes(packet) for tag in MP3_TAGS):  # where two were joined
                 self.damage = reason(e)
+
+    def _last(self, batch: "_Batch") -> Piece | None:
+        try:
+            piece = batch.finish()
+        except self._errors as e:
+            self.damage = reason(e)
+            return None
+        return self._placed(piece) if piece else None
 
     def _placed(self, piece: Piece) -> Piece:
         """The piece, by the container's own clock until now, since the container began."""
