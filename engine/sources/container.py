@@ -133,9 +133,9 @@ class Container:
             for piece in self._decoded(packet, batch):
                 given = True
                 yield piece
-        if piece := self._last(batch):
+        if last := self._last(batch):
             given = True
-            yield piece
+            yield last
         if not given:
             raise AudioError(f"can't decode audio: {self.damage or NO_SAMPLES}; {EXPECTED}")
         if self._promised is not None and self.end < self._promised - SHORT_SECONDS:
