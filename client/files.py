@@ -92,6 +92,7 @@ class FileAudio:
             while not self._stopped.is_set() and (pcm := await asyncio.to_thread(decode)) is not None:
                 yield pcm
         finally:
+            self._source.stop()  # a thread that waits for a pipe's next bytes would keep the event loop waiting
             with self._decoding, self._source:  # waits for a block that is still being decoded, then closes the file
                 pass
 

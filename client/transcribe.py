@@ -25,6 +25,7 @@ from earshot_asr.engine.errors import (
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.loading import check, load_runner
 from earshot_asr.engine.sources import LONGEST_GAP_SECONDS, FileSource, RawFormat, open_file
+from earshot_asr.engine.text import printable
 from earshot_asr.engine.transcription import Method, plain, streamed
 
 Channel = int | Literal["mix", "each"]
@@ -119,7 +120,7 @@ def transcribe_files(
                 for text in written.each() if channel == "each" else written.one(None if channel == "mix" else channel):
                     _print(text, stdout, progress)
                 for line in [*written.notes, *written.damage]:
-                    complain(f"{path}: {line}")
+                    complain(f"{printable(str(path))}: {line}")
                 status = status or int(bool(written.damage))
             except (OutputError, CheckpointError, DeviceError):  # with the other files it would be the same
                 raise

@@ -78,6 +78,7 @@ def stream(
     from earshot_asr.client.files import FileAudio
     from earshot_asr.client.live import caption
     from earshot_asr.client.terminal import screen
+    from earshot_asr.engine.text import printable
 
     check_partials(partials, format)
 
@@ -90,7 +91,7 @@ def stream(
             with screen(console, format=format, partials=partials, live=audio.live) as shown:
                 interrupted = await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=wanted)
             for line in filter(None, [*audio.notes, audio.damage]):
-                print(f"earshot: {file}: {line}", file=sys.stderr)
+                print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)
             return INTERRUPTED_EXIT_STATUS if interrupted else int(bool(audio.damage))
 
     if status := asyncio.run(run()):

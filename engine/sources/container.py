@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ LIVE_BATCH_SECONDS, FILE_BATCH_SECONDS = 0.1, 0.5
 """Frames that follow one another are given out in pieces of about this length: a frame may have 20 ms."""
 TIME_ZERO = ("mov", "matroska")
 """Containers whose time 0 is where a player begins, though the first packet may be later."""
-PROMISING = ("flac", "aiff", "mov")
+PROMISING = ("flac", "mov")
 """Containers whose header says how long the audio is; elsewhere FFmpeg may have estimated it."""
 DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 """Used instead of FFmpeg's own, which don't know AMR's silence frames."""
@@ -39,6 +40,7 @@ SHORT_SECONDS = 0.2
 LATEST_START_SECONDS = 60.0
 """What begins later than this by its own clock was cut out of a longer recording: its time begins with it."""
 MP3_TAGS = (b"ID3", b"TAG", b"Xing", b"Info")
+"""What MP3 files have between packets where two were joined."""
 MOST_PLANES = 8
 SILENT = 1e-4
 """A track is silent as long as no sample is beyond this."""
@@ -56,8 +58,9 @@ _KINDS: dict[str, npt.DTypeLike] = {
 class NotOpened(AudioError):
     """Bytes that FFmpeg doesn't understand."""
 
-    def __init__(self, reason: str, kind: str | None = None) -> None:
+    def __init__(self, reason: str, kind: str | None = None, *, piped: bool = False) -> None:
         what = f"this {kind} file is not whole, or damaged" if kind else "it is in no known format, or not whole"
+        what += ", or can't be read from a pipe" if piped else ""
         super().__init__(f"can't decode audio: {what} ({reason}); {EXPECTED}")
         self.reason = reason
 
@@ -75,7 +78,7 @@ class Container:
     """An open container with an audio track. Iterates over pieces.
 
     file     has `read`, and `seek` and `tell` if it can go back
-    live     its bytes may be made just now: nothing is waited for
+    live     its bytes may be made just now: little is waited for
     track    the audio track to read, from 1 on; None: the one that players choose
 
     Raises AudioError for what can't be decoded, and for a track that isn't there.
@@ -92,10 +95,13 @@ class Container:
         size = LIVE_BUFFER_BYTES if live else FILE_BUFFER_BYTES
         self._batch_seconds = LIVE_BATCH_SECONDS if live else FILE_BATCH_SECONDS
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "", **(LIVE_OPTIONS if live else {})}
+        self._file = _Guarded(file)
         try:
-            self._container = av.open(file, metadata_errors="ignore", buffer_size=size, options=options)
+            self._container: Any = av.open(self._file, metadata_errors="ignore", buffer_size=size, options=options)
         except self._errors as e:
+            self._raise_failure()
             raise NotOpened(reason(e)) from None
+        self._raise_failure()
         self._name = self._container.format.name.split(",")[0]
         try:
             self._stream = self._chosen(track)
@@ -124,18 +130,13 @@ class Container:
         return self._others.notes()
 
     def __iter__(self) -> Iterator[Piece]:
-        """All that can be decoded. Raises AudioError if that is nothing."""
+        """All that can be decoded. Raises AudioError if that is nothing, and what reading the file raised."""
         batch, given = _Batch(self._batch_seconds), False
-        for packet in self._packets():
-            if packet.stream.index != self._stream.index:
-                self._others.listen(packet, self._errors)
-                continue
+        for packet in chain(self._packets(), [None]):
             for piece in self._decoded(packet, batch):
                 given = True
-                yield piece
-        if last := self._last(batch):
-            given = True
-            yield last
+                yield self._placed(piece)
+        self._raise_failure()
         if not given:
             raise AudioError(f"can't decode audio: {self.damage or NO_SAMPLES}; {EXPECTED}")
         if self._promised is not None and self.end < self._promised - SHORT_SECONDS:
@@ -145,31 +146,39 @@ class Container:
         """Lets go of the file."""
         self._container.close()
 
+    def _raise_failure(self) -> None:
+        if (failure := self._file.failed) is not None:
+            self._file.failed = None
+            raise failure
+
     def _packets(self) -> Iterator[Any]:
+        """Those of the track. An empty one in mid-file would end the decoder."""
         try:
-            yield from self._container.demux(self._others.streams)
+            for packet in self._container.demux(self._others.streams):
+                if packet.stream.index != self._stream.index:
+                    self._others.listen(packet, self._errors)
+                elif packet.size:
+                    yield packet
         except self._errors as e:  # it ends too early
             self.damage = reason(e)
 
-    def _decoded(self, packet: Any, batch: "_Batch") -> Iterator[Piece]:
-        """What of the batch is complete with a packet; the last one is empty."""
-        if packet.is_corrupt and self._name not in UNSIZED:
+    def _decoded(self, packet: Any, batch: "_Batch") -> list[Piece]:
+        """The pieces that are complete with a packet; after the last one, with None, what is left."""
+        pieces: list[Piece] = []
+        if packet is not None and packet.is_corrupt and self._name not in UNSIZED:
             self.damage = "a packet is incomplete"
         try:
-            for frame in self._decoder.decode(packet if packet.size else None):
-                if piece := batch.add(frame):
-                    yield self._placed(piece)
+            for frame in self._decoder.decode(packet):
+                pieces += batch.add(frame)
         except self._errors as e:  # damaged: what comes behind may be whole
-            if self._name != "mp3" or not any(tag in bytes(packet) for tag in MP3_TAGS):  # where two were joined
+            if packet is None or self._name != "mp3" or not any(tag in bytes(packet) for tag in MP3_TAGS):
                 self.damage = reason(e)
-
-    def _last(self, batch: "_Batch") -> Piece | None:
-        try:
-            piece = batch.finish()
-        except self._errors as e:
-            self.damage = reason(e)
-            return None
-        return self._placed(piece) if piece else None
+        if packet is None:
+            try:
+                pieces += batch.finish()
+            except self._errors as e:
+                self.damage = reason(e)
+        return pieces
 
     def _placed(self, piece: Piece) -> Piece:
         """The piece, by the container's own clock until now, since the container began."""
@@ -205,8 +214,7 @@ class Container:
         stream = self._stream
         if self._name == "matroska":
             return self.duration if len(self._container.streams) == 1 and not self._origin else None
-        tagged = self._name == "mp3" and stream.start_time  # LAME's tag says both: what to skip, and how long it is
-        if stream.duration is None or not (tagged or self._name in PROMISING):
+        if stream.duration is None or self._name not in PROMISING:
             return None
         end = float((stream.start_time or 0) + stream.duration) * float(stream.time_base)
         return end - (self._origin or 0.0)
@@ -229,7 +237,7 @@ class _Others:
 
     def listen(self, packet: Any, errors: tuple[type[Exception], ...]) -> None:
         """Decodes a packet of another track, as long as nothing has been heard."""
-        if self.heard or self._audible is not None:
+        if self.heard or self._audible is not None or packet.stream.codec_context is None:
             return
         with suppress(*errors):
             if any(np.abs(_samples(frame)).max(initial=0) > SILENT for frame in packet.decode()):
@@ -266,6 +274,8 @@ def _decoder(context: Any) -> Any:
     """FFmpeg's decoder for a track, or a better one."""
     import av
 
+    if context is None:
+        raise AudioError("can't decode audio: there is no decoder for its codec here")
     if (name := DECODERS.get(context.name)) is None or name not in av.codecs_available:
         return context
     decoder: Any = av.CodecContext.create(name, "r")
@@ -282,41 +292,57 @@ class _Batch:
         self._new_fifo = av.AudioFifo
         self._seconds = seconds
         self._fifo: Any = self._new_fifo()
-        self._written = self._rate = 0
+        self._format: tuple[str, int, int] = ("", 0, 0)
+        self._written = 0
         self._at: Seconds | None = None
 
-    def add(self, frame: Any) -> Piece | None:
-        """A piece that is complete, if one is. Raises ValueError for samples that are not supported."""
+    def add(self, frame: Any) -> list[Piece]:
+        """Pieces that are complete. Raises ValueError for samples that are not supported."""
         at: Seconds | None = frame.time
-        frame.pts = None  # else the FIFO insists on times without a gap
-        if self._written and not self._follows(frame, at):
-            done = self.finish()
-            self.add(frame)
-            self._at = at
-            return done
+        format = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)  # PyAV's FIFO looks at two of them
+        done = self.finish() if self._written and not (format == self._format and self._follows(at)) else []
         if not self._written:
-            self._at, self._rate = at, frame.sample_rate
-            self._fifo.write(frame)
+            self._format, self._at = format, at
+        frame.pts = None  # else the FIFO insists on times without a gap
+        self._fifo.write(frame)
         self._written += frame.samples
-        return self.finish() if self._written >= self._seconds * self._rate else None
+        return done + self.finish() if self._written >= self._seconds * frame.sample_rate else done
 
-    def finish(self) -> Piece | None:
+    def finish(self) -> list[Piece]:
         """What has been put together."""
         frame, self._fifo, self._written = self._fifo.read(), self._new_fifo(), 0
-        return None if frame is None else Piece(_samples(frame), self._rate, self._at)
+        return [] if frame is None else [Piece(_samples(frame), self._format[-1], self._at)]
 
-    def _follows(self, frame: Any, at: Seconds | None) -> bool:
-        """Whether a frame begins where the last one ended, and could be written behind it."""
-        if at is not None and self._at is not None:
-            if abs(at - self._at - self._written / self._rate) >= ROUNDING_SECONDS:
-                return False
-        elif at is not self._at:
-            return False
+    def _follows(self, at: Seconds | None) -> bool:
+        """Whether a frame that begins then begins where the last one ended."""
+        if at is None or self._at is None:
+            return at is self._at
+        return abs(at - self._at - self._written / self._format[-1]) < ROUNDING_SECONDS
+
+
+class _Guarded:
+    """A file for PyAV, which loses what its methods raise: it is kept, and the file ends there."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.failed: BaseException | None = None
+        if hasattr(file, "seek"):
+            self.seek, self.tell = self._seek, file.tell
+
+    def read(self, size: int) -> bytes:
         try:
-            self._fifo.write(frame)
-        except ValueError:  # it has another format
-            return False
-        return True
+            data: bytes = b"" if self.failed else self._file.read(size)
+        except BaseException as e:  # Ctrl-C, too
+            self.failed = e
+            return b""
+        return data
+
+    def _seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            position: int = self._file.seek(offset, whence)
+        except OSError:  # FFmpeg asks for impossible places in damaged files
+            return -1
+        return position
 
 
 def reason(error: Exception) -> str:

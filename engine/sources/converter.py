@@ -41,11 +41,13 @@ OVERLOAD_COUNT = 16
 """How many samples of a block must be beyond it: a spike is no scale."""
 FAINT, SILENT = 10 ** (-50 / 20), 10 ** (-78 / 20)
 """What begins fainter than the one and louder than the other is amplified before it is rounded to 16 bits."""
+SPEECH_CREST = 8
+"""Ratio of loudness to the median magnitude: speech has more, as it has pauses and syllables; noise has 5."""
 LEVELLED = 0.1
 """The level to which what is too faint or too loud is brought: the rest is room for what is louder."""
 
-_LARGEST = np.float32(1e30)
-"""Samples are clipped here, so that no sum of them is infinite."""
+_LARGEST = np.float32(1e15)
+"""Samples are clipped here, so that neither a sum of them nor an energy is infinite."""
 _EMPTY: Pcm = np.zeros(0, np.int16)
 
 
@@ -86,9 +88,9 @@ class Converter:
         return self._cancelled or self._mixer.cancelled
 
     @property
-    def gains(self) -> tuple[float, float]:
-        """The least and the largest factor by which samples were scaled."""
-        return self._level.least, self._level.most
+    def gain(self) -> float:
+        """The factor by which samples are scaled now."""
+        return self._level.gain
 
     def feed(self, samples: Samples, rate: int) -> Pcm:
         """Samples (C, S) at `rate` -> what is certain of them, (S',).
@@ -229,7 +231,7 @@ class _Level:
     """
 
     def __init__(self, start: int) -> None:
-        self.gain = self.least = self.most = 1.0
+        self.gain = 1.0
         self._blocks = _Blocks(max(start, LEVEL_BLOCK_SAMPLES))
         self._started = start == 0
 
@@ -243,16 +245,26 @@ class _Level:
 
     def finish(self) -> Pcm:
         rest = self._blocks.finish()
-        return _EMPTY if rest is None else self._scaled(rest)
+        if rest is None:
+            return _EMPTY
+        if not self._started:
+            self._choose(rest)
+        return self._scaled(rest)
 
     def _begin(self, samples: Mono) -> Pcm:
         """All that came before the first gain is given out with it."""
         rest = self._blocks.finish()
-        self._started, self._blocks = True, _Blocks(LEVEL_BLOCK_SAMPLES)
-        if SILENT < (loud := _loudness(samples[:LEVEL_START_SAMPLES])) < FAINT or loud > OVERLOAD:
-            self.gain = LEVELLED / loud
-            self.least, self.most = min(1.0, self.gain), max(1.0, self.gain)
+        self._blocks = _Blocks(LEVEL_BLOCK_SAMPLES)
+        self._choose(samples[:LEVEL_START_SAMPLES])
         return self.feed(samples if rest is None else np.concatenate([samples, rest]))
+
+    def _choose(self, samples: Mono) -> None:
+        """The first gain. Noise, however faint, is none to amplify: what is said behind it may be as loud as ever."""
+        self._started = True
+        loud = _loudness(samples)
+        faint = SILENT < loud < FAINT and loud > SPEECH_CREST * float(np.median(np.abs(samples)))
+        if faint or loud > OVERLOAD:
+            self.gain = LEVELLED / loud
 
     def _scaled(self, samples: Mono) -> Pcm:
         if _peak(samples) * self.gain <= self._limit:
@@ -262,10 +274,8 @@ class _Level:
 
     def _one(self, block: Mono) -> Pcm:
         if (loud := _loudness(block)) * self.gain > self._limit:
-            self.gain = min(self.gain, LEVELLED / loud)
-            if loud <= OVERLOAD and self.most > 1:  # full scale was right
-                self.gain = max(self.gain, 1.0)
-            self.least = min(self.least, self.gain)
+            right = self.gain > 1 and FAINT < loud <= OVERLOAD  # full scale was right
+            self.gain = 1.0 if right else min(self.gain, LEVELLED / loud)
         return to_pcm(block * np.float32(self.gain))
 
     @property

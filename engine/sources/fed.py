@@ -4,14 +4,17 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.sources.ahead import Ahead
 from earshot_asr.engine.sources.converter import Converter, joined
 from earshot_asr.engine.sources.media import Media
-from earshot_asr.engine.sources.reader import Ahead
 from earshot_asr.engine.sources.timeline import LONGEST_GAP_SECONDS, Timeline
 
 PIPE_BYTES = 64 * 1024
 """How far a ContainerSource's caller may be ahead of its decoder."""
+
+MOST_UNTAKEN_SAMPLES = 60 * SAMPLE_RATE
+"""How far its decoder may be ahead of its caller: gaps in a file's times are long, and cost no bytes."""
 
 
 class ContainerSource:
@@ -38,14 +41,17 @@ class ContainerSource:
         rest = memoryview(data)
         self._received += len(data)
         with self._changed:
+            taken: list[Pcm] = []
             while len(rest) and not self._ended:
                 room = PIPE_BYTES - len(self._bytes)
                 self._bytes += rest[:room]
                 rest = rest[room:]
+                taken += self._decoded
+                self._decoded = []
                 self._changed.notify_all()
                 if len(rest):
                     self._changed.wait()
-            return self._take()
+            return joined([*taken, self._take()])
 
     def finish(self) -> Pcm:
         """Waits for the rest, (S,). Raises AudioError if it can't be decoded."""
@@ -71,6 +77,7 @@ class ContainerSource:
         if self._error is not None and self._received:
             raise self._error
         decoded, self._decoded = self._decoded, []
+        self._changed.notify_all()
         return joined(decoded)
 
     def _complete_input(self) -> None:
@@ -107,5 +114,8 @@ class ContainerSource:
                 self._changed.notify_all()
 
     def _give(self, pcm: Pcm) -> None:
+        """Waits while much is not taken, but not at the end: `finish` takes all at once."""
         with self._changed:
+            while sum(map(len, self._decoded)) > MOST_UNTAKEN_SAMPLES and not self._complete:
+                self._changed.wait()
             self._decoded.append(pcm)

@@ -16,7 +16,6 @@ from earshot_asr.engine.sources.headers import (
     WAV_HEADER_BYTES,
     index_comes_last,
     kind_of,
-    promised_bytes,
     wav_format,
 )
 from earshot_asr.engine.sources.media import Media
@@ -24,12 +23,15 @@ from earshot_asr.engine.sources.others import SoundFile
 from earshot_asr.engine.sources.raw import RawFile, RawFormat
 from earshot_asr.engine.sources.reader import STANDARD_INPUT, Reader
 from earshot_asr.engine.sources.timeline import LONGEST_GAP_SECONDS, Timeline
+from earshot_asr.engine.text import printable
 
 FILE_CHUNK_SAMPLES, PIPE_CHUNK_SAMPLES = SAMPLE_RATE // 2, SAMPLE_RATE // 10
 """Audio is given out in chunks of at least as many samples. What comes through a pipe may be spoken just now."""
 MISSING_BYTES = 64
 """A file that lacks more bytes than these of what its header promises is cut off; headers are often a little off."""
 RAW_SUFFIXES = (".raw", ".pcm", ".s16")
+HEADED_SUFFIXES = {".mp3": "MP3", ".aac": "AAC", ".ac3": "AC-3", ".ts": "MPEG-TS", ".mpg": "MPEG", ".mpeg": "MPEG"}
+"""Files whose first bytes don't tell what they are."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -76,6 +78,7 @@ class FileSource:
         self._reader = reader
         self._decoder = decoder
         self._timeline = timeline
+        self._promised_bytes = reader.promised_bytes
         self._converter = Converter(channel=channel, start=LEVEL_START_SAMPLES)
 
     def __iter__(self) -> Iterator[Pcm]:
@@ -113,8 +116,9 @@ class FileSource:
         try:
             for samples, rate in self._decoder:
                 yield self._converter.feed(samples, rate)
-        except CutShort as e:
-            yield e.before
+        except AudioError as e:
+            if isinstance(e, CutShort):
+                yield e.before
             yield self._converter.finish()
             raise
         yield self._converter.finish()
@@ -122,7 +126,7 @@ class FileSource:
     def _missing(self) -> str:
         if self._decoder.damage:
             return f"it is cut off, or damaged: {self._decoder.damage}"
-        promised, size = promised_bytes(self._reader.start), self._reader.size
+        promised, size = self._promised_bytes, self._reader.size
         if size is None and self._reader.ended:
             size = self._reader.read_bytes
         if promised and size and size < promised - MISSING_BYTES:
@@ -133,11 +137,10 @@ class FileSource:
         yield from self._decoder.notes
         if self._converter.cancelled:
             yield "its channels cancel one another out: the loudest was read there, not their mean; see --channel"
-        least, most = self._converter.gains
-        if least < 1:
-            yield f"its samples are far beyond full scale: they were scaled down by {1 / least:,.0f}"
-        if most > 1:
-            yield f"it begins faintly: it was amplified by {most:,.0f}"
+        if (gain := self._converter.gain) < 1:
+            yield f"its samples are far beyond full scale: they were scaled down by {1 / gain:,.0f}"
+        if gain > 1:
+            yield f"it is faint: it was amplified by {gain:,.0f}"
         if (seconds := self._timeline.shortened) > 0:
             yield f"{seconds:,.0f} s of silence in its gaps were left out: later times are early; see --longest-gap"
 
@@ -175,7 +178,7 @@ def open_file(
 
     Raises AudioError, which names the file and what is wrong with it.
     """
-    name = "standard input" if str(path) == STANDARD_INPUT else str(path)
+    name = "standard input" if str(path) == STANDARD_INPUT else printable(str(path))
     try:
         if URL.match(name):
             name = re.sub(":/+", "://", name, count=1)  # a Path has lost one
@@ -201,14 +204,14 @@ def _decoder(reader: Reader, timeline: Timeline, raw: RawFormat | None, track: i
     kind = kind_of(reader.start)
     if not reader.start:
         raise AudioError(f"the file is empty; {EXPECTED}")
-    if raw is not None and kind:
+    if raw is not None and (kind := kind or HEADED_SUFFIXES.get(reader.suffix)):
         raise AudioError(f"this is {kind}, whose header says what it holds: leave out the encoding, rate and channels")
     if raw is None and not kind and reader.suffix in RAW_SUFFIXES:
         raw = RawFormat()
     if raw is not None:
         return RawFile(reader.read, raw, reader.size)
     by_soundfile = kind == "WAV" and wav_format(reader.peek(WAV_HEADER_BYTES)) in MISREAD_WAV_FORMATS
-    if reader.size is None and (by_soundfile or (kind == "MP4" and index_comes_last(reader))):
+    if reader.size is None and (by_soundfile or kind == "CAF" or (kind == "MP4" and index_comes_last(reader))):
         reader.spool()
     if by_soundfile:
         return SoundFile(reader.rewound())
@@ -221,4 +224,4 @@ def _decoder(reader: Reader, timeline: Timeline, raw: RawFormat | None, track: i
             with suppress(AudioError):
                 reader.rewound()
                 return Media(reader, timeline, track=track)  # forward: what is behind the audio may be broken
-        raise NotOpened(e.reason, kind) from None
+        raise NotOpened(e.reason, kind, piped=reader.size is None) from None

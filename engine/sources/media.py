@@ -5,11 +5,15 @@ from contextlib import closing
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import AudioError
-from earshot_asr.engine.sources.container import Container
+from earshot_asr.engine.sources.ahead import Ahead
+from earshot_asr.engine.sources.container import Container, reason
 from earshot_asr.engine.sources.converter import Samples
 from earshot_asr.engine.sources.ogg import CAPTURE, ogg_streams
-from earshot_asr.engine.sources.reader import Ahead, Reader
+from earshot_asr.engine.sources.reader import Reader
 from earshot_asr.engine.sources.timeline import Timeline
+
+MPEG_PS = b"\0\0\1\xba"
+"""How MPEG program streams begin: which tracks they have is only known when each has come."""
 
 
 class Media:
@@ -46,12 +50,21 @@ class Media:
                         yield samples, piece.rate
             except AudioError as e:
                 failed = e
+            except OSError as e:
+                self.damage = f"it can't be read further: {reason(e)}"
             self.damage = self.damage or part.damage
             self.notes += [note for note in part.notes if note not in self.notes]
             part.close()
-            self._part = next(self._parts, None)
+            self._part = self._next()
         if failed and self._timeline.end == 0:
             raise failed
+
+    def _next(self) -> Container | None:
+        try:
+            return next(self._parts, None)
+        except OSError as e:
+            self.damage = f"it can't be read further: {reason(e)}"
+            return None
 
     def close(self) -> None:
         """Lets go of what is open."""
@@ -64,7 +77,7 @@ class Media:
         elif whole is not None:
             yield Container(whole.rewound(), track=track)
         else:
-            yield Container(ahead, live=True, track=track)
+            yield Container(ahead, live=ahead.peek(len(MPEG_PS)) != MPEG_PS, track=track)
 
     def _chained(self, ahead: Ahead, whole: Reader | None, track: int | None) -> Iterator[Container]:
         if whole is not None:  # the last page tells how long it is

@@ -6,10 +6,8 @@ from typing import Any
 from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources.converter import Samples
 
-FORMATS = ("AVR", "HTK", "IRCAM", "MAT4", "MAT5", "MPC2K", "NIST", "PAF", "PVF", "SDS", "SVX", "VOC", "WVE", "XI")
-"""The names that libsndfile gives to them."""
-SUBTYPES = ("G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32")
-"""And those of codecs, whatever the format."""
+LEFT_OUT = ("MP3", "OGG", "FLAC", "RAW", "SD2", "SDS")
+"""Formats of libsndfile that are left to FFmpeg, can't be told, or whose reader prints to standard output."""
 BLOCK_SAMPLES = 8192
 
 
@@ -18,7 +16,7 @@ class SoundFile:
 
     file    can seek, and is at its start
 
-    Raises AudioError if it is of another format.
+    Raises AudioError if libsndfile doesn't know it, or it is left out.
     """
 
     damage = ""
@@ -32,7 +30,7 @@ class SoundFile:
             self._file = soundfile.SoundFile(file)
         except soundfile.LibsndfileError as e:
             raise AudioError(f"can't decode audio: {e}") from None
-        if self._file.format not in FORMATS and self._file.subtype not in SUBTYPES:
+        if self._file.format in LEFT_OUT:
             self._file.close()
             raise AudioError(f"can't decode audio: {self._file.format} is left to FFmpeg")
         self.channels: int = self._file.channels

@@ -8,6 +8,7 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_float
 from earshot_asr.engine.errors import AudioError
+from earshot_asr.engine.sources.container import reason
 from earshot_asr.engine.sources.converter import Converter, CutShort, Samples, check_format
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
@@ -135,8 +136,12 @@ class RawFile:
 
     def __iter__(self) -> Iterator[tuple[Samples, int]]:
         whole = _Whole(self._format)
-        while data := self._read(READ_BYTES):
-            yield self._format.samples(whole.feed(data)), self._format.sample_rate
+        try:
+            while data := self._read(READ_BYTES):
+                yield self._format.samples(whole.feed(data)), self._format.sample_rate
+        except OSError as e:
+            self.damage = f"it can't be read further: {reason(e)}"
+            return
         self.damage = whole.fault()
 
     def close(self) -> None:

@@ -5,42 +5,15 @@ import select
 import stat
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from earshot_asr.engine.sources.ahead import START_BYTES, Ahead
+from earshot_asr.engine.sources.headers import promised_bytes
 
 STANDARD_INPUT = "-"
 POLL_SECONDS = 0.1
 COPY_BYTES = 1 << 20
-START_BYTES = 128
-
-
-class Ahead:
-    """Bytes that are read forward only, but can be looked at before.
-
-    next    gives up to so many bytes, at least one; none means the end
-    """
-
-    def __init__(self, next: Callable[[int], bytes]) -> None:
-        self._next = next
-        self._waiting = b""
-        self.read_bytes = 0
-        self.ended = False
-        """Whether all was read."""
-
-    def peek(self, size: int) -> bytes:
-        """The next bytes: as many as asked for, fewer only at the end."""
-        while len(self._waiting) < size and (data := self._next(size - len(self._waiting))):
-            self._waiting += data
-        return self._waiting[:size]
-
-    def read(self, size: int) -> bytes:
-        """Up to so many bytes, at least one; none means the end."""
-        data, self._waiting = self._waiting[:size], self._waiting[size:]
-        data = data or self._next(size)
-        self.read_bytes += len(data)
-        self.ended = not data
-        return data
 
 
 class Reader(Ahead):
@@ -50,6 +23,7 @@ class Reader(Ahead):
     again     whether it can be opened once more
     suffix    of its name, in small letters
     start     its first bytes, by which its kind is told
+    promised_bytes    how long its header says it is; None: it doesn't say
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,10 +33,11 @@ class Reader(Ahead):
         self._file: Any = open(0 if standard else path, "rb", buffering=0, closefd=not standard)  # noqa: SIM115
         status = os.fstat(self._file.fileno())
         self.size = status.st_size if stat.S_ISREG(status.st_mode) and self._file.tell() == 0 else None
-        self.again = self.size is not None
+        self.again = self.size is not None and not standard
         self.suffix = path.suffix.lower()
         self._stopped = threading.Event()
         self.start = self.peek(START_BYTES)
+        self.promised_bytes = promised_bytes(self)
 
     def rewound(self) -> Any:
         """The file itself, from its start, to read and to seek in."""

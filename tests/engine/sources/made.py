@@ -84,6 +84,8 @@ def encoded(
             for number in range(round(5 * video)):
                 picture = av.VideoFrame(16, 16, "yuv420p")
                 picture.pts = number
+                for plane in picture.planes:  # else it holds whatever lies there
+                    plane.update(bytes(plane.buffer_size))
                 file.mux(pictures.encode(picture))
         for stream, parts in zip(streams, tracks, strict=True):
             for at, samples in parts:

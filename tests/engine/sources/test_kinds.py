@@ -22,6 +22,9 @@ RATE = 48_000
 A, B = tone(2.0), tone(2.0)[::-1].copy()
 """At 16 kHz, as they are to be heard."""
 A48, B48 = tone(2.0, RATE), tone(2.0, RATE)[::-1].copy()
+S = A * (np.arange(len(A)) // 2000 % 3 == 0)
+S48 = A48 * (np.arange(len(A48)) // 6000 % 3 == 0)
+"""With pauses, as speech has them."""
 A8, B8 = tone(2.0, 8000), tone(2.0, 8000)[::-1].copy()
 
 
@@ -56,6 +59,22 @@ def mp3(samples: Samples, **options: str) -> bytes:
 
 def flac(samples: Samples) -> bytes:
     return encoded("flac", "flac", [(0, samples)])
+
+
+def flac_of(samples: Samples, rate: int) -> bytes:
+    return encoded("flac", "flac", [(0, samples)], rate=rate)
+
+
+def stereo_mp3(samples: Samples) -> bytes:
+    return encoded("mp3", "libmp3lame", [(0, samples)], layout="stereo")
+
+
+def late_ts() -> bytes:
+    return encoded("mpegts", "mp2", [(0.5, A48)], video=1)
+
+
+def faint(subtype: str = "PCM_16") -> bytes:
+    return wav(S48 / 500, subtype=subtype)
 
 
 def adts(samples: Samples) -> bytes:
@@ -127,6 +146,33 @@ KINDS = [
     Kind("Vorbis, then Opus.ogg", lambda: vorbis(A48) + opus((0, B48)), AB, 4.0),
     Kind("three streams.opus", lambda: 3 * opus((0, A48)), (*((2.0 * n, A) for n in range(3)),), 6.0),
     Kind("two FLAC files.flac", lambda: flac(A48) + flac(B48), AB, 4.0),
+    Kind(
+        "two FLAC files of 8 kHz.flac",
+        lambda: 2 * flac_of(A8, 8000),
+        ((0.0, A), (2.0, A)),
+        4.0,
+    ),
+    Kind(
+        "FLAC of 8, then 16 kHz.flac",
+        lambda: flac_of(A8, 8000) + flac_of(A, 16_000),
+        ((0.0, A),),
+        2.0,
+        "invalid data",
+    ),
+    Kind(
+        "stereo MP3, then mono.mp3",
+        lambda: stereo_mp3(A48) + mp3(B48),
+        ((0.0, A), (2.03, B)),
+        4.05,
+    ),
+    Kind(
+        "mono MP3, then stereo.mp3",
+        lambda: mp3(A48) + stereo_mp3(B48),
+        ((0.0, A), (2.03, B)),
+        4.05,
+    ),
+    Kind("two short streams that begin late.ts", lambda: 2 * late_ts(), None, 4.5),
+    Kind("written to a pipe, as arecord does.wav", lambda: resized(wav(), 0x7FFFF024, 0x7FFFF000)),
     Kind("two MP3 files.mp3", lambda: mp3(A48) + mp3(B48), ((0.0, A), (2.03, B)), 4.05),
     Kind("two ADTS files.aac", lambda: adts(A48) + adts(B48), ((0.02, A), (2.07, B)), 4.09),
     Kind("two transport streams.ts", lambda: ts((0, A48)) + ts((0, B48)), ((0.02, A), (2.05, B)), 4.07),
@@ -161,10 +207,12 @@ KINDS = [
     Kind("bytes after the audio.wav", lambda: wav() + bytes(300)),
     Kind("a broken chunk after the audio.wav", lambda: wav() + b"LIST" + bytes(300)),
     Kind("half.wav", lambda: half(wav()), FIRST_HALF, 1.0, "its header says 192,044 bytes, there are 96,022"),
-    Kind("half.aiff", lambda: half(written(A48, RATE, format="AIFF")), FIRST_HALF, 1.0, "of its 2.0 s, 1.0 s"),
+    Kind("half.aiff", lambda: half(written(A48, RATE, format="AIFF")), FIRST_HALF, 1.0, "its header says"),
     Kind("half.flac", lambda: half(flac(A48)), ((0.0, A[:12_000]),), 0.77, r"of its 2.0 s, \d\.\d s"),
+    Kind("half.w64", lambda: half(encoded("w64", "pcm_s16le", [(0, A48)])), FIRST_HALF, 1.0, "its header says"),
+    Kind("half.au", lambda: half(encoded("au", "pcm_s16be", [(0, A48)])), FIRST_HALF, 1.0, "its header says"),
     Kind("half.opus", lambda: half(opus((0, A48))), FIRST_HALF, 1.0, "its last page is missing"),
-    Kind("half.mp3", lambda: half(mp3(A48)), FIRST_HALF, 1.0, "of its 2.0 s, 1.0 s"),
+    Kind("half.mp3", lambda: half(mp3(A48)), FIRST_HALF, 1.0, "its header says"),
     Kind("half.webm", lambda: half(webm((0, A48))), FIRST_HALF, 1.0, r"of its 2.0 s, 1\.\d s", piped=False),
     Kind("half.mkv", lambda: half(mkv((0, A48), video=9)), FIRST_HALF, 1.1, "its header says .* bytes"),
     Kind("half.fragmented.mp4", lambda: half(fragmented((0, A48))), FIRST_HALF, 1.0, "of its 2.0 s"),
@@ -198,8 +246,8 @@ KINDS = [
     # levels
     Kind("floats in the range of int16.wav", lambda: wav(A48 * 32768, subtype="FLOAT"), notes="far beyond full scale"),
     Kind("20 times too loud.wav", lambda: wav(A48 * 20, subtype="FLOAT"), notes="far beyond full scale"),
-    Kind("at -60 dB.wav", lambda: wav(A48 / 500, subtype="FLOAT"), notes="begins faintly: it was amplified by"),
-    Kind("at -60 dB in 16 bits.wav", lambda: wav(A48 / 500), notes="begins faintly: it was amplified by"),
+    Kind("at -60 dB.wav", lambda: faint(subtype="FLOAT"), ((0.0, S),), notes="it is faint: it was amplified"),
+    Kind("at -60 dB in 16 bits.wav", faint, ((0.0, S),), notes="it is faint: it was amplified"),
     Kind("one sample is infinite.wav", lambda: wav(np.append(A48, np.inf), subtype="FLOAT"), damage="NaN or infinite"),
 ]
 

@@ -36,6 +36,19 @@ def test_what_overlaps_is_laid_once() -> None:
     assert laid(Timeline(60), (0.0, block(3)), (1.0, block(1, 0.5)), (3.0, block(1, 0.25))) == [(1, 3), (0.25, 1)]
 
 
+def test_a_slow_clock_loses_nothing() -> None:
+    """Times that go half as fast as the samples: of what seems to overlap, only the first is taken for a repetition."""
+    runs = laid(Timeline(60), *((0.1 * n, block(0.2)) for n in range(40)))
+    assert sum(length for _, length in runs) == pytest.approx(8, abs=0.2)
+
+
+def test_silence_is_bounded_by_what_is_heard() -> None:
+    timeline = Timeline(60)
+    runs = laid(timeline, *((50.0 * n, block(0.1)) for n in range(100)))
+    assert sum(length for value, length in runs if value == 0) <= 60 + 10 * 10
+    assert timeline.shortened > 1000
+
+
 def test_without_times_all_follows() -> None:
     assert laid(Timeline(60), (None, block(1)), (None, block(1, 0.5))) == [(1, 1), (0.5, 1)]
 
