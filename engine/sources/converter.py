@@ -100,13 +100,14 @@ class Converter:
         rest = self._change(rate, len(samples))
         if not samples.size:
             return rest
-        largest = _peak(samples)
-        if not np.isfinite(largest):
-            before = self.feed(samples[:, : int(np.isfinite(samples).all(axis=0).argmin())], rate)
-            raise CutShort(
-                "there are float samples that are NaN or infinite; full scale is 1.0", joined([rest, before])
-            )
-        if largest > _LARGEST:
+        flat = samples.ravel(order="K")
+        with np.errstate(over="ignore"):
+            energy = float(flat @ flat)
+        if not energy < _LARGEST:  # one fast pass over all; what is not finite, or huge, is rare
+            if not np.isfinite(samples).all():
+                before = self.feed(samples[:, : int(np.isfinite(samples).all(axis=0).argmin())], rate)
+                message = "there are float samples that are NaN or infinite; full scale is 1.0"
+                raise CutShort(message, joined([rest, before]))
             samples = samples.clip(-_LARGEST, _LARGEST)
         mono = samples[self._channel - 1] if self._channel else self._mixer.feed(samples)
         return joined([rest, self._level.feed(self._resampled(mono))])

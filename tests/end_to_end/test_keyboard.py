@@ -134,11 +134,14 @@ async def test_keys_leave_no_trace_in_captions_and_are_seen_again_after_them(
 async def test_a_signal_leaves_the_terminal_as_it_was(pty: Pty, talk: Path, number: signal.Signals) -> None:
     go_on = asyncio.Event()
     async with server(go_on) as url:
+        before = signal.signal(number, signal.SIG_DFL)  # who runs the tests may ignore it, and that is inherited
         process = await pty.start(*EARSHOT, "stream", "--url", url, str(talk))
+        signal.signal(number, before)
         await pty.until(lambda: "HEL" in pty.written)
         assert not pty.echoes
         process.send_signal(number)
-        assert await process.wait() == -number
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            assert await process.wait() == -number
     await pty.until(lambda: pty.written.rstrip().endswith("\x1b[?25h"))  # the cursor
     assert pty.echoes
 

@@ -314,7 +314,7 @@ def test_ctrl_c_ends_what_waits_for_a_pipe(tmp_path: Path) -> None:
         "import sys; from earshot_asr.engine.sources import open_file\n"
         "for pcm in open_file('-'): print(len(pcm), flush=True)"
     )
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-c", "import signal; signal.signal(2, signal.default_int_handler)\n" + script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         process.stdin.write(data[: len(data) // 2])
