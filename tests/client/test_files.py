@@ -1,8 +1,11 @@
 """Pacing of a file, in a loop whose clock jumps to the next thing that is due."""
 
 import asyncio
+import os
 import selectors
+import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +151,31 @@ def test_what_a_file_lacks_is_known_once_it_was_read(recording: tuple[Path, Pcm]
     (tmp_path / "cut.flac").write_bytes((tmp_path / "talk.flac").read_bytes()[:40_000])
     assert damage(tmp_path / "talk.flac") == ""
     assert "cut off" in damage(tmp_path / "cut.flac")
+
+
+def test_a_pipe_whose_writer_pauses_holds_up_nobody_who_gives_up(recording: tuple[Path, Pcm], tmp_path: Path) -> None:
+    """As when the server goes away meanwhile."""
+    os.mkfifo(tmp_path / "fifo")
+    data = recording[0].read_bytes() * 4
+    descriptor = os.open(tmp_path / "fifo", os.O_RDWR)  # keeps the pipe open
+    writer = threading.Thread(target=os.write, args=(descriptor, data[:-100]), daemon=True)
+    writer.start()
+
+    async def give_up() -> None:
+        with FileAudio(tmp_path / "fifo") as audio:
+            blocks = aiter(audio)
+
+            async def all_blocks() -> None:
+                async for _ in blocks:
+                    pass
+
+            waiting = asyncio.create_task(all_blocks())
+            await asyncio.sleep(0.5)
+            waiting.cancel()
+            async with asyncio.timeout(30):
+                with suppress(asyncio.CancelledError):
+                    await waiting
+
+    asyncio.run(give_up())
+    writer.join(30)
+    os.close(descriptor)
