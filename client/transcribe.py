@@ -163,7 +163,8 @@ class _Written:
         """The transcripts of all channels, one after the other, in the order of time where they have lines."""
         with self._opened(self._path) as source:
             if not source.again:
-                raise AudioError(f"{self._path}: a pipe can be read only once, not for each channel; save it to a file")
+                name = printable(str(self._path))
+                raise AudioError(f"{name}: a pipe can be read only once, not for each channel; save it to a file")
             channels = range(1, max(1, source.channels) + 1)
         pieces: list[tuple[Seconds, str]] = []
         for channel in channels:
