@@ -13,8 +13,8 @@ from torch import Tensor
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
 from earshot_asr.engine.families import Family, family_of
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
-from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.loading import local_folder
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary

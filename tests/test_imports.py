@@ -19,7 +19,8 @@ OURS = "earshot_asr."
 MAY_START_A_SERVER = {"client.commands.serve", "client.demo", "client.live"}
 WITH_TORCH = {
     *(name.removeprefix(OURS) for name in FAMILIES.values()),
-    *(f"engine.{name}" for name in ("layers", "filters", "weights", "checkpoint", "runner")),
+    *(f"engine.families.{name}" for name in ("layers", "filters")),
+    *(f"engine.{name}" for name in ("weights", "checkpoint", "runner")),
     "client.evaluate.against",
 }
 LIGHT = {

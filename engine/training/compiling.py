@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.families.layers import Encoder
 
 MOST_SHAPES = 64
 """Shapes of input that a function is compiled for; further shapes run as they are."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.families import family_of
-from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.text import ESCAPES
 from earshot_asr.engine.weights import SCALE
 from earshot_asr.engine.whole import writing

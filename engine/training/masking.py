@@ -6,7 +6,7 @@ B rows, N places of an axis: frames, or channels. All of it runs on the device, 
 import torch
 from torch import Tensor
 
-from earshot_asr.engine.layers import valid
+from earshot_asr.engine.families.layers import valid
 
 
 def spans(

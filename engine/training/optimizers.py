@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.layers import Stack
+from earshot_asr.engine.families.layers import Stack
 from earshot_asr.engine.training.distributed import half_precision
 
 BETAS = (0.9, 0.98)

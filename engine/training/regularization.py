@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from earshot_asr.engine.layers import Encoder, Stack
+from earshot_asr.engine.families.layers import Encoder, Stack
 from earshot_asr.engine.training.masking import spans
 from earshot_asr.engine.training.rates import Rates
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from earshot_asr.engine.checkpoint import build_encoder, has_ctc_head, load_weights, locate, preprocessor_of
 from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
 from earshot_asr.engine.families import Family, family_of
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.files import present, read_json
-from earshot_asr.engine.layers import Encoder
 from earshot_asr.engine.training.data.units import tokenizer, tokenizer_of
 from earshot_asr.engine.training.shapes import CTC_SHAPES
 from earshot_asr.engine.vocabulary import Vocabulary

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.families.wav2vec2 import FAMILY
 from earshot_asr.engine.phonemes import phonemes
 from earshot_asr.engine.training.ctc.command import CtcTask
 from earshot_asr.engine.training.ctc.judge import Judge
@@ -46,7 +47,6 @@ from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.shapes import PRETRAINING_SHAPES
 from earshot_asr.engine.training.start import TrainingModel, from_checkpoint, from_nothing
 from earshot_asr.engine.training.task import Task, TrainingBatch
-from earshot_asr.engine.wav2vec2 import FAMILY
 
 SPEECH = Path(__file__).parents[3] / "shared" / "speech"
 CONFIG: dict[str, Any] = PRETRAINING_SHAPES["tiny"] | {

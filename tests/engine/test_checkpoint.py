@@ -29,7 +29,7 @@ from transformers import (
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
 from earshot_asr.engine.families import FAMILIES
-from tests.engine.test_wav2vec2 import difference, speechlike
+from tests.engine.families.test_wav2vec2 import difference, speechlike
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = dict(

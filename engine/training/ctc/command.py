@@ -11,7 +11,7 @@ from torch import nn
 
 from earshot_asr.engine.errors import ConfigError, NothingLearned
 from earshot_asr.engine.families import family_of
-from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.manifest import alignment_beside
 from earshot_asr.engine.training import export, state
 from earshot_asr.engine.training.ctc.arguments import JUDGED, RETIRED

@@ -9,7 +9,7 @@ import torch
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.text import normalize
 from earshot_asr.engine.training.data.corpus import Corpus
 from earshot_asr.engine.vocabulary import Vocabulary

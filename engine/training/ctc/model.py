@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.layers import Encoder, silence_padding
+from earshot_asr.engine.families.layers import Encoder, silence_padding
 from earshot_asr.engine.training.compiling import compile_encoder
 from earshot_asr.engine.training.masking import mask
 from earshot_asr.engine.training.regularization import Regularization

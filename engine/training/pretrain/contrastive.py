@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earshot_asr.engine.errors import CheckpointError
-from earshot_asr.engine.layers import Recipe, Size, read_dims, silence_padding, valid
+from earshot_asr.engine.families.layers import Recipe, Size, read_dims, silence_padding, valid
+from earshot_asr.engine.families.wav2vec2 import Wav2Vec2
 from earshot_asr.engine.training import masking
 from earshot_asr.engine.training.pretrain.quantizer import Quantizer
-from earshot_asr.engine.wav2vec2 import Wav2Vec2
 
 
 @dataclass(frozen=True, slots=True)

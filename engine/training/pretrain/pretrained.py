@@ -10,11 +10,11 @@ import torch
 from earshot_asr.engine.checkpoint import locate, outline, preprocessor_of
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed
 from earshot_asr.engine.families import FAMILIES, family_of
+from earshot_asr.engine.families.wav2vec2 import Wav2Vec2
 from earshot_asr.engine.files import read_json
 from earshot_asr.engine.training import export
 from earshot_asr.engine.training.pretrain.contrastive import Contrastive, read_contrastive_dims
 from earshot_asr.engine.training.start import with_prefix
-from earshot_asr.engine.wav2vec2 import Wav2Vec2
 from earshot_asr.engine.weights import fuse_weight_norm, read_tensors, weight_files
 
 QUANTIZER, MASK = "quantizer.", "masked_spec_embed"

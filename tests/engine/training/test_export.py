@@ -20,16 +20,16 @@ from transformers import (
 from earshot_asr.engine.checkpoint import load_checkpoint, load_weights
 from earshot_asr.engine.errors import CheckpointError, ConfigError, OutputError, UnsupportedModel
 from earshot_asr.engine.families import family_of
-from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.training import options
 from earshot_asr.engine.training.export import DTYPES, quantized, save, to_checkpoint
 from earshot_asr.engine.weights import read_tensors, widened
-from tests.engine.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
-from tests.engine.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
-from tests.engine.test_wav2vec2_bert import PARTS as PARTS_OF_BERT
-from tests.engine.test_wav2vec2_bert import SMALL as SMALL_BERT
-from tests.engine.test_whisper import SMALL as SMALL_WHISPER
-from tests.engine.test_whisper import TOP
+from tests.engine.families.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
+from tests.engine.families.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
+from tests.engine.families.test_wav2vec2_bert import PARTS as PARTS_OF_BERT
+from tests.engine.families.test_wav2vec2_bert import SMALL as SMALL_BERT
+from tests.engine.families.test_whisper import SMALL as SMALL_WHISPER
+from tests.engine.families.test_whisper import TOP
 from tests.helpers import small_files
 
 VOCAB = {"<pad>": 0, "|": 1, **{chr(65 + i): 2 + i for i in range(15)}}

@@ -13,7 +13,7 @@ from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.training.export import to_checkpoint
 from earshot_asr.engine.training.masking import mask
 from earshot_asr.engine.training.regularization import Regularization
-from tests.engine.test_wav2vec2 import LARGE, difference, speechlike
+from tests.engine.families.test_wav2vec2 import LARGE, difference, speechlike
 from tests.engine.training.test_export import BERT, PLAIN, random_encoder
 
 CONFIGS: list[dict[str, Any]] = [PLAIN, {**PLAIN, **LARGE}, {**BERT, "position_embeddings_type": "rotary"}]

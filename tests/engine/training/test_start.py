@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from earshot_asr.engine.filters import band_filters
+from earshot_asr.engine.families.filters import band_filters
+from earshot_asr.engine.families.wav2vec2 import FAMILY, build
 from earshot_asr.engine.training.pretrain.pretrained import create
 from earshot_asr.engine.training.shapes import PRETRAINING_SHAPES
-from earshot_asr.engine.wav2vec2 import FAMILY, build
 
 
 @pytest.mark.parametrize(("name", "millions"), [("tiny", 6.4), ("base", 95.0), ("large", 317.4)])

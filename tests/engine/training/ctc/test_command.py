@@ -35,7 +35,7 @@ from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import from_checkpoint
 from earshot_asr.engine.training.task import TrainingBatch
 from earshot_asr.engine.weights import read_tensors
-from tests.engine.test_whisper import SMALL as SMALL_WHISPER
+from tests.engine.families.test_whisper import SMALL as SMALL_WHISPER
 from tests.engine.training import tones
 
 QUICK = ["--steps", "3", "--eager", "--precision", "fp32", "--device", "cpu", "--augment", "0", "--seconds", "2"]

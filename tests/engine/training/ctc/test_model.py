@@ -11,7 +11,7 @@ from earshot_asr.engine.training.compiling import compile_encoder, works
 from earshot_asr.engine.training.ctc.model import Losses, by_frame, cross_entropy, ctc
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.task import TrainingBatch
-from tests.engine.test_wav2vec2 import difference
+from tests.engine.families.test_wav2vec2 import difference
 from tests.engine.training import tones
 from tests.engine.training.test_regularization import RATES
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from earshot_asr.engine.errors import CheckpointError, ConfigError, TrainingError
+from earshot_asr.engine.families.wav2vec2 import FAMILY
 from earshot_asr.engine.training.__main__ import main
 from earshot_asr.engine.training.pretrain.collapse import PATIENCE_LOOKS
 from earshot_asr.engine.training.pretrain.command import only
@@ -23,7 +24,6 @@ from earshot_asr.engine.training.pretrain.pretraining import STEPS_A_LOOK, Pretr
 from earshot_asr.engine.training.shapes import PRETRAINING_SHAPES
 from earshot_asr.engine.training.start import from_checkpoint
 from earshot_asr.engine.vocabulary import Vocabulary
-from earshot_asr.engine.wav2vec2 import FAMILY
 from tests.engine.training.pretrain.test_languages import corpus
 
 SMALL = PRETRAINING_SHAPES["tiny"] | {

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from earshot_asr.engine.errors import CheckpointError
+from earshot_asr.engine.families.wav2vec2 import build
 from earshot_asr.engine.training.pretrain.contrastive import (
     Contrastive,
     Outcome,
@@ -17,7 +18,6 @@ from earshot_asr.engine.training.pretrain.contrastive import (
     draw_distractors,
     read_contrastive_dims,
 )
-from earshot_asr.engine.wav2vec2 import build
 from earshot_asr.engine.weights import fuse_weight_norm
 
 transformers = pytest.importorskip("transformers")

@@ -15,22 +15,22 @@ from earshot_asr.engine import families
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.errors import UnsupportedModel
 from earshot_asr.engine.families import FAMILIES, Family, family_of
-from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.training.data.units import characters
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import from_checkpoint
-from tests.engine.test_wav2vec2 import speechlike
+from tests.engine.families.test_wav2vec2 import speechlike
 from tests.engine.training.tones import TEXTS, say, train_a_little
 
 CONFIG: dict[str, Any] = {"model_type": "made-up", "channels": 16}
 TRAINING = ["--steps", "2", "--eager", "--precision", "fp32", "--device", "cpu", "--seconds", "2", "--dtype", "float32"]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registers the family that is defined in made_up.py: the one line."""
-    monkeypatch.setitem(FAMILIES, "made-up", "tests.engine.made_up")
+    monkeypatch.setitem(FAMILIES, "made-up", "tests.engine.families.made_up")
 
 
 @pytest.fixture
@@ -127,24 +127,24 @@ def test_the_record_of_each_family(kind: str) -> None:
 def test_only_the_registry_and_its_own_file_name_a_family() -> None:
     """Shapes of ours are config.json, which names its model_type; pretraining is wav2vec 2.0's own."""
     modules = {path.rpartition(".")[2] for path in FAMILIES.values()} - {"made_up"}
-    may = {"families.py", "shapes.py", *(f"{module}.py" for module in modules)}
+    may = {"__init__.py", "shapes.py", *(f"{module}.py" for module in modules)}
     own = {"pretrain/contrastive.py", "pretrain/pretrained.py"}
     naming = set()
     for path in (ROOT / "earshot_asr" / "engine").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         named = [kind for kind in FAMILIES if f'"{kind}"' in text]
         named += [
-            module for module in modules if f"engine.{module} import" in text or f"engine import {module}" in text
+            module for module in modules if f"families.{module} import" in text or f"families import {module}" in text
         ]
         if named:
             naming.add(path.name)
             where = str(path.relative_to(ROOT / "earshot_asr" / "engine"))
             assert path.name in may or where.removeprefix("training/") in own, (where, named)
-    assert {"families.py", "shapes.py"} <= naming
+    assert {"__init__.py", "shapes.py"} <= naming
 
 
 def test_an_unknown_family_is_refused_with_those_that_are_known() -> None:
-    for kind in ("hubert", None, ["whisper"]):
+    for kind in ("tapas", None, ["whisper"]):
         with pytest.raises(UnsupportedModel, match=r"is not supported; supported are wav2vec2, .*made-up"):
             family_of({"model_type": kind})
 

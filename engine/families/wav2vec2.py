@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from earshot_asr.engine.audio import FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.families import Config, Family
-from earshot_asr.engine.filters import WIDE_SAMPLES, band_filters
-from earshot_asr.engine.layers import (
+from earshot_asr.engine.families.filters import WIDE_SAMPLES, band_filters
+from earshot_asr.engine.families.layers import (
     Activation,
     Attention,
     Depth,

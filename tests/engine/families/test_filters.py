@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from earshot_asr.engine.filters import band_filters
+from earshot_asr.engine.families.filters import band_filters
 
 
 def test_filters_have_their_bands() -> None:

@@ -1,6 +1,6 @@
 """What the engine and training need to know of a family of models before one of its encoders exists. No torch.
 
-A family is one file, which defines FAMILY, and one line in FAMILIES. What an encoder can
+A family is one file of this folder, which defines FAMILY, and one line in FAMILIES. What an encoder can
 answer by itself, its class does (see layers.Encoder), and the rest is in the record. Outside the families' files, only
 training's built-in shapes, and wav2vec 2.0's pretraining, name one.
 """
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from earshot_asr.engine.errors import UnsupportedModel, shown
 
 if TYPE_CHECKING:
-    from earshot_asr.engine.layers import Encoder
+    from earshot_asr.engine.families.layers import Encoder
 
 Config = Mapping[str, Any]
 """The content of a config.json, or of a preprocessor_config.json."""
 
 FAMILIES: dict[str, str] = {
-    "wav2vec2": "earshot_asr.engine.wav2vec2",
-    "wav2vec2-bert": "earshot_asr.engine.wav2vec2_bert",
-    "whisper": "earshot_asr.engine.whisper",
+    "wav2vec2": "earshot_asr.engine.families.wav2vec2",
+    "wav2vec2-bert": "earshot_asr.engine.families.wav2vec2_bert",
+    "whisper": "earshot_asr.engine.families.whisper",
 }
 """The registry: model_type in config.json -> the module that defines FAMILY. It is imported when it is needed."""
 

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-from earshot_asr.engine import whisper
 from earshot_asr.engine.audio import to_float
 from earshot_asr.engine.checkpoint import build_encoder, load_checkpoint
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
+from earshot_asr.engine.families import whisper
+from earshot_asr.engine.families.whisper import LogMels, Whisper
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.training.export import to_checkpoint
 from earshot_asr.engine.training.start import from_checkpoint
 from earshot_asr.engine.vocabulary import Vocabulary
-from earshot_asr.engine.whisper import LogMels, Whisper
-from tests.engine.test_wav2vec2 import difference, speechlike
+from tests.engine.families.test_wav2vec2 import difference, speechlike
 from tests.helpers import clips
 
 SMALL: dict[str, Any] = dict(

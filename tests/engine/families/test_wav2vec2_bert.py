@@ -17,10 +17,10 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Ve
 
 from earshot_asr.engine.checkpoint import build_encoder, load_weights
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
-from earshot_asr.engine.layers import Encoder
-from earshot_asr.engine.wav2vec2_bert import LogMels
+from earshot_asr.engine.families.layers import Encoder
+from earshot_asr.engine.families.wav2vec2_bert import LogMels
 from earshot_asr.engine.weights import read_tensors
-from tests.engine.test_wav2vec2 import difference, speechlike
+from tests.engine.families.test_wav2vec2 import difference, speechlike
 
 SMALL: dict[str, Any] = dict(
     vocab_size=17,

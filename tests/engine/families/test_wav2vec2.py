@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-from earshot_asr.engine import wav2vec2
 from earshot_asr.engine.checkpoint import build_encoder, load_weights
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
-from earshot_asr.engine.layers import Encoder
+from earshot_asr.engine.families import wav2vec2
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.weights import read_tensors
 
 SMALL: dict[str, Any] = dict(

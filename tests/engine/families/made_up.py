@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from earshot_asr.engine.audio import FrameGrid
 from earshot_asr.engine.errors import UnsupportedModel
 from earshot_asr.engine.families import Config, Family
-from earshot_asr.engine.layers import Encoder, FeedForward, Recipe, Stack
+from earshot_asr.engine.families.layers import Encoder, FeedForward, Recipe, Stack
 
 PREFIX = "made_up."
 GRID = FrameGrid(320, 400)

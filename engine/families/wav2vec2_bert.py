@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.families import Config, Family
-from earshot_asr.engine.layers import (
+from earshot_asr.engine.families.layers import (
     Depth,
     DepthwiseConv,
     Encoder,
