@@ -15,20 +15,10 @@ from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed,
 from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
-from earshot_asr.engine.loading import local_folder
+from earshot_asr.engine.hub import SETTINGS, locate
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
-from earshot_asr.engine.weights import PICKLED, SAFETENSORS, fuse_weight_norm, read_tensors, weight_files, widened
-
-SETTINGS = (
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "vocab.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
+from earshot_asr.engine.weights import fuse_weight_norm, read_tensors, weight_files, widened
 
 LEAST_HOP, MOST_HOP, MOST_FIELD = 40, 3200, 16_000
 """Samples of a frame: 2.5 to 200 ms apart, computed from at most a second. Published models have 320 to 1,280."""
@@ -65,44 +55,18 @@ def load_checkpoint(
 
     Raises CheckpointError if it can't be loaded, UnsupportedModel if the engine does not run such models.
     """
-    folder, name = locate(model, revision)
+    origin = locate(model, revision)
+    folder = origin.folder
     config = read_json(folder / "config.json")
     encoder = build_encoder(config, preprocessor_of(folder))
-    files = weight_files(folder)
+    files = weight_files(origin.with_weights().folder)
     load_weights(encoder, widened(read_tensors(files), config), torch.device(device), dtype)
     delay = config.get("emission_delay_frames", 0)
     if type(delay) is not int or not 0 <= delay <= MOST_DELAY_FRAMES:
         wanted = f"it must be a whole number from 0 to {MOST_DELAY_FRAMES}"
         raise CheckpointError(f"config.json: emission_delay_frames is {shown(delay)}; {wanted}")
     vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size)
-    return Checkpoint(name, encoder, vocabulary, delay, fingerprint(folder, files))
-
-
-def locate(model: str | Path, revision: str | None = None) -> tuple[Path, str]:
-    """Folder and name of a checkpoint; a hub id is downloaded, or found in the cache. Raises CheckpointError."""
-    folder = local_folder(model, revision)
-    return (_download(str(model), revision), str(model)) if folder is None else (folder, folder.resolve().name)
-
-
-def _download(model: str, revision: str | None) -> Path:
-    """The snapshot of a hub id. Pickled weights are only fetched if there are no others."""
-    from huggingface_hub import snapshot_download
-
-    def snapshot(*patterns: str) -> Path:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=[*SETTINGS, *patterns]))
-
-    try:
-        folder = snapshot(*SAFETENSORS, "model-*.safetensors")
-        if not any((folder / name).exists() for name in SAFETENSORS):
-            folder = snapshot(*PICKLED, "pytorch_model-*.bin")
-    except (OSError, ValueError) as error:  # the base classes of huggingface_hub's errors
-        at = "" if revision is None else f" at revision {revision}"
-        reason = str(error).strip().split("\n", 1)[0]
-        raise CheckpointError(
-            f"there is no folder {model}, and {model}{at} could not be downloaded from the hub and is not in the local "
-            f"cache: {reason}"
-        ) from None
-    return folder
+    return Checkpoint(origin.name, encoder, vocabulary, delay, fingerprint(folder, files))
 
 
 def preprocessor_of(folder: Path) -> dict[str, Any]:

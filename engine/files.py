@@ -7,6 +7,10 @@ from typing import Any
 
 from earshot_asr.engine.errors import CheckpointError
 
+SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHTS = (*SAFETENSORS, *PICKLED)
+"""Names of files with weights; the first one that is there is read."""
 MOST_JSON_BYTES = 16 << 20
 """Most bytes of a JSON file. Those of published checkpoints, indexes of shards included, have a tenth of it."""
 

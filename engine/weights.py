@@ -10,12 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
-from earshot_asr.engine.files import present, read_json
-
-SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-WEIGHTS = (*SAFETENSORS, *PICKLED)
-"""Names of files with weights; the first one that is there is read."""
+from earshot_asr.engine.files import WEIGHTS, present, read_json
 
 MOST_SHARDS, MOST_TENSORS = 1000, 50_000
 """A model of 7 G parameters has 1,000 tensors, and could have 10 files."""

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from earshot_asr.engine.audio import FrameGrid, Pcm, to_float
-from earshot_asr.engine.checkpoint import locate
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.files import read_json
+from earshot_asr.engine.hub import locate
 from earshot_asr.engine.transcription import passes
 
 
@@ -22,14 +22,15 @@ def transformers_plain(
     Runs in single precision. Raises ConfigError if transformers is not installed or does not know this kind of model,
     CheckpointError if it can't load the model.
     """
-    folder, name = locate(model, revision)
+    origin = locate(model, revision)
+    name = origin.name
     try:
         import transformers
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
         from transformers.utils import logging
     except ImportError:
         raise ConfigError("--against transformers needs the package: pip install transformers") from None
-    if not hasattr(transformers, head := family_of(read_json(folder / "config.json")).head):
+    if not hasattr(transformers, head := family_of(read_json(origin.folder / "config.json")).head):
         raise ConfigError(f"--against transformers can't run {name}: transformers does not know models of type {head}")
     logging.disable_progress_bar()
     try:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from earshot_asr.engine.checkpoint import locate
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.files import read_json
+from earshot_asr.engine.hub import locate
 from earshot_asr.engine.training.export import DTYPES, write
 from earshot_asr.engine.training.options import positive
 from earshot_asr.engine.weights import read_tensors, weight_files, widened
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"{len(shares)} shares for {len(args.models)} models; give one for each, or none")
     if args.out.exists():
         raise ConfigError(f"{args.out} is there already; give a new folder")
-    folders = [locate(model)[0] for model in args.models]
+    folders = [locate(model).with_weights().folder for model in args.models]
     blended = blend(folders, [share / sum(shares) for share in shares])
     settings = {path.name: read_json(path) for path in folders[0].glob("*.json") if not path.match("*.index.json")}
     write(args.out, blended, settings, args.dtype or dtype_of(folders[0]))

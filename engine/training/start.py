@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earshot_asr.engine.checkpoint import build_encoder, has_ctc_head, load_weights, locate, preprocessor_of
+from earshot_asr.engine.checkpoint import build_encoder, has_ctc_head, load_weights, preprocessor_of
 from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
 from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.files import present, read_json
+from earshot_asr.engine.hub import locate
 from earshot_asr.engine.training.data.units import tokenizer, tokenizer_of
 from earshot_asr.engine.training.shapes import CTC_SHAPES
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -40,7 +41,7 @@ class TrainingModel:
 
 def describe(model: str | Path, revision: str | None = None) -> tuple[Path, dict[str, Any], Vocabulary | None]:
     """Folder, config.json and vocabulary of a checkpoint; None if it has no CTC head. Raises CheckpointError."""
-    folder, _ = locate(model, revision)
+    folder = locate(model, revision).with_weights().folder
     config = read_json(folder / "config.json")
     if not (has_ctc_head(config) and present(folder / "vocab.json")):
         return folder, config, None
