@@ -1,0 +1,86 @@
+"""Names of languages: "de", "deu", "German" and "de-AT" are the same one. ISO 639, by the package iso639-lang."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from functools import cache
+
+from iso639 import Lang
+from iso639.exceptions import InvalidLanguageValue
+
+from earshot_asr.engine.errors import ConfigError, shown
+
+MOST_NEAR = 5
+"""Languages that an error names for one that is not there."""
+LIKENESS = 0.55
+"""From 0 to 1: how alike two names must be for one to be offered for the other."""
+
+
+def match(asked: str, among: Collection[str], owner: str) -> str:
+    """The one of `among` that is the language `asked`, in whatever way it is named there.
+
+    among    names as a checkpoint or a catalogue has them: "fra", "de", "uzb-script_latin"
+    owner    who has them, for the error's sentence: "facebook/mms-1b-all"
+
+    A macrolanguage stands for a language in it ("zh" for "cmn") if it is the only one there. Never another language:
+    raises ConfigError that names those that are near.
+    """
+    asked = asked.strip()
+    if asked in among:
+        return asked
+    wanted = code(asked)
+    found = [each for each in among if each.lower() == asked.lower()] or [
+        each for each in among if wanted and code(each) == wanted
+    ]
+    found = found or [each for each in among if wanted and wanted in _macros(each)]
+    found = found or [each for each in among if code(each) and code(each) in _macros(asked)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"language {shown(asked)} is several of {owner}: {_listed(sorted(found))}; name one of them")
+    near = nearest(asked, among)
+    offer = f"near are {_listed(near)}" if near else f"it has {_listed(sorted(among)[:MOST_NEAR])}"
+    more = f" and {len(among) - MOST_NEAR:,} more" if not near and len(among) > MOST_NEAR else ""
+    raise ConfigError(f"{owner} has no language {shown(asked)}; {offer}{more}")
+
+
+@cache
+def code(language: str) -> str:
+    """The ISO 639-3 code of a language by any of its names: "deu" of "de-AT"; empty if there is no such language."""
+    language = language.strip()
+    for name in (language, language.title(), language.replace("_", "-").partition("-")[0].lower()):
+        try:
+            return str(Lang(name).pt3)
+        except InvalidLanguageValue:
+            continue
+    return ""
+
+
+def name(language: str) -> str:
+    """The English name of a language: "German" of "de"; as it is if there is none."""
+    known = code(language)
+    return str(Lang(known).name) if known else language
+
+
+def nearest(asked: str, among: Iterable[str]) -> list[str]:
+    """Those of `among` whose code or English name is like that of `asked`, the nearest first."""
+    by_name: dict[str, str] = {}
+    for each in among:
+        for spelled in (each.lower(), name(each).lower()):
+            by_name.setdefault(spelled, each)
+    alike = [
+        by_name[spelled]
+        for given in dict.fromkeys((asked.lower(), name(asked).lower()))
+        for spelled in get_close_matches(given, by_name, n=MOST_NEAR, cutoff=LIKENESS)
+    ]
+    return list(dict.fromkeys(alike))[:MOST_NEAR]
+
+
+def _macros(language: str) -> set[str]:
+    """The macrolanguage that a language belongs to: {"zho"} of "cmn"."""
+    known = code(language)
+    macro = Lang(known).macro() if known else None
+    return {str(macro.pt3)} if macro else set()
+
+
+def _listed(languages: Iterable[str]) -> str:
+    return ", ".join(each if name(each) == each else f"{each} ({name(each)})" for each in languages)
