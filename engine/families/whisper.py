@@ -28,6 +28,7 @@ from earshot_asr.engine.families.layers import (
     DepthwiseConv,
     Encoder,
     FeedForward,
+    PaddedConv,
     Recipe,
     Size,
     Stack,
@@ -168,8 +169,8 @@ class Whisper(Encoder):
     def __init__(self, dims: WhisperDims, top: TopDims | None) -> None:
         super().__init__(GRID, top.ctc_hidden_size if top else dims.d_model, dims.vocab_size)
         self.mels = LogMels(dims.num_mel_bins)
-        self.conv1 = Conv(dims.num_mel_bins, dims.d_model)
-        self.conv2 = Conv(dims.d_model, dims.d_model, stride=2)
+        self.conv1 = PaddedConv(dims.num_mel_bins, dims.d_model)
+        self.conv2 = PaddedConv(dims.d_model, dims.d_model, stride=2)
         self.act = activation(dims.activation_function)
         self.hidden_dropout = nn.Dropout(0.0)
         self.blocks = Stack(Layer(dims) for _ in range(dims.encoder_layers))
@@ -289,18 +290,6 @@ class LogMels(nn.Module):
         outside = ~valid(2 * frames, size)[..., None]
         loudest = mels.masked_fill(outside, float("-inf")).amax((1, 2), keepdim=True)
         return ((torch.maximum(mels, loudest - MEL_RANGE_DECADES) + 4.0) / 4.0).masked_fill_(outside, 0.0)
-
-
-class Conv(nn.Conv1d):
-    """A convolution over three frames, padded with zeros, as one matrix product, which is faster."""
-
-    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
-        super().__init__(channels, out, 3, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, channels) -> (B, T / stride, out)."""
-        seen = F.pad(x, (0, 0, 1, 1)).unfold(1, 3, self.stride[0]).flatten(2)
-        return F.linear(seen, self.weight.flatten(1), self.bias)
 
 
 class Layer(Attention):
