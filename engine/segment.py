@@ -15,8 +15,8 @@ from earshot_asr.engine.windows import Window
 
 LEAST_CONFIRMATIONS = 2
 """A provisional word is stable once so many newer windows in a row, which have more right context, contain it too."""
-EDGE_FRAMES, SHIFT_FRAMES = 5, 3
-"""Words that begin in a window's first frames are not compared; of the same word the start may differ a little."""
+EDGE_MS, SHIFT_MS = 100, 60
+"""Words that begin so early in a window are not compared; of the same word the start may differ a little."""
 
 
 class Segment:
@@ -84,14 +84,15 @@ class Segment:
         self._confirmed += [0] * (len(words) - len(self._confirmed))
         if self._stable == len(words):
             return
-        first = max(0, self.start + words[self._stable].start - EDGE_FRAMES - window.start)
+        edge, most_shift = (max(1, self.timing.grid.from_ms(ms)) for ms in (EDGE_MS, SHIFT_MS))
+        first = max(0, self.start + words[self._stable].start - edge - window.start)
         again = self.new_decoder()
         again.feed(log_probs[first:])
         shift = self.start - window.start - first  # from our frames to those of `again`
         for n, word in enumerate(words[self._stable :], self._stable):
-            if word.start + self.start >= window.start + EDGE_FRAMES:
+            if word.start + self.start >= window.start + edge:
                 same = any(
-                    other.text == word.text and abs(other.start - word.start - shift) <= SHIFT_FRAMES
+                    other.text == word.text and abs(other.start - word.start - shift) <= most_shift
                     for other in again.words()
                 )
                 self._confirmed[n] = self._confirmed[n] + 1 if same else 0
