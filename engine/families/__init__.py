@@ -20,6 +20,12 @@ Config = Mapping[str, Any]
 
 FAMILIES: dict[str, str] = {
     "wav2vec2": "earshot_asr.engine.families.wav2vec2",
+    "hubert": "earshot_asr.engine.families.hubert",
+    "unispeech": "earshot_asr.engine.families.unispeech",
+    "unispeech-sat": "earshot_asr.engine.families.unispeech_sat",
+    "wavlm": "earshot_asr.engine.families.wavlm",
+    "data2vec-audio": "earshot_asr.engine.families.data2vec",
+    "sew": "earshot_asr.engine.families.sew",
     "wav2vec2-bert": "earshot_asr.engine.families.wav2vec2_bert",
     "whisper": "earshot_asr.engine.families.whisper",
 }
