@@ -26,6 +26,7 @@ FAMILIES: dict[str, str] = {
     "wavlm": "earshot_asr.engine.families.wavlm",
     "data2vec-audio": "earshot_asr.engine.families.data2vec",
     "sew": "earshot_asr.engine.families.sew",
+    "wav2vec2-conformer": "earshot_asr.engine.families.wav2vec2_conformer",
     "wav2vec2-bert": "earshot_asr.engine.families.wav2vec2_bert",
     "whisper": "earshot_asr.engine.families.whisper",
 }

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.families import Config
 from earshot_asr.engine.families.layers import (
+    Contextual,
     DepthwiseConv,
     FeedForward,
     Recipe,
@@ -33,7 +34,9 @@ from earshot_asr.engine.families.layers import (
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM = ("bias", "weight", "running_mean", "running_var")
-"""Names of a batch norm's tensors. It has one more, which nothing reads: num_batches_tracked."""
+"""Names of a batch norm's tensors."""
+UPDATES = "num_batches_tracked"
+"""Name of one more, which is of no use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ def positions_of(config: Config, default: str | None, known: tuple[str | None, .
     return positions
 
 
-class Conformer(nn.Module):
+class Conformer(Contextual):
     """The layers, and the table of positions that they share."""
 
     def __init__(self, shape: Shape) -> None:
@@ -143,7 +146,8 @@ class Conformer(nn.Module):
                 names = (theirs(name), norm["weight"], norm["running_var"])
                 return Recipe(names, _fused_weight, written=names[:1])
             names = (*norm.values(), *([theirs(name)] if self.shape.conv_bias else []))
-            return Recipe(names, _fused_bias, lambda b: _shift_alone(b)[: len(names)])
+            written = (*names, theirs(f"{stem}batch_norm.{UPDATES}"))
+            return Recipe(names, _fused_bias, lambda b: (*_shift_alone(b)[: len(names)], torch.zeros(())), written)
         return Recipe((theirs(name),))
 
     @torch.no_grad()

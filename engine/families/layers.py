@@ -169,6 +169,10 @@ class Encoder(nn.Module):
         """How the parameter `name` of state_dict() is made from a checkpoint."""
         raise NotImplementedError
 
+    def unread(self) -> dict[str, Tensor]:
+        """Tensors that transformers expects in a checkpoint, although neither its model nor ours reads them."""
+        return {}
+
     def frames(self, lengths: Tensor) -> Tensor:
         """grid.frames of lengths (B,), but at least 1, as a row without any valid frame would become NaN."""
         return counts(self.grid, lengths)
@@ -200,6 +204,16 @@ class Stack(nn.ModuleList):
             if states is not None:
                 states.append(x)
         return x
+
+
+class Contextual(nn.Module):
+    """What is between features and head: the layers, and what is around them. Its forward is Encoder.contextualize.
+
+    pre_norm   see Encoder
+    """
+
+    pre_norm = False
+    layers: Stack
 
 
 class FeedForward(nn.Module):

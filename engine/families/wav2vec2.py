@@ -22,6 +22,7 @@ from earshot_asr.engine.families.filters import WIDE_SAMPLES, band_filters
 from earshot_asr.engine.families.layers import (
     Activation,
     Attention,
+    Contextual,
     Depth,
     Encoder,
     FeedForward,
@@ -125,7 +126,7 @@ class Wav2Vec2(Encoder):
 
     PREFIX = "wav2vec2."
 
-    def __init__(self, dims: Wav2Vec2Dims, normalize: bool, encoder: "Transformer | None" = None) -> None:
+    def __init__(self, dims: Wav2Vec2Dims, normalize: bool, encoder: "Contextual | None" = None) -> None:
         super().__init__(dims.grid, dims.hidden_size, dims.vocab_size)
         self.normalize = normalize
         self.feature_extractor = FeatureExtractor(dims)
@@ -375,7 +376,7 @@ def cleared(x: Tensor, inside: Tensor | None) -> Tensor:
     return x if inside is None else x.masked_fill(~inside, 0.0)
 
 
-class Transformer(nn.Module):
+class Transformer(Contextual):
     """The layers, post-norm in base models, pre-norm in large ones (`do_stable_layer_norm`).
 
     positions   what takes the place of PositionalConv

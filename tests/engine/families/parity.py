@@ -49,8 +49,8 @@ def make(folder: Path, kind: str, parts: Mapping[str, Any], normalize: bool = Tr
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-        for statistic in theirs.buffers():
-            if statistic.is_floating_point():
+        for name, statistic in theirs.named_buffers():
+            if "running_" in name:
                 statistic.add_(torch.rand_like(statistic))
     theirs.save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps({symbol: id for id, symbol in enumerate(SYMBOLS)}))
