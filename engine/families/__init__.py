@@ -28,6 +28,8 @@ FAMILIES: dict[str, str] = {
     "sew": "earshot_asr.engine.families.sew",
     "wav2vec2-conformer": "earshot_asr.engine.families.wav2vec2_conformer",
     "wav2vec2-bert": "earshot_asr.engine.families.wav2vec2_bert",
+    "omniasr_ctc": "earshot_asr.engine.families.omniasr_ctc",
+    "parakeet_ctc": "earshot_asr.engine.families.parakeet_ctc",
     "whisper": "earshot_asr.engine.families.whisper",
 }
 """The registry: model_type in config.json -> the module that defines FAMILY. It is imported when it is needed."""

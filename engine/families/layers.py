@@ -348,6 +348,14 @@ def read_dims(kind: type[Dims], config: Mapping[str, Any]) -> Dims:
     return kind(**values)
 
 
+def part_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The entry `name` of config.json, which is a table; an empty one if it is not there. Raises CheckpointError."""
+    part = config.get(name)
+    if part is not None and not isinstance(part, Mapping):
+        raise CheckpointError(f"config.json: {name} is {shown(part)}; it must be a table of settings")
+    return part or {}
+
+
 def _fits(kind: Any, value: Any) -> bool:
     """Whether a value of config.json goes with a field's type."""
     if get_origin(kind) is tuple:

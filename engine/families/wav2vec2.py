@@ -92,12 +92,12 @@ def build(config: Config, preprocessor: Config) -> "Wav2Vec2":
     return Wav2Vec2(read_dims(Wav2Vec2Dims, config), normalizes(config, preprocessor))
 
 
-def normalizes(config: Config, preprocessor: Config) -> bool:
-    """Whether Wav2Vec2FeatureExtractor is to normalize the samples. Raises UnsupportedModel, CheckpointError."""
-    extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
-    if extractor != EXTRACTOR:
-        kind = config.get("model_type")
-        raise UnsupportedModel(f"feature_extractor_type {shown(extractor)} does not go with model_type {kind!r}")
+def normalizes(config: Config, preprocessor: Config, kind: str = EXTRACTOR) -> bool:
+    """Whether the feature extractor `kind` is to normalize the samples. Raises UnsupportedModel, CheckpointError."""
+    extractor = preprocessor.get("feature_extractor_type", kind)
+    if extractor != kind:
+        family = config.get("model_type")
+        raise UnsupportedModel(f"feature_extractor_type {shown(extractor)} does not go with model_type {family!r}")
     normalize = preprocessor.get("do_normalize", True)
     if not isinstance(normalize, bool):
         raise CheckpointError(f"preprocessor_config.json: do_normalize is {shown(normalize)}; it must be true or false")
@@ -125,6 +125,7 @@ class Wav2Vec2(Encoder):
     """
 
     PREFIX = "wav2vec2."
+    NORMALIZE_EPS = 1e-7
 
     def __init__(self, dims: Wav2Vec2Dims, normalize: bool, encoder: "Contextual | None" = None) -> None:
         super().__init__(dims.grid, dims.hidden_size, dims.vocab_size)
@@ -159,7 +160,7 @@ class Wav2Vec2(Encoder):
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """See Encoder.extract."""
         if self.normalize:
-            samples = normalized(samples, lengths)
+            samples = normalized(samples, lengths, self.NORMALIZE_EPS)
         out: Tensor = self.feature_extractor(samples, lengths, self.dtype)
         return out
 
@@ -199,7 +200,7 @@ def _magnitude_and_direction(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.vector_norm(weight.float(), dim=(0, 1), keepdim=True), weight
 
 
-def normalized(samples: Tensor, lengths: Tensor | None) -> Tensor:
+def normalized(samples: Tensor, lengths: Tensor | None, eps: float) -> Tensor:
     """Samples (B, S) with zero mean and unit variance over the valid part of each row, and zeros beyond it.
 
     In double precision: what is left of a quiet row with an offset would depend on the order of the sum.
@@ -207,11 +208,11 @@ def normalized(samples: Tensor, lengths: Tensor | None) -> Tensor:
     exact = samples.double()
     if lengths is None:
         variance, mean = torch.var_mean(exact, dim=1, correction=0, keepdim=True)
-        return ((exact - mean) * torch.rsqrt(variance + 1e-7)).to(samples.dtype)
+        return ((exact - mean) * torch.rsqrt(variance + eps)).to(samples.dtype)
     inside = valid(lengths, samples.shape[1])
     count = lengths.clamp_min(1)[:, None]
     centred = (exact - exact.sum(1, keepdim=True) / count).masked_fill_(~inside, 0.0)
-    return (centred * torch.rsqrt(centred.square().sum(1, keepdim=True) / count + 1e-7)).to(samples.dtype)
+    return (centred * torch.rsqrt(centred.square().sum(1, keepdim=True) / count + eps)).to(samples.dtype)
 
 
 class FeatureExtractor(nn.Module):
