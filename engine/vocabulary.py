@@ -6,10 +6,15 @@ between them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self, TypeGuard
+from typing import Any, NamedTuple, Self, TypeGuard
 
+import numpy as np
+import numpy.typing as npt
+
+from earshot_asr.engine import scripts
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.files import present, read_json
 
@@ -24,7 +29,15 @@ MOST_SYMBOLS, MOST_CHARACTERS = 1 << 20, 100
 """Ids of a vocabulary, and characters of a symbol, at most."""
 
 
-@dataclass(frozen=True, slots=True)
+class Piece(NamedTuple):
+    """What a symbol writes: its text, and the spaces before and after it. The text of a space, or of the blank, is ''."""
+
+    before: str
+    text: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """Which id means what.
 
@@ -58,18 +71,53 @@ class Vocabulary:
         """Number of ids."""
         return len(self.symbols)
 
-    @property
-    def joiner(self) -> str:
-        """What stands between two words: a space; for letters without a word delimiter, nothing."""
-        return self.separator if self.separator or self.delimiter is None else self.space
+    @cached_property
+    def merged(self) -> npt.NDArray[np.intp]:
+        """[id]: the first id with the same symbol. Two frames of one symbol are a repeat, as in text()."""
+        first: dict[str, int] = {self.symbols[self.blank]: self.blank}
+        if self.delimiter is not None:
+            first.setdefault(self.symbols[self.delimiter], self.delimiter)
+        return np.array([first.setdefault(symbol, id) for id, symbol in enumerate(self.symbols)])
 
-    def piece(self, id: int) -> str:
-        """What a collapsed symbol adds to the text: '' for the blank, a space for the delimiter.
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """[id]: what the symbol writes, its case as in the vocabulary."""
+        return tuple(self._piece(id) for id in range(self.size))
 
-        Lower-cased one by one, which for all but a Greek final sigma is what text() does.
-        """
-        symbol = self._written(self._symbol(id))
-        return symbol.lower() if self.lower else symbol
+    def _piece(self, id: int) -> Piece:
+        written = self._written(self._symbol(id))
+        if self.delimiter is not None and self._symbol(id) == self.symbols[self.delimiter]:
+            return Piece(written or self.separator, "", "")
+        text = written.strip()
+        if not text:
+            return Piece(written, "", "")
+        return Piece(written[: len(written) - len(written.lstrip())], text, written[len(written.rstrip()) :])
+
+    @cached_property
+    def spaced(self) -> bool:
+        """Whether it can write a space between words. If not, every symbol is a word."""
+        return any(piece.before or piece.after for piece in self.pieces)
+
+    def begins(self, before: str, after: str) -> bool:
+        """Whether a word begins with the text `after` if nothing but blanks is between it and the text `before`."""
+        if not before or not after:
+            return not self.spaced or bool(before) and scripts.spaceless(before[-1])
+        if self.separator:
+            return not self.spaced
+        if self.spaced:
+            return scripts.breaks(before[-1], after[0])
+        return not scripts.clings(before[-1], after[0])
+
+    def lowered(self, text: str) -> str:
+        """A word, in the case that the vocabulary writes."""
+        return text.lower() if self.lower else text
+
+    def cleaned(self, text: str) -> str:
+        """The text without the spaces that clean_up_tokenization_spaces takes away."""
+        if self.clean:
+            for split in CLEANING:
+                text = text.replace(split, split.strip())
+        return text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of frame-wise ids: repeats count once, blanks not at all, spaces at both ends are stripped.
@@ -77,13 +125,7 @@ class Vocabulary:
         Equal to the tokenizer's decode(ids); like there, two ids of the same symbol are a repeat.
         """
         written = (self._written(symbol) for symbol, _ in groupby(map(self._symbol, ids)))
-        text = self.separator.join(filter(None, written)).strip()
-        if self.lower:
-            text = text.lower()
-        if self.clean:
-            for split in CLEANING:
-                text = text.replace(split, split.strip())
-        return text
+        return self.cleaned(self.lowered(self.separator.join(filter(None, written)).strip()))
 
     def _symbol(self, id: int) -> str:
         return self.symbols[id] if 0 <= id < self.size else self.unknown
