@@ -63,7 +63,7 @@ def join(texts: Iterable[str]) -> str:
     """Utterances as one text: a space between two, but none between two of Chinese or Japanese."""
     joined = ""
     for text in filter(None, texts):
-        space = "" if not joined or _ideographic(joined[-1]) and _ideographic(text[0]) else " "
+        space = "" if not joined or (_ideographic(joined[-1]) and _ideographic(text[0])) else " "
         joined += space + text
     return joined
 

@@ -4,7 +4,7 @@ Frames before a window's right context are fed to the decoder, once and in order
 """
 
 import math
-from os.path import commonprefix
+from itertools import takewhile
 
 from earshot_asr.engine.audio import LogProbs, seconds
 from earshot_asr.engine.config import Timing
@@ -167,7 +167,7 @@ class Segment:
         settled = self._decoder.settled()
         words = settled[: self._stable] if self.timing.provisional else settled
         alone, followed = (joined(some, self.info.vocabulary) for some in (words, [*words, ANY_WORD]))
-        return len(commonprefix([text, alone, followed]))
+        return sum(1 for _ in takewhile(lambda three: len(set(three)) == 1, zip(text, alone, followed, strict=False)))
 
     def _timed(self, word: DecodedWord) -> Word:
         """Frame k counts as the hop in the middle of its field, `emission_delay` frames earlier."""

@@ -50,31 +50,28 @@ def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
     vocabulary = info.vocabulary
     first = split_from(len(log_probs), info.grid)
     ids = vocabulary.merged[log_probs[first:].argmax(-1)].tolist()
-    spaces = [bool(vocabulary.pieces[id].before) and not vocabulary.pieces[id].text for id in ids]
-    gaps = list(_gaps(ids, spaces, vocabulary))
+    gaps = list(_gaps(ids, vocabulary))
     if not gaps:
         return first + int(log_probs[first:, vocabulary.blank].argmax()) + 1
-    begin, end = max(gaps, key=lambda gap: (_parts_words(*gap, ids, spaces, vocabulary), gap[1] - gap[0], gap[0]))
-    if True in spaces[begin:end]:
-        return first + spaces.index(True, begin) + 1
-    return first + max(1, (begin + end) // 2)
+    _, frames, begin = max(gaps)
+    for at in range(begin, begin + frames):
+        if vocabulary.pieces[ids[at]].before:
+            return first + at + 1
+    return first + max(1, begin + frames // 2)
 
 
-def _gaps(ids: list[int], spaces: list[bool], vocabulary: Vocabulary) -> Iterator[tuple[int, int]]:
-    """The runs of blanks and spaces, and, as empty runs, where one word follows another without any."""
+def _gaps(ids: list[int], vocabulary: Vocabulary) -> Iterator[tuple[bool, int, int]]:
+    """The runs of frames without letters: whether words are before and after it, its length, and its first frame.
+
+    Where one word follows another without any, the run is empty.
+    """
+    pieces = [vocabulary.pieces[id] for id in ids] + [Piece("", "", "")]
     begin = 0
-    for at in range(len(ids) + 1):
-        if at < len(ids) and (spaces[at] or ids[at] == vocabulary.blank):
+    for at, piece in enumerate(pieces):
+        if at < len(ids) and not piece.text:
             continue
-        if begin < at or 0 < at < len(ids) and ids[at - 1] != ids[at] and _parts_words(at, at, ids, spaces, vocabulary):
-            yield begin, at
+        before = pieces[begin - 1].text if begin else ""
+        parts = any(p.before for p in pieces[begin : at + 1]) or vocabulary.begins(before, piece.text)
+        if begin < at or (parts and 0 < at < len(ids) and ids[at - 1] != ids[at]):
+            yield parts, at - begin, begin
         begin = at + 1
-
-
-def _parts_words(begin: int, end: int, ids: list[int], spaces: list[bool], vocabulary: Vocabulary) -> bool:
-    """Whether there are words before and after a run, not parts of one."""
-    if True in spaces[begin:end]:
-        return True
-    before = vocabulary.pieces[ids[begin - 1]].text if begin else ""
-    after = vocabulary.pieces[ids[end]] if end < len(ids) else Piece("", "", "")
-    return bool(after.before) or vocabulary.begins(before, after.text)
