@@ -15,16 +15,21 @@ TRAIN = "`earshot train ctc MANIFEST --out OUT --from CHECKPOINT`"
 OTHERS = {
     ("adapter_config.json",): "an adapter (LoRA), not a whole model; merge it with its base by merge_and_unload() of "
     "the library peft, and save that with its tokenizer",
-    ("hyperparams.yaml", "*.ckpt"): "a SpeechBrain model, which only SpeechBrain runs; take a checkpoint in Hugging "
+    ("hyperparams.yaml",): "a SpeechBrain model, which only SpeechBrain runs; take a checkpoint in Hugging "
     "Face format whose architecture ends in ForCTC",
     ("*.nemo",): "a model of NeMo; take its conversion to Hugging Face format, such as nvidia/parakeet-ctc-1.1b has, "
     "or convert it with the script in transformers' repository",
-    ("dict.*.txt", "*.pt"): "a fairseq checkpoint; convert it to Hugging Face format with the script in transformers' "
-    "repository (models/wav2vec2/convert_*.py)",
     ("*.onnx",): "a model for ONNX Runtime; take the PyTorch weights that it was made from",
     ("flax_model.msgpack", "tf_model.h5"): "weights for TensorFlow or Flax only; convert them by transformers 4: "
     "from_pretrained(..., from_flax=True) or from_tf=True, then save_pretrained(...)",
     ("*.gguf", "ggml-*.bin"): "a model for ggml (whisper.cpp); take the PyTorch weights that it was made from",
+    (
+        "dict.*.txt",
+        "*.pt",
+        "*.pth",
+        "*.ckpt",
+    ): "a PyTorch file of another program, such as fairseq; convert it to Hugging "
+    "Face format, fairseq's with the script in transformers' repository (models/wav2vec2/convert_*.py)",
     ("model.bin",): "a model for CTranslate2 (faster-whisper); take the PyTorch weights that it was made from",
 }
 """Names of files, by which one sees what a folder or repository without what we need is instead, and what to do."""
