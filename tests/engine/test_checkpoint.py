@@ -256,7 +256,7 @@ def test_another_sampling_rate_is_refused(folder: Path) -> None:
         ("config.json", None, "has no config.json"),
         ("config.json", b"{", "config.json is not readable as JSON"),
         ("config.json", b"\xff\xfe", "config.json is not readable as JSON"),
-        ("preprocessor_config.json", None, "has no preprocessor_config.json"),
+        ("vocab.json", None, "has no vocab.json and no tokenizer.json"),
         ("model.safetensors", None, "has no weights"),
         ("model.safetensors", b"", "model.safetensors is damaged"),
         ("model.safetensors", b"\x08\0\0\0\0\0\0\0{broken}", "model.safetensors is damaged"),
