@@ -19,10 +19,12 @@ MOST_SYMBOLS, MOST_CHARACTERS = 1 << 20, 100
 
 
 def blank(folder: Path, pad: str | None, ids: Mapping[str, int], size: int) -> int:
-    """CTC's blank: the tokenizer's padding token, or if the head has no such symbol, pad_token_id in config.json."""
-    id: Any = ids.get(pad or "", size)
-    if id >= size and present(folder / "config.json"):
-        id = read_json(folder / "config.json").get("pad_token_id")
+    """CTC's blank: blank_token_id in config.json, which few have; else the tokenizer's padding token; or if the head
+    has no such symbol, pad_token_id in config.json."""
+    config = read_json(folder / "config.json") if present(folder / "config.json") else {}
+    id: Any = config.get("blank_token_id", ids.get(pad or "", size))
+    if type(id) is not int or id >= size:
+        id = config.get("pad_token_id")
     if type(id) is int and 0 <= id < size:
         return id
     raise CheckpointError(

@@ -161,11 +161,14 @@ class Vocabulary:
     def _of_parts(cls, folder: Path, config: Mapping[str, Any], size: int | None) -> Self:
         """From tokenizer.json, whose symbols are parts of words, with the spaces that they write."""
         pieces, ids = tokenizer_json.written(folder, size)
-        special = (ids.get(config[key] or "", len(pieces)) for key in tokenizer.SPECIAL)
+        special = {ids.get(config[key] or "", len(pieces)) for key in tokenizer.SPECIAL} & set(range(len(pieces)))
+        blank = tokenizer.blank(folder, config["pad_token"], ids, len(pieces))
+        if ids.get(config["pad_token"] or "") in special - {blank}:  # then transformers, too, leaves out all of them
+            pieces = tuple("" if id in special else piece for id, piece in enumerate(pieces))
         return cls(
             symbols=pieces,
-            blank=tokenizer.blank(folder, config["pad_token"], ids, len(pieces)),
-            special=frozenset(id for id in special if id < len(pieces)),
+            blank=blank,
+            special=frozenset(special),
             unknown="",
             clean=tokenizer_json.cleans(folder, config),
         )

@@ -9,14 +9,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import ParakeetCTCConfig, ParakeetFeatureExtractor, ParakeetForCTC
+from transformers import (
+    ParakeetCTCConfig,
+    ParakeetFeatureExtractor,
+    ParakeetForCTC,
+    ParakeetProcessor,
+    ParakeetTokenizer,
+)
 
-from earshot_asr.engine.checkpoint import build_encoder, load_weights
+from earshot_asr.engine.checkpoint import Checkpoint, build_encoder, load_checkpoint, load_weights
+from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
-from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.families.parakeet_ctc import LogMels
-from earshot_asr.engine.weights import read_tensors
+from earshot_asr.engine.greedy import GreedyDecoder
 from tests.engine.families.test_wav2vec2 import difference, speechlike
 
 SMALL: dict[str, Any] = dict(
@@ -31,15 +38,25 @@ PARTS: list[dict[str, Any]] = [
     {"attention_bias": False, "convolution_bias": False, "scale_input": False, "num_mel_bins": 128},
     {"subsampling_factor": 4, "conv_kernel_size": 5, "hidden_act": "relu", "subsampling_conv_kernel_size": 5},
 ]
-Pair = tuple[ParakeetForCTC, ParakeetFeatureExtractor, Encoder]
+PARTS_OF_WORDS = ["<unk>", *"▁abdehorst", "▁t", "▁a", "or", "▁th", "▁the"]
+MERGES = [("▁", "t"), ("▁", "a"), ("o", "r"), ("▁t", "h"), ("▁th", "e")]
+Pair = tuple[ParakeetForCTC, ParakeetProcessor, Checkpoint]
 each = pytest.mark.parametrize("parts", PARTS, ids=repr)
+
+
+def tokenizer() -> ParakeetTokenizer:
+    """Of parts of words, as SentencePiece's are converted; the blank has the last id."""
+    parts = {symbol: id for id, symbol in enumerate(PARTS_OF_WORDS)}
+    made = Tokenizer(models.BPE(parts, MERGES, unk_token="<unk>"))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    return ParakeetTokenizer(tokenizer_object=made, unk_token="<unk>", pad_token="<pad>")
 
 
 def make(folder: Path, parts: dict[str, Any]) -> Pair:
     """A random model of theirs, saved by them, and ours loaded from that. No statistic is what it begins with."""
     torch.manual_seed(0)
-    encoder = {**SMALL, **parts}
-    theirs = ParakeetForCTC(ParakeetCTCConfig(vocab_size=17, pad_token_id=16, encoder_config=encoder)).eval()
+    encoder, size = {**SMALL, **parts}, len(PARTS_OF_WORDS) + 1
+    theirs = ParakeetForCTC(ParakeetCTCConfig(vocab_size=size, pad_token_id=size - 1, encoder_config=encoder)).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -47,10 +64,9 @@ def make(folder: Path, parts: dict[str, Any]) -> Pair:
             if "running_" in name:
                 statistic.add_(torch.rand_like(statistic))
     theirs.save_pretrained(folder)
-    extractor = ParakeetFeatureExtractor(feature_size=encoder.get("num_mel_bins", 80))
-    ours = build_encoder(theirs.config.to_dict(), extractor.to_dict())
-    load_weights(ours, read_tensors([folder / "model.safetensors"]), torch.device("cpu"), torch.float32)
-    return theirs, extractor, ours
+    processor = ParakeetProcessor(ParakeetFeatureExtractor(encoder.get("num_mel_bins", 80)), tokenizer())
+    processor.save_pretrained(folder)
+    return theirs, processor, load_checkpoint(folder)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +84,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pair]:
 @torch.inference_mode()
 def their_log_probs(pair: Pair, samples: Tensor) -> Tensor:
     """Theirs may have a masked frame more, of the mel frame around the end."""
-    theirs, extractor, _ = pair
-    inputs = extractor(samples.numpy(), sampling_rate=16000, return_tensors="pt")
+    theirs, processor, _ = pair
+    inputs = processor(samples.numpy(), sampling_rate=16000, return_tensors="pt")
     frames = int(theirs._get_subsampling_output_length(inputs.attention_mask.sum()))
     return torch.log_softmax(theirs(**inputs).logits[:, :frames], dim=-1)
 
@@ -77,24 +93,47 @@ def their_log_probs(pair: Pair, samples: Tensor) -> Tensor:
 @each
 @torch.inference_mode()
 def test_equals_transformers(pair: Callable[..., Pair], parts: dict[str, Any]) -> None:
-    ours = pair(parts)[2]
+    ours = pair(parts)[2].encoder
     for length in (ours.grid.span(0, 2)[1], ours.grid.span(0, 12)[1], 16000, 16159, 15999, 23456):
         samples = speechlike(length)
         assert difference(ours(samples[None]), their_log_probs(pair(parts), samples)) < 1e-4
 
 
+@torch.inference_mode()
+def test_text_equals_the_tokenizers(pair: Callable[..., Pair]) -> None:
+    """Of what the model says, and of any symbols; repeats, blanks and unknown ones among them."""
+    _, processor, ours = pair(PARTS[0])
+    assert ours.vocabulary.blank == ours.vocabulary.size - 1 == len(PARTS_OF_WORDS)
+    spoken = ours.encoder(speechlike(80_000)[None])[0].argmax(-1)
+    drawn = torch.randint(0, ours.vocabulary.size, (400,), generator=torch.Generator().manual_seed(2))
+    for ids in (spoken, drawn, torch.tensor([16, 11, 11, 16, 11, 14, 0, 16, 5])):
+        text = ours.vocabulary.text(ids.tolist())
+        assert text == processor.decode(ids) and text
+
+
+@torch.inference_mode()
+def test_a_stream_has_words(pair: Callable[..., Pair]) -> None:
+    """Parts of words are joined, and a word begins where a part with a space does."""
+    _, processor, ours = pair(PARTS[0])
+    decoder = GreedyDecoder(ours.vocabulary, DecodeConfig())
+    ids = [tokenizer().get_vocab()[part] for part in ("▁the", "▁a", "or", "<pad>", "t", "▁t", "o")]
+    decoder.feed(np.log(np.eye(ours.vocabulary.size, dtype=np.float32)[ids] + 1e-9))
+    assert [word.text for word in decoder.words()] == ["the", "aort", "to"]
+    assert processor.decode(ids) == "the aort to"
+
+
 def test_the_grid(pair: Callable[..., Pair]) -> None:
-    grids = [pair(parts)[2].grid for parts in PARTS]
+    grids = [pair(parts)[2].encoder.grid for parts in PARTS]
     assert [(grid.hop, grid.field) for grid in grids] == [(1280, 160), (1280, 160), (640, 160)]
 
 
 @torch.inference_mode()
 def test_a_window_of_one_log_mel_frame(pair: Callable[..., Pair]) -> None:
     """Theirs is not a number there."""
-    ours = pair(PARTS[0])[2]
-    assert ours(speechlike(159)[None]).shape == (1, 0, 17)
+    ours = pair(PARTS[0])[2].encoder
+    assert ours(speechlike(159)[None]).shape == (1, 0, ours.vocab_size)
     log_probs = ours(speechlike(160)[None])
-    assert log_probs.shape == (1, 1, 17) and log_probs.isfinite().all()
+    assert log_probs.shape == (1, 1, ours.vocab_size) and log_probs.isfinite().all()
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
@@ -111,7 +150,7 @@ def test_log_mels_equal_those_of_the_feature_extractor(scale: float) -> None:
 @each
 @torch.inference_mode()
 def test_padded_equals_alone(pair: Callable[..., Pair], parts: dict[str, Any]) -> None:
-    ours = pair(parts)[2]
+    ours = pair(parts)[2].encoder
     lengths = [9000, 16000, 160, 1440, 4321, 4161]
     for padding in (1000.0, float("nan")):
         batch = torch.randn(len(lengths), 16000, generator=torch.Generator().manual_seed(1)) * padding
@@ -127,7 +166,7 @@ def test_padded_equals_alone(pair: Callable[..., Pair], parts: dict[str, Any]) -
 @given(data=st.data())
 @torch.inference_mode()
 def test_company_makes_no_difference(pair: Callable[..., Pair], data: st.DataObject) -> None:
-    ours = pair(data.draw(st.sampled_from(PARTS)))[2]
+    ours = pair(data.draw(st.sampled_from(PARTS)))[2].encoder
     lengths = data.draw(st.lists(st.integers(0, 9000), min_size=1, max_size=4))
     batch = torch.full((len(lengths), max(1440, *lengths)), 1e4)
     for row, length in enumerate(lengths):
@@ -143,8 +182,8 @@ def test_company_makes_no_difference(pair: Callable[..., Pair], data: st.DataObj
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @torch.inference_mode()
 def test_half_precision_is_near(pair: Callable[..., Pair], parts: dict[str, Any], dtype: torch.dtype) -> None:
-    theirs, extractor, ours = pair(parts)
-    half = build_encoder(theirs.config.to_dict(), extractor.to_dict())
+    theirs, processor, checkpoint = pair(parts)
+    ours, half = checkpoint.encoder, build_encoder(theirs.config.to_dict(), processor.feature_extractor.to_dict())
     load_weights(half, theirs.state_dict(), torch.device("cpu"), dtype)
     samples, lengths = speechlike(8000)[None], torch.tensor([5000])
     frames = ours.grid.frames(5000)
