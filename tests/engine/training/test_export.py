@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
+    AutoFeatureExtractor,
     AutoModelForCTC,
     AutoTokenizer,
+    OmniASRFeatureExtractor,
+    ParakeetFeatureExtractor,
     SeamlessM4TFeatureExtractor,
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
@@ -24,6 +27,9 @@ from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.training import options
 from earshot_asr.engine.training.export import DTYPES, quantized, save, to_checkpoint
 from earshot_asr.engine.weights import read_tensors, widened
+from tests.engine.families.test_omniasr_ctc import SMALL as SMALL_OMNIASR
+from tests.engine.families.test_parakeet_ctc import PARTS as PARTS_OF_PARAKEET
+from tests.engine.families.test_parakeet_ctc import SMALL as SMALL_PARAKEET
 from tests.engine.families.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
 from tests.engine.families.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
 from tests.engine.families.test_wav2vec2_bert import ADAPTERS as ADAPTERS_OF_BERT
@@ -41,6 +47,7 @@ TOKENIZER: dict[str, dict[str, Any]] = {
     | {"unk_token": "|", "pad_token": "<pad>", "word_delimiter_token": "|"},
 }
 BERT = {"model_type": "wav2vec2-bert", "architectures": ["Wav2Vec2BertForCTC"], **SMALL_BERT}
+PARAKEET = {"model_type": "parakeet_ctc", "architectures": ["ParakeetForCTC"], "vocab_size": 17, "pad_token_id": 0}
 CONFORMER = {"model_type": "wav2vec2-conformer", "architectures": ["Wav2Vec2ConformerForCTC"], **SMALL}
 PLAIN = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"], **SMALL}
 CONFIGS = [
@@ -48,6 +55,8 @@ CONFIGS = [
     *({**BERT, **parts} for parts in PARTS_OF_BERT if not parts["use_intermediate_ffn_before_adapter"]),
     *({**BERT, **parts} for parts in ADAPTERS_OF_BERT),
     *({**CONFORMER, **parts} for parts in PARTS_OF_CONFORMER),
+    {"model_type": "omniasr_ctc", "architectures": ["OmniASRForCTC"], "vocab_size": 17, "audio_config": SMALL_OMNIASR},
+    *({**PARAKEET, "encoder_config": SMALL_PARAKEET | parts} for parts in PARTS_OF_PARAKEET),
 ]
 
 
@@ -56,6 +65,8 @@ def preprocessor(config: dict[str, Any]) -> dict[str, Any]:
         "wav2vec2": Wav2Vec2FeatureExtractor(do_normalize=True),
         "wav2vec2-conformer": Wav2Vec2FeatureExtractor(do_normalize=True),
         "wav2vec2-bert": SeamlessM4TFeatureExtractor(),
+        "omniasr_ctc": OmniASRFeatureExtractor(),
+        "parakeet_ctc": ParakeetFeatureExtractor(config.get("encoder_config", {}).get("num_mel_bins", 80)),
         "whisper": WhisperFeatureExtractor(),
     }
     settings: dict[str, Any] = extractors[config["model_type"]].to_dict()
@@ -79,9 +90,8 @@ def their_log_probs(folder: Path, samples: Tensor) -> Tensor:
     assert all(key.endswith("inv_freq") for key in info["missing_keys"])  # is computed; half precision would spoil it
     assert not info["unexpected_keys"]
     assert not info["mismatched_keys"]
-    kind = json.loads((folder / "preprocessor_config.json").read_text())["feature_extractor_type"]
-    extractor = {"Wav2Vec2FeatureExtractor": Wav2Vec2FeatureExtractor}.get(kind, SeamlessM4TFeatureExtractor)
-    inputs = extractor.from_pretrained(folder)(samples.numpy(), sampling_rate=16000, return_tensors="pt")
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    inputs = extractor(samples.numpy(), sampling_rate=16000, return_tensors="pt")
     log_probs: Tensor = torch.log_softmax(theirs.eval()(**inputs).logits, dim=-1)
     return log_probs
 
