@@ -200,7 +200,7 @@ def _magnitude_and_direction(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.vector_norm(weight.float(), dim=(0, 1), keepdim=True), weight
 
 
-def normalized(samples: Tensor, lengths: Tensor | None, eps: float) -> Tensor:
+def normalized(samples: Tensor, lengths: Tensor | None, eps: float = 1e-7) -> Tensor:
     """Samples (B, S) with zero mean and unit variance over the valid part of each row, and zeros beyond it.
 
     In double precision: what is left of a quiet row with an offset would depend on the order of the sum.

@@ -102,7 +102,7 @@ class RelativeTransformer(Transformer):
         """See Transformer.shared; and the bias of positions (n, T, T)."""
         size = x.shape[1]
         table = self.rel_attn_embed(self.bucket(torch.arange(1 - size, size, device=x.device)))  # of all distances
-        return *super().shared(x, frames), table.mT.unfold(-1, size, 1).flip(1)
+        return *super().shared(x, frames), table.mT.contiguous().unfold(-1, size, 1).flip(1)
 
     def bucket(self, distance: Tensor) -> Tensor:
         """Number of the bucket of each distance from query to key: one for each near one, wider ones for the rest."""

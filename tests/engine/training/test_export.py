@@ -30,6 +30,7 @@ from earshot_asr.engine.weights import read_tensors, widened
 from tests.engine.families.test_omniasr_ctc import SMALL as SMALL_OMNIASR
 from tests.engine.families.test_parakeet_ctc import PARTS as PARTS_OF_PARAKEET
 from tests.engine.families.test_parakeet_ctc import SMALL as SMALL_PARAKEET
+from tests.engine.families.test_relatives import ALL
 from tests.engine.families.test_wav2vec2 import LARGE, OTHERS, SMALL, difference, speechlike
 from tests.engine.families.test_wav2vec2 import PARTS as PARTS_OF_WAV2VEC2
 from tests.engine.families.test_wav2vec2_bert import ADAPTERS as ADAPTERS_OF_BERT
@@ -46,15 +47,22 @@ TOKENIZER: dict[str, dict[str, Any]] = {
     "tokenizer_config.json": {"tokenizer_class": "Wav2Vec2CTCTokenizer", "bos_token": None, "eos_token": None}
     | {"unk_token": "|", "pad_token": "<pad>", "word_delimiter_token": "|"},
 }
+
+
+def relative(kind: str, parts: dict[str, Any]) -> dict[str, Any]:
+    """config.json of a relative of wav2vec 2.0."""
+    return {"model_type": kind, "architectures": [family_of({"model_type": kind}).head], **SMALL, **parts}
+
+
 BERT = {"model_type": "wav2vec2-bert", "architectures": ["Wav2Vec2BertForCTC"], **SMALL_BERT}
 PARAKEET = {"model_type": "parakeet_ctc", "architectures": ["ParakeetForCTC"], "vocab_size": 17, "pad_token_id": 0}
-CONFORMER = {"model_type": "wav2vec2-conformer", "architectures": ["Wav2Vec2ConformerForCTC"], **SMALL}
 PLAIN = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"], **SMALL}
 CONFIGS = [
     *({**PLAIN, **parts} for parts in [*PARTS_OF_WAV2VEC2, *OTHERS]),
+    *(relative(kind, parts) for kind, parts in ALL),
     *({**BERT, **parts} for parts in PARTS_OF_BERT if not parts["use_intermediate_ffn_before_adapter"]),
     *({**BERT, **parts} for parts in ADAPTERS_OF_BERT),
-    *({**CONFORMER, **parts} for parts in PARTS_OF_CONFORMER),
+    *(relative("wav2vec2-conformer", parts) for parts in PARTS_OF_CONFORMER),
     {"model_type": "omniasr_ctc", "architectures": ["OmniASRForCTC"], "vocab_size": 17, "audio_config": SMALL_OMNIASR},
     *({**PARAKEET, "encoder_config": SMALL_PARAKEET | parts} for parts in PARTS_OF_PARAKEET),
 ]
@@ -62,14 +70,14 @@ CONFIGS = [
 
 def preprocessor(config: dict[str, Any]) -> dict[str, Any]:
     extractors = {
-        "wav2vec2": Wav2Vec2FeatureExtractor(do_normalize=True),
-        "wav2vec2-conformer": Wav2Vec2FeatureExtractor(do_normalize=True),
         "wav2vec2-bert": SeamlessM4TFeatureExtractor(),
         "omniasr_ctc": OmniASRFeatureExtractor(),
         "parakeet_ctc": ParakeetFeatureExtractor(config.get("encoder_config", {}).get("num_mel_bins", 80)),
         "whisper": WhisperFeatureExtractor(),
     }
-    settings: dict[str, Any] = extractors[config["model_type"]].to_dict()
+    settings: dict[str, Any] = extractors.get(
+        config["model_type"], Wav2Vec2FeatureExtractor(do_normalize=True)
+    ).to_dict()
     return settings
 
 
