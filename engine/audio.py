@@ -51,7 +51,8 @@ def from_ms(ms: float) -> int:
 class FrameGrid:
     """Where the frames of an encoder lie: frame k is computed from the samples [hop k, hop k + field).
 
-    Both are read from the checkpoint: 320 and 400 for wav2vec 2.0's convolutions, 320 and 560 for Wav2Vec2-BERT.
+    Both are read from the checkpoint: 320 and 400 for wav2vec 2.0's convolutions, 320 and 560 for Wav2Vec2-BERT, 640
+    and 560 with its usual adapter. The field of a model whose convolutions are padded may be shorter than its hop.
     """
 
     hop: int

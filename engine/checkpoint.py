@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
-from earshot_asr.engine.families import Family, family_of
+from earshot_asr.engine.families import Family
 from earshot_asr.engine.families.layers import Encoder
-from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
+from earshot_asr.engine.files import MOST_JSON_BYTES, present
 from earshot_asr.engine.hub import SETTINGS, locate
+from earshot_asr.engine.judgement import TRAIN, check_preprocessor, judge, preprocessor_of, read_config
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
-from earshot_asr.engine.weights import fuse_weight_norm, read_tensors, weight_files, widened
+from earshot_asr.engine.weights import fuse_weight_norm, named_alike, read_tensors, weight_files, widened
 
 LEAST_HOP, MOST_HOP, MOST_FIELD = 40, 3200, 16_000
 """Samples of a frame: 2.5 to 200 ms apart, computed from at most a second. Published models have 320 to 1,280."""
@@ -57,26 +57,17 @@ def load_checkpoint(
     """
     origin = locate(model, revision)
     folder = origin.folder
-    config = read_json(folder / "config.json")
-    encoder = build_encoder(config, preprocessor_of(folder))
+    config = read_config(folder)
+    judge(config)
+    encoder = build_encoder(config, preprocessor_of(folder, config))
+    vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size)
     files = weight_files(origin.with_weights().folder)
     load_weights(encoder, widened(read_tensors(files), config), torch.device(device), dtype)
     delay = config.get("emission_delay_frames", 0)
     if type(delay) is not int or not 0 <= delay <= MOST_DELAY_FRAMES:
         wanted = f"it must be a whole number from 0 to {MOST_DELAY_FRAMES}"
         raise CheckpointError(f"config.json: emission_delay_frames is {shown(delay)}; {wanted}")
-    vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size)
     return Checkpoint(origin.name, encoder, vocabulary, delay, fingerprint(folder, files))
-
-
-def preprocessor_of(folder: Path) -> dict[str, Any]:
-    """preprocessor_config.json, or the part of processor_config.json that recent versions of transformers write."""
-    nested = folder / "processor_config.json"
-    if not present(folder / "preprocessor_config.json") and present(nested):
-        part = read_json(nested).get("feature_extractor")
-        if isinstance(part, dict):
-            return part
-    return read_json(folder / "preprocessor_config.json")
 
 
 def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Encoder:
@@ -84,16 +75,8 @@ def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) ->
 
     Raises UnsupportedModel that names what is not supported, CheckpointError for a setting that makes no sense.
     """
-    family = family_of(config)
-    if not has_ctc_head(config):
-        named = (_architectures(config) or [config["model_type"]])[0]
-        raise UnsupportedModel(
-            f"{shown(named)[1:-1]} has no CTC head, and only CTC models stream: `earshot train ctc MANIFEST --out OUT "
-            "--from CHECKPOINT` gives it one, from recordings with texts; or take one whose architecture ends in ForCTC"
-        )
-    rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
-    if rate != SAMPLE_RATE:
-        raise UnsupportedModel(f"the model wants {shown(rate)} samples a second; this engine works at {SAMPLE_RATE}")
+    family = judge(config)
+    check_preprocessor(family, config, preprocessor)
     return outline(family, config, preprocessor)
 
 
@@ -113,34 +96,19 @@ def outline(family: Family, config: Mapping[str, Any], preprocessor: Mapping[str
     return encoder
 
 
-def has_ctc_head(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is that of a model with a CTC head. Raises UnsupportedModel for an unknown family."""
-    named = _architectures(config)
-    return any(name.endswith("ForCTC") for name in named) if named else family_of(config).assumed_ctc
-
-
-def _architectures(config: Mapping[str, Any]) -> list[str]:
-    named = config.get("architectures") or []
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise CheckpointError(f"config.json: architectures is {shown(named)}; it must be a list of names")
-    return named
-
-
 def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
     """Give the encoder its weights, and move it to the device.
 
     Raises CheckpointError that lists tensors that are missing, unexpected, or of other shapes than config.json says.
     """
-    tensors = fuse_weight_norm(tensors)
+    recipes = {name: encoder.recipe(name) for name in encoder.state_dict()}
+    wanted = {part for recipe in recipes.values() for part in recipe.names}
+    tensors = fuse_weight_norm(named_alike(tensors, wanted))
     weights: dict[str, Tensor] = {}
-    missing: list[str] = []
     misshapen: list[str] = []
-    used: set[str] = set()
     for name, parameter in encoder.state_dict().items():
-        recipe = encoder.recipe(name)
-        used.update(recipe.names)
-        if absent := [part for part in recipe.names if part not in tensors]:
-            missing += absent
+        recipe = recipes[name]
+        if not tensors.keys() >= set(recipe.names):
             continue
         parts = [tensors[part] for part in recipe.names]
         try:
@@ -152,13 +120,34 @@ def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.
             weights[name] = weight.to(device, dtype)
         else:
             misshapen += [f"{part} {tuple(t.shape)}" for part, t in zip(recipe.names, parts, strict=True)]
-    unexpected = [name for name in tensors if name not in used and not encoder.IGNORED & set(name.split("."))]
+    _check_tensors(encoder, tensors, wanted, misshapen)
+    encoder.load_state_dict(weights, assign=True)
+    encoder.requires_grad_(False).to(device)
+
+
+def _check_tensors(encoder: Encoder, tensors: Mapping[str, Tensor], wanted: Set[str], misshapen: list[str]) -> None:
+    """Raises CheckpointError if they are not those that the encoder wants. Those of another head may be there, too."""
+    missing = wanted - tensors.keys()
+    parts = {name.split(".")[0] for name in wanted}
+    unexpected = [
+        name
+        for name in tensors.keys() - wanted
+        if name.split(".")[0] in parts and not encoder.IGNORED & set(name.split("."))
+    ]
+    if missing and not unexpected and all(name.startswith(encoder.HEAD) for name in missing):
+        raise UnsupportedModel(
+            f"there is no {listed(sorted(missing))}: a model without a CTC head, whatever config.json says; {TRAIN} "
+            "gives it one, from recordings with texts"
+        )
     problems = {"missing": missing, "unexpected": unexpected, "of another shape than config.json says": misshapen}
     if found := {what: sorted(names) for what, names in problems.items() if names}:
         lists = "; ".join(f"{what}: {listed(names, 200 // len(found))}" for what, names in found.items())
         raise CheckpointError(f"the weights do not fit the model. Tensors {lists}")
-    encoder.load_state_dict(weights, assign=True)
-    encoder.requires_grad_(False).to(device)
+    if whole := sorted(name for name in wanted if not tensors[name].is_floating_point()):
+        raise UnsupportedModel(
+            f"the weights are whole numbers ({listed(whole, 60)}, of {tensors[whole[0]].dtype}) without their scales; "
+            "take the checkpoint that they were made from"
+        )
 
 
 def fingerprint(folder: Path, files: list[Path]) -> str:

@@ -3,7 +3,7 @@
 A further decoder is one file with a class like GreedyDecoder, and one line in DECODERS.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -21,13 +21,21 @@ DECODERS = {"greedy": "earshot_asr.engine.greedy.GreedyDecoder"}
 class DecodedWord:
     """A word made of the frames [start, end), counted from the decoder's first.
 
-    confidence: the geometric mean of its symbols' posteriors, over the frames that are not blank, in [0, 1].
+    confidence    the geometric mean of its symbols' posteriors, over the frames that are not blank, in [0, 1]
+    before        what stands between the word before it and it: a space, or nothing in scripts without spaces
     """
 
     text: str
     start: int
     end: int
     confidence: float
+    before: str = " "
+
+
+def joined(words: Sequence[DecodedWord], vocabulary: Vocabulary) -> str:
+    """The text of an utterance, or of the beginning of one."""
+    text = "".join(word.before + word.text for word in words)
+    return vocabulary.cleaned(text[len(words[0].before) :]) if words else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,25 +9,23 @@ from dataclasses import dataclass
 
 from earshot_asr.engine.audio import LogProbs
 from earshot_asr.engine.decoder import DecodeConfig, DecodedWord
-from earshot_asr.engine.vocabulary import Vocabulary
+from earshot_asr.engine.vocabulary import Piece, Vocabulary
 
 
 @dataclass(slots=True)
 class _OpenWord:
+    before: str = ""
     text: str = ""
     start: int = 0
     end: int = 0
     log_prob: float = 0.0
     frames: int = 0
 
-    def closed(self) -> DecodedWord:
-        return DecodedWord(self.text, self.start, self.end, math.exp(self.log_prob / self.frames))
-
 
 class GreedyDecoder:
-    """See Decoder. A word is settled once a word delimiter has ended it.
+    """See Decoder. A word is settled once a space has ended it, or the next word has begun.
 
-    boundary    the frame of the last delimiter
+    boundary    the frame of the last space, or in which the last word has begun
     """
 
     def __init__(self, vocabulary: Vocabulary, config: DecodeConfig) -> None:
@@ -35,39 +33,53 @@ class GreedyDecoder:
         self.boundary = 0
         self._frame = 0
         self._last = vocabulary.blank
+        self._space = ""  # written since the open word
         self._done: list[DecodedWord] = []
         self._open = _OpenWord()
 
     def feed(self, log_probs: LogProbs) -> None:
         """Appends frames (T, V)."""
         vocabulary = self.vocabulary
-        ids = log_probs.argmax(-1)
+        ids = vocabulary.merged[log_probs.argmax(-1)]
         best = log_probs.max(-1)
         for symbol, log_prob in zip(ids.tolist(), best.tolist(), strict=True):
-            if symbol == vocabulary.delimiter:
-                self._close()
-            elif symbol != vocabulary.blank:
-                self._spell(symbol, log_prob)
+            if symbol != vocabulary.blank:
+                piece = vocabulary.pieces[symbol]
+                if symbol != self._last:
+                    self._write(piece)
+                elif piece.before and not piece.text:
+                    self._close()
+                if piece.text:
+                    self._open.end = self._frame + 1
+                    self._open.log_prob += log_prob
+                    self._open.frames += 1
             self._last = symbol
             self._frame += 1
 
-    def _spell(self, symbol: int, log_prob: float) -> None:
-        if symbol != self._last:
-            if self.vocabulary.delimiter is None:  # no word delimiter: every symbol is a word
-                self._close()
-            if not self._open.frames:
-                self._open.start = self._frame
-            if piece := self.vocabulary.piece(symbol):
-                self._open.text += self.vocabulary.separator + piece if self._open.text else piece
-        self._open.end = self._frame + 1
-        self._open.log_prob += log_prob
-        self._open.frames += 1
+    def _write(self, piece: Piece) -> None:
+        """A symbol begins in this frame."""
+        vocabulary = self.vocabulary
+        ended = self._open.text and (self._space or vocabulary.begins(self._open.text, piece.text))
+        if piece.before or ended:
+            self._close()
+        self._space = self._space or piece.before
+        if piece.text:
+            if not self._open.text:
+                self._open = _OpenWord(self._space or vocabulary.separator, start=self._frame)
+            between = vocabulary.separator if self._open.text else ""
+            self._open.text += between + piece.text
+            self._space = piece.after
 
     def _close(self) -> None:
         if self._open.text:
-            self._done.append(self._open.closed())
+            self._done.append(self._closed())
         self._open = _OpenWord()
         self.boundary = self._frame
+
+    def _closed(self) -> DecodedWord:
+        word = self._open
+        confidence = math.exp(word.log_prob / word.frames)
+        return DecodedWord(self.vocabulary.lowered(word.text), word.start, word.end, confidence, word.before)
 
     def peek(self, log_probs: LogProbs) -> "GreedyDecoder":
         """A decoder that was also fed `log_probs`; this one stays as it is."""
@@ -79,8 +91,8 @@ class GreedyDecoder:
 
     def words(self) -> list[DecodedWord]:
         """All words so far, the open one too."""
-        return self._done + ([self._open.closed()] if self._open.text else [])
+        return self._done + ([self._closed()] if self._open.text else [])
 
     def settled(self) -> list[DecodedWord]:
-        """The words that no later frame can change: those that a delimiter has ended."""
+        """The words that no later frame can change: all but the open one."""
         return self._done.copy()

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from earshot_asr.engine.errors import CheckpointError, DeviceError, shown
-from earshot_asr.engine.files import read_json
+from earshot_asr.engine.judgement import read_config
 from earshot_asr.engine.model import Runner
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -29,7 +29,7 @@ def check(model: str | Path | None = None, device: str = "auto", revision: str |
     if "cuda" in device and (reason := _why_no_cuda()) is not None:
         raise DeviceError(f"there is no device {device}: {reason}; use cpu")
     if model is not None and (folder := local_folder(model, revision)) is not None:
-        read_json(folder / "config.json")
+        read_config(folder)
 
 
 def local_folder(model: str | Path, revision: str | None = None) -> Path | None:

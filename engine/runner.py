@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm
+from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, from_ms
 from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
 from earshot_asr.engine.errors import DeviceError
 from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo
 
 BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 """Audio in a full batch. A larger one is not more efficient, and urgent windows would wait longer."""
+RUNG_MS = 320
+"""Audio between two lengths to which windows are padded, the shorter ones."""
+WARM_UP_MS = (1000, 3000)
+"""Lengths of the windows that are computed before the first stream."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -60,7 +64,7 @@ class TorchRunner:
         )
         self._device = device
         self._encoder = checkpoint.encoder.eval()
-        self.ladder = Ladder()
+        self.ladder = Ladder(max(1, self.info.grid.from_ms(RUNG_MS)))
         self.batch_frames = BATCH_SECONDS[device.type] * SAMPLE_RATE // self.info.grid.hop
 
     @property
@@ -104,6 +108,6 @@ def load_runner(model: str | Path | None = None, device: str = "auto", revision:
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
     checkpoint = load_checkpoint(model or BUNDLED, revision=revision, device=chosen, dtype=dtype)
     runner = TorchRunner(checkpoint, chosen)
-    for frames in (50, 150):
-        runner.run([np.zeros(runner.info.grid.span(0, frames)[1], np.int16)])
+    for ms in WARM_UP_MS:
+        runner.run([np.zeros(from_ms(ms), np.int16)])
     return runner

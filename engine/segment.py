@@ -4,10 +4,11 @@ Frames before a window's right context are fed to the decoder, once and in order
 """
 
 import math
+from itertools import takewhile
 
 from earshot_asr.engine.audio import LogProbs, seconds
 from earshot_asr.engine.config import Timing
-from earshot_asr.engine.decoder import DecodedWord, NewDecoder
+from earshot_asr.engine.decoder import DecodedWord, NewDecoder, joined
 from earshot_asr.engine.events import Final, Partial, Word
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.utterance import Utterance, decode_utterance, split_from
@@ -15,8 +16,10 @@ from earshot_asr.engine.windows import Window
 
 LEAST_CONFIRMATIONS = 2
 """A provisional word is stable once so many newer windows in a row, which have more right context, contain it too."""
-EDGE_FRAMES, SHIFT_FRAMES = 5, 3
-"""Words that begin in a window's first frames are not compared; of the same word the start may differ a little."""
+EDGE_MS, SHIFT_MS = 100, 60
+"""Words that begin so early in a window are not compared; of the same word the start may differ a little."""
+ANY_WORD = DecodedWord("x", 0, 0, 1.0)
+"""What may follow: clean_up_tokenization_spaces joins the words before and after an apostrophe that stands alone."""
 
 
 class Segment:
@@ -84,14 +87,15 @@ class Segment:
         self._confirmed += [0] * (len(words) - len(self._confirmed))
         if self._stable == len(words):
             return
-        first = max(0, self.start + words[self._stable].start - EDGE_FRAMES - window.start)
+        edge, most_shift = (max(1, self.timing.grid.from_ms(ms)) for ms in (EDGE_MS, SHIFT_MS))
+        first = max(0, self.start + words[self._stable].start - edge - window.start)
         again = self.new_decoder()
         again.feed(log_probs[first:])
         shift = self.start - window.start - first  # from our frames to those of `again`
         for n, word in enumerate(words[self._stable :], self._stable):
-            if word.start + self.start >= window.start + EDGE_FRAMES:
+            if word.start + self.start >= window.start + edge:
                 same = any(
-                    other.text == word.text and abs(other.start - word.start - shift) <= SHIFT_FRAMES
+                    other.text == word.text and abs(other.start - word.start - shift) <= most_shift
                     for other in again.words()
                 )
                 self._confirmed[n] = self._confirmed[n] + 1 if same else 0
@@ -137,7 +141,7 @@ class Segment:
             segment=self.start * self.timing.grid.hop,
             start=words[0].start,
             end=words[-1].end,
-            text=self._text(self._words),
+            text=joined(self._words, self.info.vocabulary),
             confidence=round(math.exp(sum(log_probs) / len(log_probs)), 4),
             words=words,
             cut=self.end * self.timing.grid.hop,
@@ -150,18 +154,21 @@ class Segment:
 
     def _show(self, words: list[DecodedWord], end: int) -> None:
         """Adds a partial after a window that ends before frame `end`; none if there is no text and there was none."""
-        text = self._text(words)
+        text = joined(words, self.info.vocabulary)
         if not self.timing.partials or not (text or self._shown):
             return
         hop = self.timing.grid.hop
         reach = (end - 1) * hop + self.timing.grid.field
-        settled = self._decoder.settled()
-        stable = len(self._text(settled[: self._stable] if self.timing.provisional else settled)) if words else 0
+        stable = self._stable_characters(text) if words else 0
         self._partials.append(Partial(self.start * hop, seconds(self.start * hop), seconds(reach), text, stable))
         self._shown = text
 
-    def _text(self, words: list[DecodedWord]) -> str:
-        return self.info.vocabulary.joiner.join(word.text for word in words)
+    def _stable_characters(self, text: str) -> int:
+        """How many characters of the text are those of stable words, whatever word comes next."""
+        settled = self._decoder.settled()
+        words = settled[: self._stable] if self.timing.provisional else settled
+        alone, followed = (joined(some, self.info.vocabulary) for some in (words, [*words, ANY_WORD]))
+        return sum(1 for _ in takewhile(lambda three: len(set(three)) == 1, zip(text, alone, followed, strict=False)))
 
     def _timed(self, word: DecodedWord) -> Word:
         """Frame k counts as the hop in the middle of its field, `emission_delay` frames earlier."""

@@ -1,12 +1,12 @@
 """Decodes a whole utterance from its final window: a pure function, called where the window was computed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs
 from earshot_asr.engine.decoder import DecodedWord, NewDecoder
 from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.vocabulary import Piece, Vocabulary
 from earshot_asr.engine.windows import Window
 
 SPLIT_SECONDS = 5
@@ -43,19 +43,35 @@ def split_from(frames: int, grid: FrameGrid) -> int:
 def split_frame(log_probs: LogProbs, info: ModelInfo) -> int:
     """How many frames (at least 1) of an utterance (T, V) without a pause to keep when it is split.
 
-    It is split after the delimiter in the longest run of blanks and word delimiters that has one; else in the middle
-    of the longest run of blanks; else after the frame with the highest probability of blank.
+    It is split after the first space in the longest run of blanks and spaces that has one, or else before the word that
+    begins behind the longest run of blanks; else in the middle of the longest run of blanks; else after the frame with
+    the highest probability of blank.
     """
     vocabulary = info.vocabulary
     first = split_from(len(log_probs), info.grid)
-    ids = log_probs[first:].argmax(-1)
-    delimiter = ids == (-1 if vocabulary.delimiter is None else vocabulary.delimiter)
-    quiet = delimiter | (ids == vocabulary.blank)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
-    runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-    if not runs:
+    ids = vocabulary.merged[log_probs[first:].argmax(-1)].tolist()
+    gaps = list(_gaps(ids, vocabulary))
+    if not gaps:
         return first + int(log_probs[first:, vocabulary.blank].argmax()) + 1
-    begin, end = max(runs, key=lambda run: (bool(delimiter[run[0] : run[1]].any()), run[1] - run[0], run[0]))
-    if delimiter[begin:end].any():
-        return first + int(begin + delimiter[begin:end].argmax()) + 1
-    return first + max(1, int(begin + end) // 2)
+    _, frames, begin = max(gaps)
+    for at in range(begin, begin + frames):
+        if vocabulary.pieces[ids[at]].before:
+            return first + at + 1
+    return first + max(1, begin + frames // 2)
+
+
+def _gaps(ids: list[int], vocabulary: Vocabulary) -> Iterator[tuple[bool, int, int]]:
+    """The runs of frames without letters: whether words are before and after it, its length, and its first frame.
+
+    Where one word follows another without any, the run is empty.
+    """
+    pieces = [vocabulary.pieces[id] for id in ids] + [Piece("", "", "")]
+    begin = 0
+    for at, piece in enumerate(pieces):
+        if at < len(ids) and not piece.text:
+            continue
+        before = pieces[begin - 1].text if begin else ""
+        parts = any(p.before for p in pieces[begin : at + 1]) or vocabulary.begins(before, piece.text)
+        if begin < at or (parts and 0 < at < len(ids) and ids[at - 1] != ids[at]):
+            yield parts, at - begin, begin
+        begin = at + 1

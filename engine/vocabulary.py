@@ -1,34 +1,38 @@
 """Symbols of a CTC head and the text they make, as transformers' Wav2Vec2CTCTokenizer has it. No torch.
 
 Phonemes, too, as Wav2Vec2PhonemeCTCTokenizer has them: a symbol is a phoneme, and the text is phonemes with spaces
-between them.
+between them. And parts of words, as tokenizer.json has them: a symbol may begin with a space.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self, TypeGuard
+from typing import Any, NamedTuple, Self
 
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
-from earshot_asr.engine.files import present, read_json
+import numpy as np
+import numpy.typing as npt
 
-PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"
-TOKENIZERS = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer", PHONEMES)
-SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-"""In the order in which the tokenizer appends those that vocab.json lacks."""
-DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+from earshot_asr.engine import scripts, tokenizer, tokenizer_json
+
 CLEANING = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 """clean_up_tokenization_spaces: what English tokenizers split, joined again."""
-MOST_SYMBOLS, MOST_CHARACTERS = 1 << 20, 100
-"""Ids of a vocabulary, and characters of a symbol, at most."""
 
 
-@dataclass(frozen=True, slots=True)
+class Piece(NamedTuple):
+    """What a symbol writes: its text, and the spaces before and after it. A space, and the blank, have no text."""
+
+    before: str
+    text: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """Which id means what.
 
-    symbols      index = id; an id that means nothing has `unknown`
+    symbols      index = id; an id that means nothing has `unknown`. Parts of words have the spaces that they write
     blank        CTC's blank: the tokenizer's padding token
     delimiter    id of the word delimiter, or of the space itself; None if the head has neither
     special      ids of symbols that are no text (bos, eos, unknown, blank); text() writes them out all the same, as
@@ -58,18 +62,53 @@ class Vocabulary:
         """Number of ids."""
         return len(self.symbols)
 
-    @property
-    def joiner(self) -> str:
-        """What stands between two words: a space; for letters without a word delimiter, nothing."""
-        return self.separator if self.separator or self.delimiter is None else self.space
+    @cached_property
+    def merged(self) -> npt.NDArray[np.intp]:
+        """[id]: the first id with the same symbol. Two frames of one symbol are a repeat, as in text()."""
+        first: dict[str, int] = {self.symbols[self.blank]: self.blank}
+        if self.delimiter is not None:
+            first.setdefault(self.symbols[self.delimiter], self.delimiter)
+        return np.array([first.setdefault(symbol, id) for id, symbol in enumerate(self.symbols)])
 
-    def piece(self, id: int) -> str:
-        """What a collapsed symbol adds to the text: '' for the blank, a space for the delimiter.
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """[id]: what the symbol writes, its case as in the vocabulary."""
+        return tuple(self._piece(id) for id in range(self.size))
 
-        Lower-cased one by one, which for all but a Greek final sigma is what text() does.
-        """
-        symbol = self._written(self._symbol(id))
-        return symbol.lower() if self.lower else symbol
+    def _piece(self, id: int) -> Piece:
+        written = self._written(self._symbol(id))
+        if self.delimiter is not None and self._symbol(id) == self.symbols[self.delimiter]:
+            return Piece(written or self.separator, "", "")
+        text = written.strip()
+        if not text:
+            return Piece(written, "", "")
+        return Piece(written[: len(written) - len(written.lstrip())], text, written[len(written.rstrip()) :])
+
+    @cached_property
+    def spaced(self) -> bool:
+        """Whether it can write a space between words. If not, every symbol is a word."""
+        return any(piece.before or piece.after for piece in self.pieces)
+
+    def begins(self, before: str, after: str) -> bool:
+        """Whether a word begins with the text `after` if nothing but blanks is between it and the text `before`."""
+        if not before or not after:
+            return not self.spaced or (bool(before) and scripts.spaceless(before[-1]))
+        if self.separator:
+            return not self.spaced
+        if self.spaced:
+            return scripts.breaks(before[-1], after[0])
+        return not scripts.clings(before[-1], after[0])
+
+    def lowered(self, text: str) -> str:
+        """A word, in the case that the vocabulary writes."""
+        return text.lower() if self.lower else text
+
+    def cleaned(self, text: str) -> str:
+        """The text without the spaces that clean_up_tokenization_spaces takes away."""
+        if self.clean:
+            for split in CLEANING:
+                text = text.replace(split, split.strip())
+        return text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of frame-wise ids: repeats count once, blanks not at all, spaces at both ends are stripped.
@@ -77,13 +116,7 @@ class Vocabulary:
         Equal to the tokenizer's decode(ids); like there, two ids of the same symbol are a repeat.
         """
         written = (self._written(symbol) for symbol, _ in groupby(map(self._symbol, ids)))
-        text = self.separator.join(filter(None, written)).strip()
-        if self.lower:
-            text = text.lower()
-        if self.clean:
-            for split in CLEANING:
-                text = text.replace(split, split.strip())
-        return text
+        return self.cleaned(self.lowered(self.separator.join(filter(None, written)).strip()))
 
     def _symbol(self, id: int) -> str:
         return self.symbols[id] if 0 <= id < self.size else self.unknown
@@ -95,34 +128,28 @@ class Vocabulary:
 
     @classmethod
     def from_folder(cls, folder: str | Path, size: int | None = None) -> Self:
-        """From vocab.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json of a checkpoint.
+        """From vocab.json or tokenizer.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json.
 
         `size`: number of outputs of the head. Ids from there on are dropped, ids that the files do not know are
         unknown. None: as many as the files know.
         Raises CheckpointError; UnsupportedModel for another tokenizer.
         """
         folder = Path(folder)
-        config = _settings(folder)
-        table = _table(folder, config)
-        pad, unknown = config["pad_token"], config["unk_token"] or ""
+        config = tokenizer.settings(folder)
+        if tokenizer.in_parts(folder, config):
+            return cls._of_parts(folder, config, size)
+        table = tokenizer.table(folder, config)
         replacement = config["replace_word_delimiter_char"]
-        phonemes = config["tokenizer_class"] == PHONEMES
+        phonemes = config["tokenizer_class"] == tokenizer.PHONEMES
         count = max(table.values(), default=-1) + 1 if size is None else size
-        symbols = [unknown] * count
-        for symbol, id in table.items():
-            if id < count:
-                symbols[id] = symbol
-        inside = {symbol: id for symbol, id in table.items() if id < count}
-        if pad is None or pad not in inside:
-            raise CheckpointError(
-                f"{folder}: pad_token {shown(pad)}, CTC's blank, is not among the {count} symbols of the head; "
-                "vocab.json, tokenizer_config.json and config.json do not belong together"
-            )
+        symbols = {id: symbol for symbol, id in table.items() if id < count}  # of two with one id, the later one
+        inside = {symbol: id for id, symbol in symbols.items()}
+        unknown = config["unk_token"] or ""
         return cls(
-            symbols=tuple(symbols),
-            blank=inside[pad],
+            symbols=tuple(symbols.get(id, unknown) for id in range(count)),
+            blank=tokenizer.blank(folder, config["pad_token"], inside, count),
             delimiter=inside.get(config["word_delimiter_token"], None if phonemes else inside.get(replacement)),
-            special=frozenset(inside[config[key]] for key in SPECIAL if config.get(key) in inside),
+            special=frozenset(inside[config[key]] for key in tokenizer.SPECIAL if config.get(key) in inside),
             unknown=unknown,
             space="" if phonemes else replacement,
             separator=" " if phonemes else "",
@@ -130,87 +157,18 @@ class Vocabulary:
             clean=bool(config.get("clean_up_tokenization_spaces", False)),
         )
 
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json over the defaults; special_tokens_map.json over both, unless added tokens are listed."""
-    path = folder / "tokenizer_config.json"
-    config = read_json(path) if present(path) else {}
-    kind = config.get("tokenizer_class") or TOKENIZERS[0]
-    if kind not in TOKENIZERS:
-        supported = f"{TOKENIZERS[0]} and {PHONEMES}"
-        raise UnsupportedModel(f"tokenizer_class {shown(kind)} is not supported; supported are {supported}")
-    delimiter = None if kind == PHONEMES else "|"
-    config = {**DEFAULTS, "word_delimiter_token": delimiter, **config, "tokenizer_class": kind}
-    path = folder / "special_tokens_map.json"
-    if present(path) and "added_tokens_decoder" not in config:
-        config.update(read_json(path))
-    for key in (*SPECIAL, "word_delimiter_token", "replace_word_delimiter_char"):
-        config[key] = _content(key, config.get(key))
-    config["replace_word_delimiter_char"] = config["replace_word_delimiter_char"] or " "
-    return config
-
-
-def _content(key: str, token: Any) -> str | None:
-    """A token is written as a string, or as an object that holds one."""
-    if isinstance(token, Mapping):
-        token = token.get("content")
-    if token is not None and not _is_symbol(token):
-        raise CheckpointError(f"tokenizer_config.json: {key} is {shown(token)}; it must be a short text")
-    return token
-
-
-def _table(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
-    """Symbol -> id: vocab.json, then the tokens added to it, then special tokens that are in neither, appended."""
-    vocab = _vocab(folder / "vocab.json", config.get("target_lang"))
-    added = {symbol: id for symbol, id in _added(folder, config).items() if symbol not in vocab}
-    extra = config.get("additional_special_tokens") or config.get("extra_special_tokens") or ()
-    if not isinstance(extra, list | dict | tuple):
-        raise CheckpointError(f"tokenizer_config.json: extra special tokens are {shown(extra)}; they must be a list")
-    phonemes = config["tokenizer_class"] == PHONEMES  # whose delimiter is not added
-    special = [config[key] for key in (SPECIAL if phonemes else (*SPECIAL, "word_delimiter_token"))]
-    special += [_content("extra_special_tokens", token) for token in extra]
-    fresh = dict.fromkeys(token for token in special if token and token not in vocab and token not in added)
-    first = len(vocab) + len(added)
-    added |= {token: first + i for i, token in enumerate(fresh)}
-    known = set(vocab.values())  # an id of vocab.json comes before the same id of an added token
-    return {**vocab, **{symbol: id for symbol, id in added.items() if id not in known}}
-
-
-def _vocab(path: Path, language: Any) -> dict[str, int]:
-    """The symbols in vocab.json, or in its part for a language."""
-    vocab = read_json(path)
-    where = f"{path}" if language is None else f"{path} at target_lang {shown(language)}"
-    table = vocab if language is None else vocab.get(language) if isinstance(language, str) else None
-    if not isinstance(table, dict) or not all(map(_is_id, table.values())):
-        raise CheckpointError(f"{where} must map symbols to ids, whole numbers from 0 to {MOST_SYMBOLS - 1:,}")
-    if len(set(table.values())) < len(table):
-        raise CheckpointError(f"{where} gives one id to several symbols")
-    if odd := next((symbol for symbol in table if not _is_symbol(symbol)), None):
-        raise CheckpointError(f"{where}: {shown(odd)} is no symbol; symbols are short texts")
-    return table
-
-
-def _is_id(id: Any) -> bool:
-    return type(id) is int and 0 <= id < MOST_SYMBOLS
-
-
-def _is_symbol(symbol: Any) -> TypeGuard[str]:
-    """Whether it is text that can be written: no half of a surrogate pair, and not too long."""
-    good = isinstance(symbol, str) and len(symbol) <= MOST_CHARACTERS
-    return good and not any("\ud800" <= c <= "\udfff" for c in symbol)
-
-
-def _added(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
-    """The tokens listed in tokenizer_config.json, or else in added_tokens.json."""
-    path = folder / "added_tokens.json"
-    try:
-        if "added_tokens_decoder" in config:
-            added = {token["content"]: int(id) for id, token in config["added_tokens_decoder"].items()}
-        else:
-            added = read_json(path) if present(path) else {}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {shown(str(error))}"
-        raise CheckpointError(f"{folder}: the list of added tokens makes no sense: {reason}") from None
-    if not all(map(_is_symbol, added)) or not all(map(_is_id, added.values())):
-        raise CheckpointError(f"{folder}: added tokens must have ids, whole numbers from 0 to {MOST_SYMBOLS - 1:,}")
-    return added
+    @classmethod
+    def _of_parts(cls, folder: Path, config: Mapping[str, Any], size: int | None) -> Self:
+        """From tokenizer.json, whose symbols are parts of words, with the spaces that they write."""
+        pieces, ids = tokenizer_json.written(folder, size)
+        special = {ids.get(config[key] or "", len(pieces)) for key in tokenizer.SPECIAL} & set(range(len(pieces)))
+        blank = tokenizer.blank(folder, config["pad_token"], ids, len(pieces))
+        if ids.get(config["pad_token"] or "") in special - {blank}:  # then transformers, too, leaves out all of them
+            pieces = tuple("" if id in special else piece for id, piece in enumerate(pieces))
+        return cls(
+            symbols=pieces,
+            blank=blank,
+            special=frozenset(special),
+            unknown="",
+            clean=tokenizer_json.cleans(folder, config),
+        )

@@ -1,7 +1,8 @@
 """Tensors of a checkpoint, by name, from its files of weights: one or several, mapped into memory."""
 
 import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
 from earshot_asr.engine.files import WEIGHTS, present, read_json
+from earshot_asr.engine.judgement import no_weights
 
 MOST_SHARDS, MOST_TENSORS = 1000, 50_000
 """A model of 7 G parameters has 1,000 tensors, and could have 10 files."""
@@ -37,7 +39,7 @@ def weight_files(folder: Path) -> list[Path]:
         if missing := [shard.name for shard in paths if not present(shard)]:
             raise CheckpointError(f"{folder} lacks {listed(missing)}, which {name} lists; download it again")
         return [path, *paths]
-    raise CheckpointError(f"{folder} has no weights; one of {', '.join(WEIGHTS)} must be there")
+    raise no_weights(folder)
 
 
 def _shards(index: Path) -> list[str]:
@@ -127,6 +129,19 @@ def widened(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[st
             )
         plain[name] = tensor.float() * scale.float().view(-1, *[1] * (tensor.ndim - 1))
     return plain
+
+
+def named_alike(tensors: Mapping[str, Tensor], wanted: Set[str]) -> dict[str, Tensor]:
+    """The tensors under the names that a model wants, if a wrapper has put a word before all of them, or if they are
+    those of a model without the word that most of the wanted ones begin with."""
+    wrapper = next(iter(tensors), "").split(".")[0] + "."
+    if all(name.startswith(wrapper) for name in tensors) and not any(name.startswith(wrapper) for name in wanted):
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    (prefix, _), *_ = Counter(name.split(".")[0] + "." for name in wanted).most_common()
+    if any(name.startswith(prefix) for name in tensors):
+        return dict(tensors)
+    bare = {name.split(".")[1] for name in wanted if name.startswith(prefix)}
+    return {prefix + name if name.split(".")[0] in bare else name: tensor for name, tensor in tensors.items()}
 
 
 def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

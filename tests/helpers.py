@@ -99,7 +99,8 @@ def fake_log_probs(pcm: Pcm, edge: int = EDGE, grid: FrameGrid = GRID) -> LogPro
     n = grid.frames(len(pcm))
     digest = hashlib.blake2b(pcm.tobytes(), digest_size=8).digest()
     color = int.from_bytes(digest, "little")
-    loud = np.median(np.abs(pcm[: n * grid.hop].reshape(n, grid.hop).astype(np.int32)), axis=1)
+    whole = np.pad(pcm, (0, max(0, n * grid.hop - len(pcm))))[: n * grid.hop]  # a field may be shorter than a hop
+    loud = np.median(np.abs(whole.reshape(n, grid.hop).astype(np.int32)), axis=1)
     ids = np.clip(np.rint((loud - 1000) / 500), 0, VOCABULARY.size - 1).astype(int)
     for k in range(min(edge, n)):
         if ids[k]:

@@ -20,7 +20,16 @@ Config = Mapping[str, Any]
 
 FAMILIES: dict[str, str] = {
     "wav2vec2": "earshot_asr.engine.families.wav2vec2",
+    "hubert": "earshot_asr.engine.families.hubert",
+    "unispeech": "earshot_asr.engine.families.unispeech",
+    "unispeech-sat": "earshot_asr.engine.families.unispeech_sat",
+    "wavlm": "earshot_asr.engine.families.wavlm",
+    "data2vec-audio": "earshot_asr.engine.families.data2vec",
+    "sew": "earshot_asr.engine.families.sew",
+    "wav2vec2-conformer": "earshot_asr.engine.families.wav2vec2_conformer",
     "wav2vec2-bert": "earshot_asr.engine.families.wav2vec2_bert",
+    "omniasr_ctc": "earshot_asr.engine.families.omniasr_ctc",
+    "parakeet_ctc": "earshot_asr.engine.families.parakeet_ctc",
     "whisper": "earshot_asr.engine.families.whisper",
 }
 """The registry: model_type in config.json -> the module that defines FAMILY. It is imported when it is needed."""

@@ -98,12 +98,12 @@ class Encoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """The number of channels C that the layers are given; that of the hidden states is lm_head's."""
+        """The number of channels C' that the layers are given; that of the hidden states is lm_head's."""
         return self.lm_head.in_features
 
     @property
     def middle(self) -> int:
-        """The number of layers after which training has auxiliary losses; states there have lm_head's channels."""
+        """The number of layers after which training has auxiliary losses; states there are (B, T, C), as at the top."""
         return max(1, len(self.layers) * 5 // 8)
 
     @property
@@ -143,21 +143,24 @@ class Encoder(nn.Module):
 
     def encode(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """Hidden states (B, T, C), T > 0, of samples (B, S) that are zero beyond their lengths (B,)."""
-        frames = None if lengths is None else self.frames(lengths)
-        return self.contextualize(self.project(self.extract(samples, lengths)), frames)
+        steps = None if lengths is None else self.steps(lengths)
+        return self.contextualize(self.project(self.extract(samples, lengths)), steps)
 
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
-        """Features (B, T, F) of samples; each depends on its own frame only, except for norms over time."""
+        """Features (B, T', F) of samples; each depends on its own frame only, except for norms over time.
+
+        T' is T, unless what is above the layers makes one frame of several; see steps().
+        """
         raise NotImplementedError
 
     def project(self, features: Tensor) -> Tensor:
-        """Features (B, T, F) -> (B, T, C), the input of the layers, in which training masks frames."""
+        """Features (B, T', F) -> (B, T', C'), the input of the layers, in which training masks frames."""
         raise NotImplementedError
 
     def contextualize(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
-        """(B, T, C) -> hidden states (B, T, C).
+        """(B, T', C') -> hidden states (B, T, C).
 
-        frames   (B,) how many frames of each row are valid; None: all
+        frames   (B,) how many of the T' frames of each row are valid; None: all
         states   a list to which the output of each layer is appended
         """
         raise NotImplementedError
@@ -166,9 +169,22 @@ class Encoder(nn.Module):
         """How the parameter `name` of state_dict() is made from a checkpoint."""
         raise NotImplementedError
 
+    def unread(self) -> dict[str, Tensor]:
+        """Tensors that transformers expects in a checkpoint, although neither its model nor ours reads them."""
+        return {}
+
     def frames(self, lengths: Tensor) -> Tensor:
         """grid.frames of lengths (B,), but at least 1, as a row without any valid frame would become NaN."""
-        return (torch.div(lengths - self.grid.field, self.grid.hop, rounding_mode="floor") + 1).clamp_min(1)
+        return counts(self.grid, lengths)
+
+    def steps(self, lengths: Tensor) -> Tensor:
+        """How many of the T' frames that the layers are given are valid, of lengths (B,); at least 1."""
+        return self.frames(lengths)
+
+
+def counts(grid: FrameGrid, lengths: Tensor) -> Tensor:
+    """grid.frames of lengths (B,), but at least 1."""
+    return (torch.div(lengths - grid.field, grid.hop, rounding_mode="floor") + 1).clamp_min(1)
 
 
 class Stack(nn.ModuleList):
@@ -190,13 +206,23 @@ class Stack(nn.ModuleList):
         return x
 
 
+class Contextual(nn.Module):
+    """What is between features and head: the layers, and what is around them. Its forward is Encoder.contextualize.
+
+    pre_norm   see Encoder
+    """
+
+    pre_norm = False
+    layers: Stack
+
+
 class FeedForward(nn.Module):
     """Two linear maps with an activation between them."""
 
-    def __init__(self, channels: int, inner: int, act: str) -> None:
+    def __init__(self, channels: int, inner: int, act: str, bias: bool = True) -> None:
         super().__init__()
-        self.intermediate_dense = nn.Linear(channels, inner)
-        self.output_dense = nn.Linear(inner, channels)
+        self.intermediate_dense = nn.Linear(channels, inner, bias=bias)
+        self.output_dense = nn.Linear(inner, channels, bias=bias)
         self.act = activation(act)
         self.activation_dropout, self.hidden_dropout = nn.Dropout(0.0), nn.Dropout(0.0)
 
@@ -221,6 +247,24 @@ class DepthwiseConv(nn.Conv1d):
         weight = self.weight[:, :, None].contiguous(memory_format=torch.channels_last)
         image = F.conv2d(x.mT[:, :, None], weight, self.bias, padding=(0, *self.padding), groups=self.groups)
         return image[:, :, 0].mT
+
+
+class PaddedConv(nn.Conv1d):
+    """A convolution over time, padded with zeros, as one matrix product, which is faster."""
+
+    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> None:
+        super().__init__(channels, out, kernel, stride, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, channels) -> (B, (T + 2 * padding - kernel) // stride + 1, out)."""
+        padding = int(self.padding[0])
+        seen = F.pad(x, (0, 0, padding, padding)).unfold(1, self.kernel_size[0], self.stride[0]).flatten(2)
+        return F.linear(seen, self.weight.flatten(1), self.bias)
+
+    def counts(self, frames: Tensor) -> Tensor:
+        """How many frames it makes of so many (B,); at least 1."""
+        room = 2 * int(self.padding[0]) - self.kernel_size[0]
+        return (torch.div(frames + room, self.stride[0], rounding_mode="floor") + 1).clamp_min(1)
 
 
 class Attention(nn.Module):
@@ -302,6 +346,14 @@ def read_dims(kind: type[Dims], config: Mapping[str, Any]) -> Dims:
             raise CheckpointError(f"config.json: {f.name} is {shown(value)}; it must be {_wanted(f.type)}")
         values[f.name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
+
+
+def part_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The entry `name` of config.json, which is a table; an empty one if it is not there. Raises CheckpointError."""
+    part = config.get(name)
+    if part is not None and not isinstance(part, Mapping):
+        raise CheckpointError(f"config.json: {name} is {shown(part)}; it must be a table of settings")
+    return part or {}
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -7,7 +7,7 @@ could change the result in three places, and is masked in each: the group norm's
 positional convolution, and the attention keys.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import prod, sqrt
 from typing import Any
@@ -22,6 +22,7 @@ from earshot_asr.engine.families.filters import WIDE_SAMPLES, band_filters
 from earshot_asr.engine.families.layers import (
     Activation,
     Attention,
+    Contextual,
     Depth,
     Encoder,
     FeedForward,
@@ -91,12 +92,12 @@ def build(config: Config, preprocessor: Config) -> "Wav2Vec2":
     return Wav2Vec2(read_dims(Wav2Vec2Dims, config), normalizes(config, preprocessor))
 
 
-def normalizes(config: Config, preprocessor: Config) -> bool:
-    """Whether Wav2Vec2FeatureExtractor is to normalize the samples. Raises UnsupportedModel, CheckpointError."""
-    extractor = preprocessor.get("feature_extractor_type", EXTRACTOR)
-    if extractor != EXTRACTOR:
-        kind = config.get("model_type")
-        raise UnsupportedModel(f"feature_extractor_type {shown(extractor)} does not go with model_type {kind!r}")
+def normalizes(config: Config, preprocessor: Config, kind: str = EXTRACTOR) -> bool:
+    """Whether the feature extractor `kind` is to normalize the samples. Raises UnsupportedModel, CheckpointError."""
+    extractor = preprocessor.get("feature_extractor_type", kind)
+    if extractor != kind:
+        family = config.get("model_type")
+        raise UnsupportedModel(f"feature_extractor_type {shown(extractor)} does not go with model_type {family!r}")
     normalize = preprocessor.get("do_normalize", True)
     if not isinstance(normalize, bool):
         raise CheckpointError(f"preprocessor_config.json: do_normalize is {shown(normalize)}; it must be true or false")
@@ -117,16 +118,21 @@ def preprocessor_for(config: Config) -> dict[str, Any]:
 
 
 class Wav2Vec2(Encoder):
-    """See Encoder. `normalize`: each row to zero mean and unit variance first, as Wav2Vec2FeatureExtractor does."""
+    """See Encoder.
+
+    normalize   each row to zero mean and unit variance first, as Wav2Vec2FeatureExtractor does
+    encoder     of a relative, which is not the usual one
+    """
 
     PREFIX = "wav2vec2."
+    NORMALIZE_EPS = 1e-7
 
-    def __init__(self, dims: Wav2Vec2Dims, normalize: bool) -> None:
+    def __init__(self, dims: Wav2Vec2Dims, normalize: bool, encoder: "Contextual | None" = None) -> None:
         super().__init__(dims.grid, dims.hidden_size, dims.vocab_size)
         self.normalize = normalize
         self.feature_extractor = FeatureExtractor(dims)
         self.feature_projection = FeatureProjection(dims)
-        self.encoder = Transformer(dims)
+        self.encoder = Transformer(dims) if encoder is None else encoder
         self.ABOVE = ("encoder.layer_norm.",) if self.encoder.pre_norm else ()
 
     @property
@@ -154,7 +160,7 @@ class Wav2Vec2(Encoder):
     def extract(self, samples: Tensor, lengths: Tensor | None) -> Tensor:
         """See Encoder.extract."""
         if self.normalize:
-            samples = normalized(samples, lengths)
+            samples = normalized(samples, lengths, self.NORMALIZE_EPS)
         out: Tensor = self.feature_extractor(samples, lengths, self.dtype)
         return out
 
@@ -194,15 +200,19 @@ def _magnitude_and_direction(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.vector_norm(weight.float(), dim=(0, 1), keepdim=True), weight
 
 
-def normalized(samples: Tensor, lengths: Tensor | None) -> Tensor:
-    """Samples (B, S) with zero mean and unit variance over the valid part of each row, and zeros beyond it."""
+def normalized(samples: Tensor, lengths: Tensor | None, eps: float = 1e-7) -> Tensor:
+    """Samples (B, S) with zero mean and unit variance over the valid part of each row, and zeros beyond it.
+
+    In double precision: what is left of a quiet row with an offset would depend on the order of the sum.
+    """
+    exact = samples.double()
     if lengths is None:
-        variance, mean = torch.var_mean(samples, dim=1, correction=0, keepdim=True)
-        return (samples - mean) * torch.rsqrt(variance + 1e-7)
+        variance, mean = torch.var_mean(exact, dim=1, correction=0, keepdim=True)
+        return ((exact - mean) * torch.rsqrt(variance + eps)).to(samples.dtype)
     inside = valid(lengths, samples.shape[1])
     count = lengths.clamp_min(1)[:, None]
-    centred = (samples - samples.sum(1, keepdim=True) / count).masked_fill_(~inside, 0.0)
-    return centred * torch.rsqrt(centred.square().sum(1, keepdim=True) / count + 1e-7)
+    centred = (exact - exact.sum(1, keepdim=True) / count).masked_fill_(~inside, 0.0)
+    return (centred * torch.rsqrt(centred.square().sum(1, keepdim=True) / count + eps)).to(samples.dtype)
 
 
 class FeatureExtractor(nn.Module):
@@ -322,12 +332,13 @@ class GroupNormConvLayer(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """A norm and a linear map from the convolutions' channels to the transformer's."""
+    """A norm and a linear map from the convolutions' channels to the transformer's. A relative may lack either."""
 
     def __init__(self, dims: Wav2Vec2Dims) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(dims.conv_dim[-1], eps=dims.layer_norm_eps)
-        self.projection = nn.Linear(dims.conv_dim[-1], dims.hidden_size)
+        self.channels = dims.conv_dim[-1]
+        self.layer_norm: nn.Module = nn.LayerNorm(dims.conv_dim[-1], eps=dims.layer_norm_eps)
+        self.projection: nn.Module = nn.Linear(dims.conv_dim[-1], dims.hidden_size)
         self.feat_proj_dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -339,10 +350,10 @@ class FeatureProjection(nn.Module):
 class PositionalConv(nn.Module):
     """Relative positions, by a wide grouped convolution, whose weight norm is fused when a checkpoint is loaded."""
 
-    def __init__(self, dims: Wav2Vec2Dims) -> None:
+    def __init__(self, dims: Wav2Vec2Dims, kernel: int | None = None, stride: int = 1) -> None:
         super().__init__()
-        kernel, groups = dims.num_conv_pos_embeddings, dims.num_conv_pos_embedding_groups
-        self.conv = nn.Conv1d(dims.hidden_size, dims.hidden_size, kernel, padding=kernel // 2, groups=groups)
+        kernel, groups = kernel or dims.num_conv_pos_embeddings, dims.num_conv_pos_embedding_groups
+        self.conv = nn.Conv1d(dims.hidden_size, dims.hidden_size, kernel, stride, kernel // 2, groups=groups)
         self.act = activation(dims.feat_extract_activation)
 
     def reset_parameters(self) -> None:
@@ -351,53 +362,70 @@ class PositionalConv(nn.Module):
         assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C). An even kernel gives one frame too many, which is cut off."""
-        return self.act(self.conv(x.mT)[..., : x.shape[1]]).mT
+    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+        """(B, T, C), zero where it is not inside (B, T, 1) -> (B, T // stride, C). inside: see cleared."""
+        return self.act(self.convolve(x))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T // stride, C). Other kernels give one frame too many, which is cut off."""
+        out: Tensor = self.conv(x.mT)[..., : x.shape[1] // self.conv.stride[0]]
+        return out.mT
 
 
-class Transformer(nn.Module):
-    """The layers, post-norm in base models, pre-norm in large ones (`do_stable_layer_norm`)."""
+def cleared(x: Tensor, inside: Tensor | None) -> Tensor:
+    """x (B, T, C) with zeros in the frames that are padding; inside: which are not (B, T, 1), None for all."""
+    return x if inside is None else x.masked_fill(~inside, 0.0)
 
-    def __init__(self, dims: Wav2Vec2Dims) -> None:
+
+class Transformer(Contextual):
+    """The layers, post-norm in base models, pre-norm in large ones (`do_stable_layer_norm`).
+
+    positions   what takes the place of PositionalConv
+    """
+
+    ATTENTION: type[Attention] = Attention
+
+    def __init__(self, dims: Wav2Vec2Dims, positions: nn.Module | None = None) -> None:
         super().__init__()
         self.pre_norm = dims.do_stable_layer_norm
-        self.pos_conv_embed = PositionalConv(dims)
+        self.pos_conv_embed = PositionalConv(dims) if positions is None else positions
         self.layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
         self.hidden_dropout = nn.Dropout(0.0)
-        self.layers = Stack(Layer(dims) for _ in range(dims.num_hidden_layers))
+        self.layers = Stack(Layer(dims, self.ATTENTION) for _ in range(dims.num_hidden_layers))
 
     def forward(self, x: Tensor, frames: Tensor | None, states: list[Tensor] | None = None) -> Tensor:
         """See Encoder.contextualize."""
-        bias = None
-        if frames is not None:
-            x = x.masked_fill(~valid(frames, x.shape[1])[..., None], 0.0)
-            bias = key_mask(frames, x.shape[1], x.dtype)
-        x = x + self.pos_conv_embed(x)
+        inside = None if frames is None else valid(frames, x.shape[1])[..., None]
+        x = cleared(x, inside)
+        x = x + self.pos_conv_embed(x, inside)
         x = self.hidden_dropout(x if self.pre_norm else self.layer_norm(x))
-        x = self.layers(x, bias, states=states)
+        x = self.layers(x, *self.shared(x, frames), states=states)
         return self.layer_norm(x) if self.pre_norm else x
+
+    def shared(self, x: Tensor, frames: Tensor | None) -> tuple[Tensor | None, ...]:
+        """What each layer's attention is given beside x (B, T, C): the bias of keys that are padding."""
+        return (None if frames is None else key_mask(frames, x.shape[1], x.dtype),)
 
 
 class Layer(nn.Module):
     """A transformer layer: self-attention and a feed-forward part."""
 
-    def __init__(self, dims: Wav2Vec2Dims) -> None:
+    def __init__(self, dims: Wav2Vec2Dims, attention: type[Attention]) -> None:
         super().__init__()
         self.pre_norm = dims.do_stable_layer_norm
-        self.attention = Attention(dims.hidden_size, dims.num_attention_heads)
+        self.attention = attention(dims.hidden_size, dims.num_attention_heads)
         self.hidden_dropout = nn.Dropout(0.0)
         self.layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
         self.feed_forward = FeedForward(dims.hidden_size, dims.intermediate_size, dims.hidden_act)
         self.final_layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
+    def forward(self, x: Tensor, *shared: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C); shared: see Transformer.shared."""
         if self.pre_norm:
-            x = x + self.hidden_dropout(self.attention(self.layer_norm(x), bias))
+            x = x + self.hidden_dropout(self.attention(self.layer_norm(x), *shared))
             out: Tensor = x + self.feed_forward(self.final_layer_norm(x))
         else:
-            x = self.layer_norm(x + self.hidden_dropout(self.attention(x, bias)))
+            x = self.layer_norm(x + self.hidden_dropout(self.attention(x, *shared)))
             out = self.final_layer_norm(x + self.feed_forward(x))
         return out
 
@@ -410,3 +438,28 @@ FAMILY = Family(
     regularization={"hidden_dropout": 0.1, "activation_dropout": 0.1, "attention_dropout": 0.1},
     pretraining="Wav2Vec2ForPreTraining",
 )
+
+
+def relative(model: type[Wav2Vec2], head: str, dims: type[Wav2Vec2Dims] = Wav2Vec2Dims, **fixed: Any) -> Family:
+    """The family of a model that is wav2vec 2.0 but for some of its parts.
+
+    model   the class of the encoder
+    head    see Family
+    dims    the entries of its config.json
+    fixed   entries that transformers does not read for this family, with what they are instead
+    """
+
+    def build_relative(config: Config, preprocessor: Config) -> Wav2Vec2:
+        for name in ("add_adapter", "adapter_attn_dim"):
+            if config.get(name):
+                raise UnsupportedModel(f"config.json: {name} is {shown(config[name])}; {head} runs without adapters")
+        return model(read_dims(dims, {**config, **fixed}), normalizes(config, preprocessor))
+
+    return replace(
+        FAMILY,
+        build=build_relative,
+        head=head,
+        prefix=model.PREFIX,
+        preprocessor=lambda config: preprocessor_for({**config, **fixed}),
+        pretraining="",
+    )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, shown
 from earshot_asr.engine.families import Config, Family
+from earshot_asr.engine.families.filters import slaney_filters
 from earshot_asr.engine.families.layers import (
     Attention,
     Bands,
@@ -28,6 +29,7 @@ from earshot_asr.engine.families.layers import (
     DepthwiseConv,
     Encoder,
     FeedForward,
+    PaddedConv,
     Recipe,
     Size,
     Stack,
@@ -168,8 +170,8 @@ class Whisper(Encoder):
     def __init__(self, dims: WhisperDims, top: TopDims | None) -> None:
         super().__init__(GRID, top.ctc_hidden_size if top else dims.d_model, dims.vocab_size)
         self.mels = LogMels(dims.num_mel_bins)
-        self.conv1 = Conv(dims.num_mel_bins, dims.d_model)
-        self.conv2 = Conv(dims.d_model, dims.d_model, stride=2)
+        self.conv1 = PaddedConv(dims.num_mel_bins, dims.d_model)
+        self.conv2 = PaddedConv(dims.d_model, dims.d_model, stride=2)
         self.act = activation(dims.activation_function)
         self.hidden_dropout = nn.Dropout(0.0)
         self.blocks = Stack(Layer(dims) for _ in range(dims.encoder_layers))
@@ -250,20 +252,6 @@ def sinusoids(x: Tensor) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=1).to(x.dtype)
 
 
-def mel_filters(bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Slaney's triangular mel filters of equal area: (MEL_WINDOW_SAMPLES // 2 + 1, bands)."""
-    # Linear up to 1 kHz, 15 mels of it, then logarithmic: 27 mels for a factor of 6.4.
-    mels = np.linspace(0.0, 15.0 + 27.0 * math.log(SAMPLE_RATE / 2 / 1000.0) / math.log(6.4), bands + 2)
-    logarithmic = 1000.0 * np.exp((mels - 15.0) * math.log(6.4) / 27.0)
-    edges = np.where(mels < 15.0, mels * 200.0 / 3.0, logarithmic)
-    bins = (np.arange(MEL_WINDOW_SAMPLES // 2 + 1) * SAMPLE_RATE / MEL_WINDOW_SAMPLES)[:, None]
-    width = np.diff(edges)
-    rising, falling = (bins - edges[:-2]) / width[:-1], (edges[2:] - bins) / width[1:]
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    filters: np.ndarray[Any, np.dtype[np.float64]] = triangles * 2.0 / (edges[2:] - edges[:-2])
-    return filters
-
-
 class LogMels(nn.Module):
     """Log-mels as by WhisperFeatureExtractor, but that frames are not centred: none needs samples around the window."""
 
@@ -274,7 +262,8 @@ class LogMels(nn.Module):
         super().__init__()
         hann = np.hanning(MEL_WINDOW_SAMPLES + 1)[:-1]  # periodic
         self.register_buffer("window", torch.from_numpy(hann.astype(np.float32)), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(mel_filters(bands).astype(np.float32)), persistent=False)
+        filters = torch.from_numpy(slaney_filters(bands, MEL_WINDOW_SAMPLES).astype(np.float32))
+        self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, samples: Tensor, frames: Tensor | None) -> Tensor:
         """(B, S) -> (B, 2 T, bands), float32; beyond 2 * frames (B,) zero, and not part of the maximum."""
@@ -289,18 +278,6 @@ class LogMels(nn.Module):
         outside = ~valid(2 * frames, size)[..., None]
         loudest = mels.masked_fill(outside, float("-inf")).amax((1, 2), keepdim=True)
         return ((torch.maximum(mels, loudest - MEL_RANGE_DECADES) + 4.0) / 4.0).masked_fill_(outside, 0.0)
-
-
-class Conv(nn.Conv1d):
-    """A convolution over three frames, padded with zeros, as one matrix product, which is faster."""
-
-    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
-        super().__init__(channels, out, 3, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, channels) -> (B, T / stride, out)."""
-        seen = F.pad(x, (0, 0, 1, 1)).unfold(1, 3, self.stride[0]).flatten(2)
-        return F.linear(seen, self.weight.flatten(1), self.bias)
 
 
 class Layer(Attention):

@@ -31,7 +31,7 @@ weights 16 bits; only the engine reads that."""
 
 def to_checkpoint(encoder: Encoder) -> dict[str, Tensor]:
     """The encoder's weights under transformers' names and in its shapes, as its recipes say."""
-    tensors: dict[str, Tensor] = {}
+    tensors = encoder.unread()
     for name, weight in encoder.state_dict().items():
         recipe = encoder.recipe(name)
         tensors |= dict(zip(recipe.written or recipe.names, recipe.undo(weight.detach()), strict=True))

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from earshot_asr.engine.checkpoint import build_encoder, has_ctc_head, load_weights, preprocessor_of
+from earshot_asr.engine.checkpoint import build_encoder, load_weights
 from earshot_asr.engine.errors import CheckpointError, ConfigError, UnsupportedModel
 from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.files import present, read_json
 from earshot_asr.engine.hub import locate
+from earshot_asr.engine.judgement import has_ctc_head, preprocessor_of
 from earshot_asr.engine.training.data.units import tokenizer, tokenizer_of
 from earshot_asr.engine.training.shapes import CTC_SHAPES
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -59,8 +60,8 @@ def from_checkpoint(
 
     Raises CheckpointError, UnsupportedModel.
     """
-    preprocessor = preprocessor_of(folder)
     config = {**read_json(folder / "config.json"), **overrides}
+    preprocessor = preprocessor_of(folder, config)
     family = family_of(config)
     config["architectures"] = [family.head]
     tensors = with_prefix(fuse_weight_norm(widened(read_tensors(weight_files(folder)), config)), family)

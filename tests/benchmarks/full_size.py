@@ -20,12 +20,30 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioForCTC,
+    HubertConfig,
+    HubertForCTC,
+    OmniASRCTCConfig,
+    OmniASRFeatureExtractor,
+    OmniASRForCTC,
+    ParakeetCTCConfig,
+    ParakeetFeatureExtractor,
+    ParakeetForCTC,
     SeamlessM4TFeatureExtractor,
+    SEWConfig,
+    SEWForCTC,
+    UniSpeechSatConfig,
+    UniSpeechSatForCTC,
     Wav2Vec2BertConfig,
     Wav2Vec2BertForCTC,
     Wav2Vec2Config,
+    Wav2Vec2ConformerConfig,
+    Wav2Vec2ConformerForCTC,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
+    WavLMConfig,
+    WavLMForCTC,
 )
 
 from earshot_asr.engine.checkpoint import build_encoder, load_weights
@@ -39,10 +57,36 @@ LARGE = dict(
     conv_bias=True,
     do_stable_layer_norm=True,
 )
+SEW_MID = dict(
+    hidden_size=512,
+    num_hidden_layers=24,
+    num_attention_heads=8,
+    intermediate_size=2048,
+    num_conv_pos_embeddings=31,
+)
+SAMPLES = Wav2Vec2FeatureExtractor(do_normalize=True)
 SHAPES: dict[str, tuple[type[Any], Any, Any]] = {
-    "base": (Wav2Vec2ForCTC, Wav2Vec2Config(), Wav2Vec2FeatureExtractor(do_normalize=True)),
-    "xlsr-large": (Wav2Vec2ForCTC, Wav2Vec2Config(**LARGE), Wav2Vec2FeatureExtractor(do_normalize=True)),
+    "base": (Wav2Vec2ForCTC, Wav2Vec2Config(), SAMPLES),
+    "xlsr-large": (Wav2Vec2ForCTC, Wav2Vec2Config(**LARGE), SAMPLES),
     "w2v-bert-2.0": (Wav2Vec2BertForCTC, Wav2Vec2BertConfig(vocab_size=32), SeamlessM4TFeatureExtractor()),
+    "w2v-bert-2.0-adapter": (
+        Wav2Vec2BertForCTC,
+        Wav2Vec2BertConfig(vocab_size=32, add_adapter=True),
+        SeamlessM4TFeatureExtractor(),
+    ),
+    "wav2vec2-conformer-rope-large": (
+        Wav2Vec2ConformerForCTC,
+        Wav2Vec2ConformerConfig(**LARGE, hidden_act="swish", position_embeddings_type="rotary"),
+        SAMPLES,
+    ),
+    "omniasr-ctc-300m": (OmniASRForCTC, OmniASRCTCConfig(), OmniASRFeatureExtractor()),
+    "parakeet-ctc-0.6b": (ParakeetForCTC, ParakeetCTCConfig(), ParakeetFeatureExtractor()),
+    "hubert-large": (HubertForCTC, HubertConfig(**LARGE), SAMPLES),
+    "unispeech-sat-base": (UniSpeechSatForCTC, UniSpeechSatConfig(), SAMPLES),
+    "wavlm-base": (WavLMForCTC, WavLMConfig(), SAMPLES),
+    "wavlm-large": (WavLMForCTC, WavLMConfig(**LARGE), SAMPLES),
+    "data2vec-audio-base": (Data2VecAudioForCTC, Data2VecAudioConfig(), SAMPLES),
+    "sew-mid": (SEWForCTC, SEWConfig(**SEW_MID), SAMPLES),
 }
 
 
@@ -80,7 +124,7 @@ def measure(
 
     def extract() -> dict[str, Tensor]:
         inputs = extractor(arrays, sampling_rate=16000, return_tensors="pt").to(device)
-        return {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
+        return {name: tensor for name, tensor in inputs.items() if not (name.endswith("_mask") and tensor.all())}
 
     def reference(inputs: dict[str, Tensor]) -> Tensor:
         return torch.log_softmax(theirs(**inputs).logits, dim=-1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import LogProbs
-from earshot_asr.engine.decoder import DecodeConfig
+from earshot_asr.engine.decoder import DecodeConfig, joined
 from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.vocabulary import Vocabulary
 from tests.helpers import VOCABULARY
@@ -79,7 +79,7 @@ def test_without_a_word_delimiter_every_symbol_stands_alone() -> None:
     log_probs: npt.NDArray[np.float32] = np.log(np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 0]] * 0.9 + 0.05)
     words = decode(log_probs, vocabulary).words()
     assert [(word.text, word.start, word.end) for word in words] == [("你", 0, 2), ("好", 3, 4), ("你", 4, 5)]
-    assert vocabulary.joiner == ""
+    assert joined(words, vocabulary) == "你好你"
 
 
 def test_phonemes_stand_apart_within_a_word_and_alone() -> None:
@@ -90,5 +90,5 @@ def test_phonemes_stand_apart_within_a_word_and_alone() -> None:
     alone = Vocabulary(symbols, 0, None, separator=" ")
     assert [word.text for word in decode(log_probs[[0, 2, 1, 5]], alone).words()] == ["h", "oʊ", "oʊ"]
     for vocabulary, rows in ((worded, log_probs), (alone, log_probs[[0, 2, 1, 5]])):
-        heard = vocabulary.joiner.join(word.text for word in decode(rows, vocabulary).words())
+        heard = joined(decode(rows, vocabulary).words(), vocabulary)
         assert heard == vocabulary.text(rows.argmax(-1).tolist()) == "h oʊ oʊ"

@@ -108,20 +108,20 @@ def test_phonemes_saved_by_transformers_are_read_the_same(tmp_path: Path) -> Non
 def test_phonemes_stand_apart(tmp_path: Path) -> None:
     vocabulary = Vocabulary.from_folder(write(tmp_path, "phonemes"))
     assert vocabulary.text([4, 4, 1, 4, 5, 1, 1, 6]) == "n n ʌ tʃ"
-    assert (vocabulary.delimiter, vocabulary.joiner, vocabulary.blank) == (None, " ", 1)
+    assert (vocabulary.delimiter, vocabulary.separator, vocabulary.blank) == (None, " ", 1)
     worded = Vocabulary.from_folder(write(tmp_path, "a delimiter of words"))
     assert worded.text([4, 10, 4, 5]) == "n n ʌ"
-    assert (worded.delimiter, worded.joiner, worded.piece(10)) == (10, " ", "")
+    assert (worded.delimiter, worded.pieces[10]) == (10, (" ", "", ""))
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_pieces_make_the_text(tmp_path: Path, name: str) -> None:
     vocabulary = Vocabulary.from_folder(write(tmp_path, name), 10)
-    for id in range(12):
-        piece = vocabulary.piece(id)
-        assert piece.strip() == vocabulary.text([id])
-        assert (piece == "") == (id == vocabulary.blank)
-    assert vocabulary.joiner == ("" if vocabulary.delimiter is None else vocabulary.piece(vocabulary.delimiter))
+    for id in range(10):
+        before, text, after = vocabulary.pieces[id]
+        assert vocabulary.lowered(before + text + after).strip() == vocabulary.text([id])
+        assert any((before, text, after)) == (id != vocabulary.blank)
+    assert vocabulary.spaced == (vocabulary.delimiter is not None)
 
 
 def test_saved_by_transformers_is_read_the_same(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_delimiter_of_ones_own(tmp_path: Path) -> None:
 def test_made_directly() -> None:
     vocabulary = Vocabulary(symbols=("<pad>", "|", "A", "B"), blank=0, delimiter=1)
     assert vocabulary.text([2, 2, 0, 2, 3, 1, 1, 0, 3, 1]) == "AAB B"
-    assert [vocabulary.piece(id) for id in range(5)] == ["", " ", "A", "B", "<unk>"]
+    assert [before + text for before, text, _ in vocabulary.pieces] == ["", " ", "A", "B"]
 
 
 def test_what_lies_beyond_the_head_is_dropped(tmp_path: Path) -> None:
@@ -159,15 +159,15 @@ def test_what_lies_beyond_the_head_is_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "error", "message"),
     [
-        ("vocab.json", None, CheckpointError, "has no vocab.json"),
+        ("vocab.json", None, CheckpointError, "has no vocab.json and no tokenizer.json"),
         ("vocab.json", "{", CheckpointError, "vocab.json is not readable"),
         ("vocab.json", "[]", CheckpointError, "must hold a JSON object"),
         ("vocab.json", '{"a": "b"}', CheckpointError, "must map symbols to ids"),
         ("vocab.json", '{"a": -1}', CheckpointError, "must map symbols to ids"),
-        ("vocab.json", '{"a": 1, "<pad>": 1}', CheckpointError, "one id to several"),
+        ("vocab.json", '{"<pad>": 1, "a": 1}', CheckpointError, "blank, is not among"),
         ("tokenizer_config.json", '{"pad_token": null}', CheckpointError, "pad_token None"),
         ("tokenizer_config.json", '{"pad_token": 3}', CheckpointError, "pad_token is 3"),
-        ("tokenizer_config.json", '{"target_lang": "eng"}', CheckpointError, "target_lang 'eng'"),
+        ("vocab.json", '{"deu": {"a": 1}}', CheckpointError, "must map symbols to ids"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": 1}}', CheckpointError, "added tokens"),
         ("tokenizer_config.json", '{"tokenizer_class": "BertTokenizer"}', UnsupportedModel, "'BertTokenizer'.*Phoneme"),
     ],

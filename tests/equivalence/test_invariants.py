@@ -318,7 +318,11 @@ def texts(events: list[Event]) -> list[Partial | Final]:
 # ---- any model
 
 
-@pytest.mark.parametrize("grid", [FrameGrid(320, 560), FrameGrid(160, 400), FrameGrid(640, 1040), FrameGrid(320, 1300)])
+GRIDS = [(320, 560), (160, 400), (320, 1300), (640, 560), (1280, 160)]
+"""Hops and fields; a field is shorter than the hop where convolutions are padded."""
+
+
+@pytest.mark.parametrize("grid", [FrameGrid(hop, field) for hop, field in GRIDS])
 @given(pcm=utterances(), config=configs(), data=st.data())
 @settings(max_examples=20)
 def test_any_grid_and_no_delimiter(grid: FrameGrid, pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:

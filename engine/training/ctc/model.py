@@ -116,25 +116,25 @@ class CtcModel(nn.Module):
         for parameter in self._body:
             parameter.requires_grad_(share >= self.freeze_body)
         samples, lengths = silence_padding(batch.samples, batch.lengths)
-        frames = None if lengths is None else self.encoder.frames(lengths)
+        steps = None if lengths is None else self.encoder.steps(lengths)
         features = self.encoder.extract(samples, lengths)
-        rows, size = features.shape[:2]
-        time, channels = self.regularization.masks(
-            (rows, size, self.masked_spec_embed.numel()), frames, features.device
-        )
-        middle, top = self._hidden_states(features, frames, time, channels)
-        counted = torch.full((rows,), size) if batch.lengths is None else self.encoder.frames(batch.lengths)
-        loss, figures = self._losses(middle, top, batch, counted.cpu(), share)
+        shape = (*features.shape[:2], self.masked_spec_embed.numel())
+        time, channels = self.regularization.masks(shape, steps, features.device)
+        middle, top = self._hidden_states(features, steps, time, channels)
+        frames = torch.full(top.shape[:1], top.shape[1])
+        if batch.lengths is not None:
+            frames = self.encoder.frames(batch.lengths).cpu()
+        loss, figures = self._losses(middle, top, batch, frames, share)
         seconds = batch.samples.numel() if batch.lengths is None else int(batch.lengths.sum())
         return loss, figures | {"seconds": torch.tensor(seconds / SAMPLE_RATE)}
 
     def _hidden_states(
-        self, features: Tensor, frames: Tensor | None, time: Tensor | None, channels: Tensor | None
+        self, features: Tensor, steps: Tensor | None, time: Tensor | None, channels: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Hidden states (B, T, C) of the middle layer and of the top; time, channels: see Regularization.masks."""
         x = mask(self.encoder.project(features), time, channels, self.masked_spec_embed)
         states: list[Tensor] = []
-        top = self.encoder.final_dropout(self.encoder.contextualize(x, frames, states))
+        top = self.encoder.final_dropout(self.encoder.contextualize(x, steps, states))
         return states[self.middle - 1], top
 
     def _losses(

@@ -8,8 +8,9 @@ from typing import Any
 
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.files import present, read_json
+from earshot_asr.engine.tokenizer import PHONEMES, TOKENIZERS
 from earshot_asr.engine.training.data.spelling import Alphabet
-from earshot_asr.engine.vocabulary import PHONEMES, TOKENIZERS, Vocabulary
+from earshot_asr.engine.vocabulary import Vocabulary
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 DELIMITER = "|"

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from earshot_asr.engine.checkpoint import preprocessor_of
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.files import read_json
 from earshot_asr.engine.hub import locate
+from earshot_asr.engine.judgement import preprocessor_of
 from earshot_asr.engine.training import state
 from earshot_asr.engine.training.data.corpus import Corpus, Filter, open_corpus
 from earshot_asr.engine.training.distributed import World
@@ -69,7 +69,8 @@ def begin(args: argparse.Namespace) -> tuple[Contrastive, dict[str, dict[str, An
     folder = None
     if args.start:
         folder = locate(args.start).with_weights().folder
-        config, preprocessor = read_json(folder / "config.json"), preprocessor_of(folder)
+        config = read_json(folder / "config.json")
+        preprocessor = preprocessor_of(folder, config)
     elif args.config:
         config, preprocessor = read_config(args.config)
     else:

@@ -89,7 +89,7 @@ class Contrastive(nn.Module):
         self.dims, self.penalty, self.feature_gradient = dims, penalty, feature_gradient
         self.wav2vec2 = wav2vec2
         self.wav2vec2.lm_head.requires_grad_(False)  # it is not used
-        latents, hidden = wav2vec2.feature_projection.projection.in_features, wav2vec2.lm_head.in_features
+        latents, hidden = wav2vec2.feature_projection.channels, wav2vec2.lm_head.in_features
         self.masked_spec_embed = nn.Parameter(wav2vec2.new_mask())
         self.quantizer = Quantizer(
             latents, dims.num_codevector_groups, dims.num_codevectors_per_group, dims.codevector_dim

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from earshot_asr.engine.checkpoint import outline, preprocessor_of
+from earshot_asr.engine.checkpoint import outline
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed
 from earshot_asr.engine.families import FAMILIES, family_of
 from earshot_asr.engine.families.wav2vec2 import Wav2Vec2
 from earshot_asr.engine.files import read_json
 from earshot_asr.engine.hub import locate
+from earshot_asr.engine.judgement import preprocessor_of
 from earshot_asr.engine.training import export
 from earshot_asr.engine.training.pretrain.contrastive import Contrastive, read_contrastive_dims
 from earshot_asr.engine.training.start import with_prefix
@@ -88,7 +89,8 @@ def _part(name: str, prefix: str) -> str | None:
 def open_pretrained(model: str | Path) -> tuple[Contrastive, dict[str, dict[str, Any]]]:
     """A pretrained model, a folder or a hub id, and its settings, file name -> content. Raises CheckpointError."""
     folder = locate(model).with_weights().folder
-    settings = {"config.json": read_json(folder / "config.json"), "preprocessor_config.json": preprocessor_of(folder)}
+    config = read_json(folder / "config.json")
+    settings = {"config.json": config, "preprocessor_config.json": preprocessor_of(folder, config)}
     if not any(name.startswith("quantizer.") for name in read_tensors(weight_files(folder))):
         raise CheckpointError(f"{model} has no quantizer; it must be a Wav2Vec2ForPreTraining")
     return load(folder, *settings.values()), settings

@@ -115,6 +115,17 @@ def test_padded_equals_alone(pair: Callable[..., Pair], parts: dict[str, Any], n
         assert difference(together[row : row + 1, : alone.shape[1]], alone) < 1e-5
 
 
+@torch.inference_mode()
+def test_a_quiet_row_with_an_offset_is_the_same_alone_and_padded() -> None:
+    """What is left when the mean is taken off is of the last bits of the samples."""
+    row = (9830 + torch.randint(-1, 2, (3000,), generator=torch.Generator().manual_seed(0))) / 32768
+    padded = torch.cat((row, torch.zeros(5000)))
+    alone, together = (
+        wav2vec2.normalized(x[None], lengths) for x, lengths in ((row, None), (padded, torch.tensor([3000])))
+    )
+    assert difference(together[:, :3000], alone) < 1e-6
+
+
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 @torch.inference_mode()

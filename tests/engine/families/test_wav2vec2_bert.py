@@ -37,6 +37,15 @@ PARTS = [
     dict(position_embeddings_type=positions, use_intermediate_ffn_before_adapter=ffn)
     for positions, ffn in product(POSITIONS, (False, True))
 ]
+ADAPTERS = [
+    dict(add_adapter=True, **parts)
+    for parts in (
+        dict(),  # as the guide of its authors has it
+        dict(use_intermediate_ffn_before_adapter=True, position_embeddings_type="relative", adapter_act="gelu"),
+        dict(num_adapter_layers=2, output_hidden_size=20, position_embeddings_type=None),
+        dict(num_adapter_layers=2, adapter_kernel_size=5, adapter_stride=3),
+    )
+]
 Pair = tuple[Wav2Vec2BertForCTC, Encoder]
 
 
@@ -44,7 +53,8 @@ def make(folder: Path, parts: dict[str, Any]) -> Pair:
     """A random model of theirs, saved by them, and ours loaded from that."""
     torch.manual_seed(0)
     config = Wav2Vec2BertConfig(**SMALL)
-    for name, value in parts.items():  # not by the constructor: it refuses the intermediate part without an adapter
+    # Not by the constructor: it refuses the intermediate part without an adapter.
+    for name, value in {"output_hidden_size": config.hidden_size, **parts}.items():
         setattr(config, name, value)
     theirs = Wav2Vec2BertForCTC(config).eval()
     with torch.no_grad():
@@ -72,24 +82,36 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pair]:
 def their_log_probs(theirs: Wav2Vec2BertForCTC, samples: Tensor, frames: int) -> Tensor:
     """Theirs may have a masked frame more, of a mel frame without a neighbour."""
     inputs = SeamlessM4TFeatureExtractor()(samples.numpy(), sampling_rate=16000, return_tensors="pt")
-    assert int(inputs.attention_mask.sum()) == frames
+    assert int(theirs._get_feat_extract_output_lengths(inputs.attention_mask.sum())) == frames
     return torch.log_softmax(theirs(**inputs).logits[:, :frames], dim=-1)
 
 
-@pytest.mark.parametrize("parts", PARTS, ids=repr)
+@pytest.mark.parametrize("parts", [*PARTS, *ADAPTERS], ids=repr)
 @torch.inference_mode()
 def test_equals_transformers(pair: Callable[..., Pair], parts: dict[str, Any]) -> None:
     theirs, ours = pair(parts)
-    assert (ours.grid.hop, ours.grid.field) == (320, 560)
     for frames in (1, 2, 30, 60):
         samples = speechlike(ours.grid.span(0, frames)[1])
         assert difference(ours(samples[None]), their_log_probs(theirs, samples, frames)) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("parts", "hop", "field"),
+    [(PARTS[0], 320, 560), (ADAPTERS[0], 640, 560), (ADAPTERS[2], 1280, 560), (ADAPTERS[3], 2880, 560 + 640 + 1920)],
+)
+def test_the_grid_is_that_of_all_that_is_on_top(
+    pair: Callable[..., Pair], parts: dict[str, Any], hop: int, field: int
+) -> None:
+    grid = pair(parts)[1].grid
+    assert (grid.hop, grid.field) == (hop, field)
+
+
+@pytest.mark.parametrize("parts", [PARTS[0], ADAPTERS[0]], ids=repr)
 @pytest.mark.parametrize("more", [1, 159, 160, 200, 319])
 @torch.inference_mode()
-def test_equals_transformers_between_two_frames(pair: Callable[..., Pair], more: int) -> None:
-    theirs, ours = pair(PARTS[0])
+def test_equals_transformers_between_two_frames(pair: Callable[..., Pair], parts: dict[str, Any], more: int) -> None:
+    theirs, ours = pair(parts)
+    more += ours.grid.hop - 320
     samples = speechlike(ours.grid.span(0, 20)[1] + more)
     assert difference(ours(samples[None]), their_log_probs(theirs, samples, 20)) < 1e-4
 
@@ -105,11 +127,11 @@ def test_log_mels_equal_those_of_the_feature_extractor(scale: float) -> None:
     assert float((mels(samples[None], None) - expected).abs().max()) < (1e-3 if scale else 1e-2)
 
 
-@pytest.mark.parametrize("parts", PARTS, ids=repr)
+@pytest.mark.parametrize("parts", [*PARTS, *ADAPTERS], ids=repr)
 @torch.inference_mode()
 def test_padded_equals_alone(pair: Callable[..., Pair], parts: dict[str, Any]) -> None:
     _, ours = pair(parts)
-    lengths = [9000, 16000, 560, 4321, 4161]
+    lengths = [9000, 16000, ours.grid.field, 4321, 4161]
     garbage = torch.randn(5, 16000, generator=torch.Generator().manual_seed(1)) * 1000
     for row, length in enumerate(lengths):
         garbage[row, :length] = speechlike(length, row)
@@ -123,10 +145,10 @@ def test_padded_equals_alone(pair: Callable[..., Pair], parts: dict[str, Any]) -
 @given(data=st.data())
 @torch.inference_mode()
 def test_company_makes_no_difference(pair: Callable[..., Pair], data: st.DataObject) -> None:
-    _, ours = pair(data.draw(st.sampled_from(PARTS)))
+    _, ours = pair(data.draw(st.sampled_from([*PARTS, *ADAPTERS])))
     lengths = data.draw(st.lists(st.integers(0, 6000), min_size=1, max_size=4))
     padding = data.draw(st.sampled_from([0.0, 1.0, 1e4, float("inf"), float("nan")]))
-    batch = torch.full((len(lengths), max(720, *lengths)), padding)
+    batch = torch.full((len(lengths), max(4000, *lengths)), padding)
     for row, length in enumerate(lengths):
         batch[row, :length] = speechlike(length, row)
     together = ours(batch, torch.tensor(lengths))
@@ -151,7 +173,7 @@ def test_grid_is_what_a_frame_sees() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("parts", PARTS[::2], ids=repr)
+@pytest.mark.parametrize("parts", [*PARTS[::2], ADAPTERS[0]], ids=repr)
 @torch.inference_mode()
 def test_half_precision_is_near_and_comes_out_as_float32(
     pair: Callable[..., Pair], parts: dict[str, Any], dtype: torch.dtype
@@ -163,13 +185,14 @@ def test_half_precision_is_near_and_comes_out_as_float32(
     assert half(samples).dtype == torch.float32
     assert difference(half(samples), ours(samples)) < 0.05
     lengths = torch.tensor([5000])
-    assert difference(half(samples, lengths)[:, :14], ours(samples, lengths)[:, :14]) < 0.05
+    frames = ours.grid.frames(5000)
+    assert difference(half(samples, lengths)[:, :frames], ours(samples, lengths)[:, :frames]) < 0.05
 
 
 def test_what_is_not_supported_is_named() -> None:
     config = {**SMALL, "model_type": "wav2vec2-bert"}
     for name, entry in (
-        ("add_adapter", {"add_adapter": True}),
+        ("adapter_kernel_size 3 with adapter_stride 4", {"add_adapter": True, "adapter_stride": 4}),
         ("absolute", {"position_embeddings_type": "absolute"}),
         ("quick_gelu", {"hidden_act": "quick_gelu"}),
     ):
@@ -185,7 +208,7 @@ def test_what_is_not_supported_is_named() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("parts", PARTS[::2], ids=repr)
+@pytest.mark.parametrize("parts", [*PARTS[::2], ADAPTERS[0]], ids=repr)
 @torch.inference_mode()
 def test_can_be_captured_in_a_cuda_graph(pair: Callable[..., Pair], parts: dict[str, Any]) -> None:
     ours = deepcopy(pair(parts)[1]).cuda()
