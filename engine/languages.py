@@ -25,14 +25,7 @@ def match(asked: str, among: Collection[str], owner: str) -> str:
     raises ConfigError that names those that are near.
     """
     asked = asked.strip()
-    if asked in among:
-        return asked
-    wanted = code(asked)
-    found = [each for each in among if each.lower() == asked.lower()] or [
-        each for each in among if wanted and code(each) == wanted
-    ]
-    found = found or [each for each in among if wanted and wanted in _macros(each)]
-    found = found or [each for each in among if code(each) and code(each) in _macros(asked)]
+    found = matches(asked, among)
     if len(found) == 1:
         return found[0]
     if found:
@@ -41,6 +34,19 @@ def match(asked: str, among: Collection[str], owner: str) -> str:
     offer = f"near are {_listed(near)}" if near else f"it has {_listed(sorted(among)[:MOST_NEAR])}"
     more = f" and {len(among) - MOST_NEAR:,} more" if not near and len(among) > MOST_NEAR else ""
     raise ConfigError(f"{owner} has no language {shown(asked)}; {offer}{more}")
+
+
+def matches(asked: str, among: Collection[str]) -> list[str]:
+    """Those of `among` that are the language `asked`, in whatever way it is named there; see match."""
+    asked = asked.strip()
+    if asked in among:
+        return [asked]
+    wanted = code(asked)
+    found = [each for each in among if each.lower() == asked.lower()] or [
+        each for each in among if wanted and code(each) == wanted
+    ]
+    found = found or [each for each in among if wanted and wanted in _macros(each)]
+    return found or [each for each in among if code(each) and code(each) in _macros(asked)]
 
 
 @cache
