@@ -48,6 +48,11 @@ def local_folder(model: str | Path, revision: str | None = None) -> Path | None:
     return None
 
 
+def cuda_is_possible() -> bool:
+    """Whether there may be a CUDA device, as far as that is known without torch."""
+    return _why_no_cuda() is None
+
+
 def _why_no_cuda() -> str | None:
     """Why there can be no CUDA device; None if only torch knows."""
     torch = find_spec("torch")
