@@ -123,6 +123,11 @@ class FakeRunner:
     windows: int = 0
     fail_on: Callable[[Pcm], bool] = field(default=lambda pcm: False)
 
+    def speaking(self, language: str | None) -> "FakeRunner":
+        """Itself, for the language that its model has."""
+        assert language is None or self.info.named(language) == self.info.language
+        return self
+
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         """Windows of samples -> log-probabilities, as a Runner does."""
         if any(self.fail_on(pcm) for pcm in windows):
