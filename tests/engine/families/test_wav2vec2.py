@@ -198,7 +198,8 @@ def test_what_is_not_supported_is_named() -> None:
 @pytest.mark.parametrize(
     "entry",
     [{"hidden_size": 33}, {"hidden_size": "32"}, {"conv_dim": (16,)}, {"conv_stride": (0,) * 7}, {"conv_bias": 1},
-     {"num_conv_pos_embedding_groups": 5}, {"layer_norm_eps": None}, {"adapter_attn_dim": "16"}, {"adapter_attn_dim": 0}],
+     {"num_conv_pos_embedding_groups": 5}, {"layer_norm_eps": None}, {"adapter_attn_dim": "16"},
+     {"adapter_attn_dim": 0}],
     ids=repr,
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_named(entry: dict[str, Any]) -> None:
