@@ -3,19 +3,21 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from earshot_asr.engine.adapters import FILES, Adapter, are_own, languages, own_language
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
 from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
-from earshot_asr.engine.hub import SETTINGS, locate
+from earshot_asr.engine.hub import SETTINGS, Origin, locate
+from earshot_asr.engine.languages import match
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.weights import fuse_weight_norm, read_tensors, weight_files, widened
@@ -27,11 +29,16 @@ MOST_PARAMETERS = 10 * 10**9
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that is ready to run.
+    """A model that is ready to run, in one of its languages.
 
     name            the folder's name, or the hub id
     emission_delay  frames from a sound to its letter: emission_delay_frames in config.json
     fingerprint     16 hex digits, which change with any byte of weights or settings
+    origin          where its files come from
+    language        that it speaks, as it is called there; None: it is not known
+    languages       all that it can speak, see speaking(); empty: it is not known
+    adapter         the weights of its language, to take the place of the encoder's; None: the encoder has them
+    own, whole      language and fingerprint without an adapter
     """
 
     name: str
@@ -39,34 +46,70 @@ class Checkpoint:
     vocabulary: Vocabulary
     emission_delay: int
     fingerprint: str
+    origin: Origin
+    language: str | None
+    languages: tuple[str, ...]
+    own: str | None
+    whole: str
+    adapter: Adapter | None = None
+
+    def speaking(self, language: str) -> Self:
+        """The same in that one of its languages, whose weights are downloaded if need be. Raises CheckpointError.
+
+        What an adapter's file says goes before what the encoder has: target_lang may be another language than that.
+        """
+        adapter = Adapter.find(self.origin, language) if self.encoder.adapted else None
+        if adapter is None and language != self.own:
+            raise CheckpointError(f"{self.name} has no {FILES[0].format(language)}, the weights for {language}")
+        weights = adapter.read(self.encoder) if adapter else {}
+        if language == self.own and are_own(weights, self.encoder):
+            adapter = None
+        size = len(weights["lm_head.bias"]) if adapter else self.encoder.vocab_size
+        return replace(
+            self,
+            vocabulary=Vocabulary.from_folder(self.origin.folder, size, language),
+            fingerprint=adapter.fingerprint(self.whole) if adapter else self.whole,
+            language=language,
+            adapter=adapter,
+        )
 
 
 def load_checkpoint(
     model: str | Path,
     *,
     revision: str | None = None,
+    language: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Checkpoint:
     """Load a checkpoint in Hugging Face format from a folder or, if there is no folder `model`, from the hub.
 
     revision   branch, tag or commit on the hub
+    language   one of its languages, by any of its names; None: the one that its weights are for. A checkpoint that does
+               not say which language it has is taken to have this one
     dtype      of the weights and layers, whatever the file has
 
-    Raises CheckpointError if it can't be loaded, UnsupportedModel if the engine does not run such models.
+    Raises CheckpointError if it can't be loaded, UnsupportedModel if the engine does not run such models, ConfigError
+    if it has no such language.
     """
     origin = locate(model, revision)
     folder = origin.folder
     config = read_json(folder / "config.json")
     encoder = build_encoder(config, preprocessor_of(folder))
+    own = own_language(folder, config)
+    names = languages(origin, own, adapted=bool(encoder.adapted))
+    if language is not None and not names:
+        own, names = language, (language,)
+    chosen = own if language is None else match(language, names, origin.name)
     files = weight_files(origin.with_weights().folder)
     load_weights(encoder, widened(read_tensors(files), config), torch.device(device), dtype)
     delay = config.get("emission_delay_frames", 0)
     if type(delay) is not int or not 0 <= delay <= MOST_DELAY_FRAMES:
         wanted = f"it must be a whole number from 0 to {MOST_DELAY_FRAMES}"
         raise CheckpointError(f"config.json: emission_delay_frames is {shown(delay)}; {wanted}")
-    vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size)
-    return Checkpoint(origin.name, encoder, vocabulary, delay, fingerprint(folder, files))
+    vocabulary, whole = Vocabulary.from_folder(folder, encoder.vocab_size, own), fingerprint(folder, files)
+    checkpoint = Checkpoint(origin.name, encoder, vocabulary, delay, whole, origin, own, names, own, whole)
+    return checkpoint if chosen is None else checkpoint.speaking(chosen)
 
 
 def preprocessor_of(folder: Path) -> dict[str, Any]:

@@ -104,6 +104,9 @@ class _NoDevice:
         self.info, self.device = runner.info, runner.device
         self.ladder, self.batch_frames = runner.ladder, runner.batch_frames
 
+    def speaking(self, language: str | None) -> "_NoDevice":
+        return self
+
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         size = self.info.vocabulary.size
         return [np.full((self.info.grid.frames(len(pcm)), size), -np.log(size), np.float32) for pcm in windows]

@@ -13,12 +13,14 @@ from earshot_asr.engine.model import Runner
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def load_runner(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> Runner:
-    """See runner.load_runner, which loads torch. Raises CheckpointError and DeviceError."""
+def load_runner(
+    model: str | Path | None = None, device: str = "auto", revision: str | None = None, language: str | None = None
+) -> Runner:
+    """See runner.load_runner, which loads torch. Raises CheckpointError, ConfigError and DeviceError."""
     check(model, device, revision)
     from earshot_asr.engine.runner import load_runner
 
-    return load_runner(model, device, revision)
+    return load_runner(model, device, revision, language)
 
 
 def check(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> None:

@@ -94,15 +94,18 @@ class Vocabulary:
         return self.space if self.delimiter is not None and symbol == self.symbols[self.delimiter] else symbol
 
     @classmethod
-    def from_folder(cls, folder: str | Path, size: int | None = None) -> Self:
+    def from_folder(cls, folder: str | Path, size: int | None = None, language: str | None = None) -> Self:
         """From vocab.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json of a checkpoint.
 
         `size`: number of outputs of the head. Ids from there on are dropped, ids that the files do not know are
         unknown. None: as many as the files know.
+        `language`: which part of a vocab.json of several languages; None: what tokenizer_config.json says.
         Raises CheckpointError; UnsupportedModel for another tokenizer.
         """
         folder = Path(folder)
         config = _settings(folder)
+        if language is not None:
+            config["target_lang"] = language
         table = _table(folder, config)
         pad, unknown = config["pad_token"], config["unk_token"] or ""
         replacement = config["replace_word_delimiter_char"]
@@ -177,10 +180,13 @@ def _table(folder: Path, config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _vocab(path: Path, language: Any) -> dict[str, int]:
-    """The symbols in vocab.json, or in its part for a language."""
+    """The symbols in vocab.json, or in its part for a language where it has such parts."""
     vocab = read_json(path)
-    where = f"{path}" if language is None else f"{path} at target_lang {shown(language)}"
-    table = vocab if language is None else vocab.get(language) if isinstance(language, str) else None
+    nested = any(isinstance(part, dict) for part in vocab.values())
+    if nested and language is None:
+        raise CheckpointError(f"{path} has several languages; target_lang in tokenizer_config.json must name one")
+    where = f"{path} at target_lang {shown(language)}" if nested else f"{path}"
+    table = vocab if not nested else vocab.get(language) if isinstance(language, str) else None
     if not isinstance(table, dict) or not all(map(_is_id, table.values())):
         raise CheckpointError(f"{where} must map symbols to ids, whole numbers from 0 to {MOST_SYMBOLS - 1:,}")
     if len(set(table.values())) < len(table):

@@ -49,10 +49,14 @@ class Capacity:
         """Whether one more stream may be admitted. The first always is, however slow the device is."""
         return not self._open or self._share([*self._open.values(), frames_a_second(timing)]) <= 1
 
-    def add(self, stream: int, timing: Timing) -> None:
-        """Admits a stream. Raises Full."""
+    def require(self, timing: Timing) -> None:
+        """Raises Full if one more stream may not be admitted."""
         if not self.fits(timing):
             raise Full(f"the server is full, with {len(self._open)} streams; try again later, or another server")
+
+    def add(self, stream: int, timing: Timing) -> None:
+        """Admits a stream. Raises Full."""
+        self.require(timing)
         self._open[stream] = frames_a_second(timing)
 
     def remove(self, stream: int) -> None:

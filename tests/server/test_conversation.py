@@ -15,7 +15,7 @@ from earshot_asr.server.conversation import CLOSED, FINISHING, STREAMING, WAITIN
 from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Refusal, Reply
 from earshot_asr.server.refusals import CLOSE_CODES, Refused
 from earshot_asr.server.settings import Limits
-from tests.helpers import INFO, FakeRunner, finals, run_session, silence, speak
+from tests.helpers import INFO, Polyglot, finals, run_session, silence, speak
 
 REQUEST = StreamRequest(config=StreamConfig.preset("balanced", partials=False))
 Act = Callable[[Conversation], None]
@@ -25,12 +25,16 @@ class Desk:
     """A conversation and a recognizer in one thread; the test is the dialect."""
 
     def __init__(self) -> None:
-        self.recognizer = Recognizer(FakeRunner(), clock=lambda: 0.0)
-        self.conversation = Conversation("s1", INFO, "balanced", Limits(backlog_seconds=30), self.open)
+        self.recognizer = Recognizer(Polyglot(), clock=lambda: 0.0)
+        self.conversation = Conversation("s1", INFO, "balanced", Limits(backlog_seconds=30), self.open, self.prepare)
+        self.preparing: list[str | None] = []
         self.notices: list[Notice | Reply] = []
 
     def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
         return self.recognizer.open(config, at)
+
+    def prepare(self, config: StreamConfig) -> None:
+        self.preparing.append(config.language)
 
     def message(self, *acts: Act) -> None:
         """One message, by which the dialect is moved to do all of this."""

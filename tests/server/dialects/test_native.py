@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import Pcm, seconds
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.server import wire
@@ -55,7 +56,8 @@ class Line:
 
     def __init__(self, runner: FakeRunner | None = None, limits: Limits = LIMITS, **settings: Any) -> None:
         self.recognizer = Recognizer(runner or FakeRunner(), clock=lambda: 0.0)
-        self.conversation = Conversation("s1", INFO, "balanced", limits, self.open, **settings)
+        info = self.recognizer.runner.info
+        self.conversation = Conversation("s1", info, "balanced", limits, self.open, self.prepare, **settings)
         self.dialect = Native(self.conversation, Handshake(wire.PATH))
         self.dialect.begin()
         self.heard: list[wire.ServerMessage] = []
@@ -68,6 +70,14 @@ class Line:
 
     def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
         return self.recognizer.open(config, at)
+
+    def prepare(self, config: StreamConfig) -> None:
+        try:
+            spoken = self.recognizer.runner.speaking(config.language)
+        except EarshotError as error:
+            self.conversation.mute(error)
+        else:
+            self.conversation.speak(spoken.info)
 
     def compute(self) -> None:
         while self.recognizer.step():
@@ -452,7 +462,8 @@ def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixt
     def break_down(config: StreamConfig, at: StartPoint | None) -> Stream:
         raise RuntimeError("the secret of the house")
 
-    native = Native(Conversation("s7", INFO, "balanced", Limits(), break_down), Handshake(wire.PATH))
+    conversation = Conversation("s7", INFO, "balanced", Limits(), break_down, lambda config: None)
+    native = Native(conversation, Handshake(wire.PATH))
     with caplog.at_level(logging.ERROR):
         native.receive(START)
     (text,) = native.messages()
