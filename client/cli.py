@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from earshot_asr.client import output
-from earshot_asr.client.commands import evaluate, mic, serve, stream, transcribe
+from earshot_asr.client.commands import evaluate, mic, models, serve, stream, transcribe
 from earshot_asr.client.options import INTERRUPTED_EXIT_STATUS, Device, DeviceOption
 from earshot_asr.engine.errors import EarshotError
 
@@ -88,6 +88,7 @@ app.command(epilog=mic.EXAMPLES)(mic.mic)
 app.command(epilog=stream.EXAMPLES)(stream.stream)
 app.command(epilog=transcribe.EXAMPLES)(transcribe.transcribe)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.add_typer(models.app, name="models")
 
 
 @app.command(

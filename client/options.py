@@ -46,14 +46,23 @@ class Format(StrEnum):
     vtt = "vtt"
 
 
+MODEL_HELP = "Name of a model in `earshot models list`, its name on the hub, or the folder of a checkpoint."
+LANGUAGE_HELP = (
+    "Language that is spoken: de, deu or German. Takes the model that is recommended for it; with --model, the weights "
+    "that a model of several languages, like MMS, has for it."
+)
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="DIR|HUB_ID",
-        help="Folder of a checkpoint, or its name on the hub.",
-        show_default="the bundled model",
+        metavar="NAME|HUB_ID|DIR",
+        help=MODEL_HELP,
+        show_default="the recommended one for --language, or the bundled one",
     ),
+]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option("--language", metavar="LANGUAGE", help=LANGUAGE_HELP, show_default="the model's"),
 ]
 RevisionOption = Annotated[
     str | None,

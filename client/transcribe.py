@@ -36,6 +36,7 @@ def transcribe(
     files: Iterable[str | Path],
     *,
     model: str | Path | None = None,
+    language: str | None = None,
     device: str = "auto",
     latency: str = "balanced",
     commit: Commit = "utterance",
@@ -51,7 +52,8 @@ def transcribe(
 ) -> int:
     """Runs `earshot transcribe`. Returns its exit status: 0, or 1 if a file could not be transcribed.
 
-    model      a folder or a hub id, of `revision`; None: the bundled model
+    model      a folder, a name of the catalogue or a hub id, of `revision`; None: the one that is recommended for
+               `language`, or the bundled model
     latency    low, balanced or accurate; not used with `offline`, nor is `commit`
     format     text, json, srt or vtt
     offline    one forward pass over each file instead of streaming
@@ -71,8 +73,8 @@ def transcribe(
         raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
     if format in ("srt", "vtt") and channel == "each":
         raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
-    check(model, device, revision)
-    runner = cache(partial(load_runner, model, device, revision))
+    check(model, device, revision, language)
+    runner = cache(partial(load_runner, model, device, revision, language))
 
     def method(audio: Iterable[Pcm]) -> Iterator[Final]:
         return plain(runner(), audio) if offline else streamed(runner(), config, audio)

@@ -116,7 +116,9 @@ def near(name: str) -> list[str]:
     """Names and hub ids of the catalogue that are like one that is not there, the nearest first."""
     names = {each.name: each.name for each in entries()}
     ids = {each.id.lower(): each.id for each in entries() if each.id}
-    spelled = names | ids | {short: id for part, id in ids.items() if (short := part.rpartition("/")[2]) not in names}
+    short = {part.rpartition("/")[2]: id for part, id in ids.items()}
+    last = {part.rpartition("-")[2]: name for part, name in reversed(names.items())}  # german of xlsr-53-german
+    spelled = {**last, **short, **ids, **names}
     wanted = name.strip().lower()
     found = [
         spelled[like]

@@ -1,14 +1,21 @@
 """Loads a model. What is wrong with its name or its device is said before torch is loaded, which takes seconds."""
 
 import ctypes
+import logging
 import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from earshot_asr.engine.errors import CheckpointError, DeviceError, shown
+from earshot_asr.engine.errors import CheckpointError, DeviceError, HubError, shown
 from earshot_asr.engine.files import read_json
 from earshot_asr.engine.model import Runner
+
+if TYPE_CHECKING:
+    from earshot_asr.engine.catalogue import Choice
+
+log = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -16,22 +23,42 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def load_runner(
     model: str | Path | None = None, device: str = "auto", revision: str | None = None, language: str | None = None
 ) -> Runner:
-    """See runner.load_runner, which loads torch. Raises CheckpointError, ConfigError and DeviceError."""
-    check(model, device, revision)
+    """Loads a model by its folder, its name in the catalogue or its hub id; see runner.load_runner, which loads torch.
+
+    language   by any of its names; without a model, its recommended checkpoint is loaded. If that is for English and
+               can't be had from the hub, the bundled model is loaded, and that is logged
+
+    Raises CheckpointError, ConfigError and DeviceError.
+    """
+    choice = check(model, device, revision, language)
     from earshot_asr.engine.runner import load_runner
 
-    return load_runner(model, device, revision, language)
+    try:
+        return load_runner(choice.model, device, choice.revision, choice.language)
+    except HubError as error:
+        if not choice.bundled_will_do:
+            raise
+        log.warning("%s; the bundled English model takes its place", error)
+        return load_runner(None, device, None, choice.language)
 
 
-def check(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> None:
-    """Raises CheckpointError or DeviceError if it is clear without torch that there is no such model or device.
+def check(
+    model: str | Path | None = None, device: str = "auto", revision: str | None = None, language: str | None = None
+) -> "Choice":
+    """What is to be loaded. Raises what load_runner would, if it is clear without torch and the hub.
 
     device   also several, with commas between them
     """
+    from earshot_asr.engine.catalogue import choose
+
     if "cuda" in device and (reason := _why_no_cuda()) is not None:
         raise DeviceError(f"there is no device {device}: {reason}; use cpu")
-    if model is not None and (folder := local_folder(model, revision)) is not None:
+    choice = choose(model, language, revision)
+    if choice.model is None and revision is not None:
+        raise CheckpointError(f"the bundled model has no revision {shown(revision)}; revisions are for hub ids")
+    if choice.model is not None and (folder := local_folder(choice.model, revision)) is not None:
         read_json(folder / "config.json")
+    return choice
 
 
 def local_folder(model: str | Path, revision: str | None = None) -> Path | None:
@@ -46,8 +73,15 @@ def local_folder(model: str | Path, revision: str | None = None) -> Path | None:
     if path.exists():
         raise CheckpointError(f"{model} is a file; give the folder that holds config.json and the weights")
     if not HUB_ID.fullmatch(str(model)):
-        raise CheckpointError(f"there is no folder {model}, and a hub id would look like 'organization/name'")
+        raise CheckpointError(f"there is no folder {model}, {_no_such_name(str(model))}")
     return None
+
+
+def _no_such_name(model: str) -> str:
+    from earshot_asr.engine.catalogue import near
+
+    offer = f"near are {', '.join(names)}" if (names := near(model)) else "`earshot models list` shows them"
+    return f"no model of that name ({offer}), and a hub id would look like 'organization/name'"
 
 
 def cuda_is_possible() -> bool:

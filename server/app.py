@@ -90,7 +90,7 @@ class Server:
         """
         try:
             await self._listen()
-            model = self.config.model or "the bundled model"
+            model = self.config.model or self.config.language or "the bundled model"
             log.info("port %d is open; loading %s, until then streams are refused", self.port, model)
             self._pool.begin(await asyncio.gather(*map(asyncio.wrap_future, self._pool.load())))
             capacity = self._capacity()
@@ -289,7 +289,8 @@ def build(config: ServerConfig) -> Server:
     """A server that is not started yet."""
 
     devices = config.device.split(",")
-    return Server(config, [partial(load_runner, config.model, device.strip(), config.revision) for device in devices])
+    load = partial(load_runner, config.model, revision=config.revision, language=config.language)
+    return Server(config, [partial(load, device=device.strip()) for device in devices])
 
 
 async def serve(server: Server, started: Callable[[Server], None] = lambda server: None) -> None:

@@ -14,6 +14,7 @@ from earshot_asr.client.options import (
     CommitOption,
     Device,
     DeviceOption,
+    LanguageOption,
     Latency,
     LatencyOption,
     ModelOption,
@@ -146,6 +147,7 @@ def evaluate(
         ),
     ],
     model: ModelOption = None,
+    language: LanguageOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
@@ -181,6 +183,7 @@ def evaluate(
         raise typer.BadParameter("--url needs --wall: only --wall uses a server")
     options = Options(
         model=model,
+        language=language,
         revision=revision,
         device=device.value,
         latency=latency.value,

@@ -15,6 +15,7 @@ from earshot_asr.client.options import (
     EncodingOption,
     Format,
     FormatOption,
+    LanguageOption,
     Latency,
     LatencyOption,
     LongestGapOption,
@@ -28,6 +29,8 @@ from earshot_asr.client.options import (
 EXAMPLES = """Examples:
 
   earshot transcribe talk.opus
+
+  earshot transcribe --language de vortrag.opus
 
   earshot transcribe --format json *.flac > transcripts.jsonl
 
@@ -53,6 +56,7 @@ def transcribe(
         typer.Argument(metavar="FILE...", help="Audio files, or video files with sound; -: standard input."),
     ],
     model: ModelOption = None,
+    language: LanguageOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
@@ -87,6 +91,7 @@ def transcribe(
     status = run(
         files,
         model=model,
+        language=language,
         revision=revision,
         device=device,
         latency=latency,
