@@ -1,7 +1,5 @@
 """Loads a checkpoint, a folder or a hub id, as an encoder and its vocabulary. All sizes come from the checkpoint."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +13,9 @@ from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
 from earshot_asr.engine.families import Family, family_of
 from earshot_asr.engine.families.layers import Encoder
-from earshot_asr.engine.files import MOST_JSON_BYTES, present, read_json
-from earshot_asr.engine.hub import SETTINGS, Origin, locate
+from earshot_asr.engine.files import present, read_json
+from earshot_asr.engine.fingerprint import fingerprint
+from earshot_asr.engine.hub import Origin, locate
 from earshot_asr.engine.languages import match
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -112,6 +111,13 @@ def load_checkpoint(
     return checkpoint if chosen is None else checkpoint.speaking(chosen)
 
 
+def fetch(model: str | Path, revision: str | None = None) -> Origin:
+    """Download what load_checkpoint needs of a model of the hub, unless it is here. Raises what that raises."""
+    origin = locate(model, revision)
+    build_encoder(read_json(origin.folder / "config.json"), preprocessor_of(origin.folder))
+    return origin.with_weights()
+
+
 def preprocessor_of(folder: Path) -> dict[str, Any]:
     """preprocessor_config.json, or the part of processor_config.json that recent versions of transformers write."""
     nested = folder / "processor_config.json"
@@ -202,16 +208,3 @@ def load_weights(encoder: Encoder, tensors: Mapping[str, Tensor], device: torch.
         raise CheckpointError(f"the weights do not fit the model. Tensors {lists}")
     encoder.load_state_dict(weights, assign=True)
     encoder.requires_grad_(False).to(device)
-
-
-def fingerprint(folder: Path, files: list[Path]) -> str:
-    """16 hex digits of the SHA-256 over names and bytes of settings and weights."""
-    digest = hashlib.sha256()
-    for path in [*(folder / name for name in SETTINGS), *files]:
-        if present(path):
-            if path.suffix == ".json" and path.stat().st_size > MOST_JSON_BYTES:
-                raise CheckpointError(f"{path} is larger than {MOST_JSON_BYTES >> 20} MB, the most that JSON may have")
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(json.dumps([path.name, content]).encode())
-    return digest.hexdigest()[:16]

@@ -13,6 +13,7 @@ from earshot_asr.engine.catalogue import OPERATIONS
 from earshot_asr.engine.config import StreamConfig, Timing
 from earshot_asr.engine.cost import USABLE_SHARE, frames_a_second, measure
 from earshot_asr.engine.errors import OutputError
+from earshot_asr.engine.fingerprint import store
 from earshot_asr.engine.loading import cuda_is_possible, load_runner
 from earshot_asr.engine.whole import write_text
 
@@ -62,8 +63,7 @@ def measured() -> Speed:
 
 
 def _file() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "earshot" / "speed.json"
+    return store().with_name("speed.json")
 
 
 def _machine() -> list[object]:

@@ -68,8 +68,10 @@ def begin(args: argparse.Namespace) -> tuple[Contrastive, dict[str, dict[str, An
     """The model, and the settings beside its weights, file name -> content. Raises CheckpointError, ConfigError."""
     folder = None
     if args.start:
-        folder = locate(args.start).with_weights().folder
-        config, preprocessor = read_json(folder / "config.json"), preprocessor_of(folder)
+        origin = locate(args.start)
+        config, preprocessor = read_json(origin.folder / "config.json"), preprocessor_of(origin.folder)
+        pretrained.trainable(config)  # raises an error before gigabytes are downloaded
+        folder = origin.with_weights().folder
     elif args.config:
         config, preprocessor = read_config(args.config)
     else:
