@@ -22,6 +22,7 @@ WITH_TORCH = {
     *(f"engine.families.{name}" for name in ("layers", "filters")),
     *(f"engine.{name}" for name in ("adapters", "weights", "checkpoint", "runner")),
     "client.evaluate.against",
+    "client.models.examine",
 }
 LIGHT = {
     *(f"engine.training{name}" for name in ("", ".__main__", ".options", ".shapes", ".rates")),

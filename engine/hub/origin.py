@@ -63,7 +63,7 @@ class Origin:
         if present(path):
             return path
         if self.reason:
-            raise CheckpointError(self._lacks([name]))
+            raise HubError(self._lacks([name]))
         return None
 
     def with_weights(self, progress: Progress | None = None) -> Self:
@@ -75,7 +75,7 @@ class Origin:
             return self
         first = next((name for name in WEIGHTS if self._knows(name)), None)
         if first is None and self.reason:
-            raise CheckpointError(self._lacks(["the weights"]))
+            raise HubError(self._lacks(["the weights"]))
         if first is not None:
             self._fetch([first], progress)
             if first.endswith(".index.json"):
@@ -86,7 +86,7 @@ class Origin:
         """The same, its settings downloaded if they are not here. Raises CheckpointError."""
         self._fetch([name for name in SETTINGS if self._knows(name)])
         if self.reason and (missing := _missing(self.folder)):
-            raise CheckpointError(self._lacks(missing))
+            raise HubError(self._lacks(missing))
         return self
 
     def _knows(self, name: str) -> bool:
@@ -96,7 +96,7 @@ class Origin:
         names = list(names)
         if self.listing is None:
             if missing := [name for name in names if not present(self.folder / name)]:
-                raise CheckpointError(self._lacks(missing))
+                raise HubError(self._lacks(missing))
             return
         if unknown := [name for name in names if name not in self.listing.files]:
             raise CheckpointError(f"{self.hub_id} on the hub lacks {listed(unknown)}, which its own index lists")
