@@ -144,6 +144,7 @@ async def local_server(
 
     limits = Limits(streams=LOCAL_STREAM_COUNT)
     server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency, limits=limits))
+    await server.fetch()
     with console.status("loading the model") if console.is_terminal else nullcontext():
         await server.start()
     try:

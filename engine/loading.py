@@ -21,6 +21,17 @@ def load_runner(model: str | Path | None = None, device: str = "auto", revision:
     return load_runner(model, device, revision)
 
 
+def fetch(model: str | Path | None = None, revision: str | None = None) -> None:
+    """Downloads what is needed of a model of the hub, unless it is here: loading it shall not take unforeseen minutes.
+
+    Loads torch only if it is a model of the hub. Raises CheckpointError.
+    """
+    if model is not None and local_folder(model, revision) is None:
+        from earshot_asr.engine.checkpoint import fetch
+
+        fetch(model, revision)
+
+
 def check(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> None:
     """Raises CheckpointError or DeviceError if it is clear without torch that there is no such model or device.
 

@@ -22,8 +22,8 @@ def transformers_plain(
     Runs in single precision. Raises ConfigError if transformers is not installed or does not know this kind of model,
     CheckpointError if it can't load the model.
     """
-    origin = locate(model, revision)
-    name = origin.name
+    origin = locate(model, revision).with_weights()
+    name, folder = origin.name, origin.folder
     try:
         import transformers
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
@@ -34,9 +34,9 @@ def transformers_plain(
         raise ConfigError(f"--against transformers can't run {name}: transformers does not know models of type {head}")
     logging.disable_progress_bar()
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        network = AutoModelForCTC.from_pretrained(model, revision=revision, dtype=torch.float32).to(device).eval()
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        network = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).to(device).eval()
     except (OSError, ValueError) as e:
         raise CheckpointError(f"transformers can't load {model}: {e}") from None
 
