@@ -68,6 +68,8 @@ def earshot(
     """
     if ctx.invoked_subcommand not in WITHOUT_OUTPUT:
         output.check()
+    if ctx.invoked_subcommand != "serve":  # which has a log
+        output.show_notices()
 
 
 @app.command(epilog="Example: earshot demo")

@@ -148,6 +148,7 @@ async def local_server(
         model=model, language=language, revision=revision, device=device, port=0, latency=latency, limits=limits
     )
     server = build(config)
+    await server.fetch()
     with console.status("loading the model") if console.is_terminal else nullcontext():
         await server.start()
     try:

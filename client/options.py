@@ -67,7 +67,9 @@ LanguageOption = Annotated[
 RevisionOption = Annotated[
     str | None,
     typer.Option(
-        "--revision", help="Branch, tag or commit of a model on the hub.", show_default="the newest on the hub"
+        "--revision",
+        help="Branch, tag or commit of a model on the hub.",
+        show_default="the one that was pulled, else the newest",
     ),
 ]
 DeviceOption = Annotated[

@@ -4,6 +4,8 @@ import ctypes
 import logging
 import re
 import sys
+from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,16 +32,38 @@ def load_runner(
 
     Raises CheckpointError, ConfigError and DeviceError.
     """
-    choice = check(model, device, revision, language)
+    choice = _here(check(model, device, revision, language))
     from earshot_asr.engine.runner import load_runner
 
+    return load_runner(choice.model, device, choice.revision, choice.language)
+
+
+def fetch(model: str | Path | None = None, revision: str | None = None, language: str | None = None) -> None:
+    """Downloads what is needed of a model of the hub, unless it is here: loading it shall not take unforeseen minutes.
+
+    Loads torch only if it is a model of the hub. Raises CheckpointError and ConfigError.
+    """
+    _here(check(model, revision=revision, language=language))
+
+
+@cache
+def _here(choice: "Choice") -> "Choice":
+    """The choice, downloaded if need be; or the bundled model, if that may take its place and has to.
+
+    That is decided once: all devices run the same model.
+    """
+    if choice.model is None or local_folder(choice.model, choice.revision) is not None:
+        return choice
+    from earshot_asr.engine.checkpoint import fetch
+
     try:
-        return load_runner(choice.model, device, choice.revision, choice.language)
+        fetch(choice.model, choice.revision)
     except HubError as error:
         if not choice.bundled_will_do:
             raise
         log.warning("%s; the bundled English model takes its place", error)
-        return load_runner(None, device, None, choice.language)
+        return replace(choice, model=None, revision=None)
+    return choice
 
 
 def check(

@@ -137,7 +137,10 @@ class ServerConfig:
         unset="the model's",
     )
     revision: str | None = setting(
-        None, "Branch, tag or commit of a model on the hub.", metavar="REVISION", unset="the newest on the hub"
+        None,
+        "Branch, tag or commit of a model on the hub.",
+        metavar="REVISION",
+        unset="the one that was pulled, else the newest",
     )
     device: str = setting(
         "auto",

@@ -104,8 +104,9 @@ MinutesOption = Annotated[
 AgainstOption = Annotated[
     list[PeerName] | None,
     typer.Option(
-        help="Other recognizers to run on the same recordings. transformers: the same weights, offline; pocketsphinx: "
-        "PocketSphinx with its English model; whisper: Whisper with its decoder, by faster-whisper. Repeatable.",
+        help="Other recognizers to run on the same recordings. transformers: the same weights, not streaming; "
+        "pocketsphinx: PocketSphinx with its English model; whisper: Whisper with its decoder, by faster-whisper. "
+        "Repeatable.",
         show_default="none",
     ),
 ]

@@ -65,6 +65,14 @@ LocalModelOption = Annotated[
         show_default="the bundled model",
     ),
 ]
+LocalRevisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of a model on the hub. Not with --url.",
+        show_default="the one that was pulled, else the newest",
+    ),
+]
 LocalDeviceOption = Annotated[Device, typer.Option("--compute", help="Device that runs the model. Not with --url.")]
 LocalLatencyOption = Annotated[
     Latency,
@@ -81,6 +89,7 @@ def mic(
     partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
     model: LocalModelOption = None,
+    revision: LocalRevisionOption = None,
     compute: LocalDeviceOption = Device.auto,
     latency: LocalLatencyOption = Latency.balanced,
 ) -> None:
@@ -94,12 +103,15 @@ def mic(
     from earshot_asr.client.terminal import screen
 
     check_partials(partials, format)
-    if url and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
-        raise typer.BadParameter("--model, --compute and --latency can't be used with --url: the server chooses them")
+    chosen = model is not None or revision is not None or compute is not Device.auto or latency is not Latency.balanced
+    if url and chosen:
+        raise typer.BadParameter(
+            "--model, --revision, --compute and --latency can't be used with --url: the server chooses them"
+        )
 
     async def run() -> None:
         audio, console = Microphone(microphone, lambda line: print(line, file=sys.stderr)), Console()
-        local = local_server(console, model=model, device=compute, latency=latency)
+        local = local_server(console, model=model, revision=revision, device=compute, latency=latency)
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
             wanted = partials or (console.is_terminal and format is Format.text)

@@ -1,5 +1,6 @@
 """`earshot transcribe`: files to transcripts, without a server."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -34,7 +35,7 @@ EXAMPLES = """Examples:
 
   earshot transcribe --format json *.flac > transcripts.jsonl
 
-  earshot transcribe --model ./my-model --device cuda --offline talk.wav
+  earshot transcribe --model ./my-model --device cuda --whole talk.wav
 
   earshot transcribe --encoding mulaw --rate 8000 call.ul
 
@@ -62,9 +63,10 @@ def transcribe(
     latency: LatencyOption = Latency.balanced,
     commit: CommitOption = Commit.utterance,
     format: FormatOption = Format.text,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="One forward pass over each file, without streaming.")
+    whole: Annotated[
+        bool, typer.Option("--whole", help="One forward pass over each whole file, without streaming.")
     ] = False,
+    offline: Annotated[bool, typer.Option("--offline", hidden=True)] = False,
     encoding: EncodingOption = None,
     rate: RateOption = None,
     channels: ChannelsOption = None,
@@ -88,6 +90,8 @@ def transcribe(
     """
     from earshot_asr.client.transcribe import transcribe as run
 
+    if offline:
+        print("earshot: --offline is called --whole now; the old name goes with the next version", file=sys.stderr)
     status = run(
         files,
         model=model,
@@ -97,7 +101,7 @@ def transcribe(
         latency=latency,
         commit=commit.value,
         format=format,
-        offline=offline,
+        whole=whole or offline,
         raw=raw_format(encoding, rate, channels),
         track=track,
         channel=int(channel) if channel.isdecimal() else cast(Literal["mix", "each"], channel),

@@ -15,7 +15,7 @@ from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import BUNDLED, Runner
 
 PEERS = ("transformers", "pocketsphinx", "whisper")
-"""The same weights, offline, by transformers; PocketSphinx with its English model; Whisper with its decoder."""
+"""The same weights, not streaming, by transformers; PocketSphinx with its English model; Whisper with its decoder."""
 
 Transcriber: TypeAlias = Callable[[Sequence[Pcm]], str]
 """Takes the recordings of a clip (S,), returns their text."""

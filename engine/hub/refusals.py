@@ -39,9 +39,15 @@ def http_errors() -> tuple[type[Exception], ...]:
 
 
 def check_online() -> None:
-    """Raises HubError if the hub is not to be asked for anything."""
-    from huggingface_hub import constants
+    """To be called before the hub is asked for anything. Raises HubError if it is not to be.
 
+    From then on what huggingface_hub notes by itself is not shown, as it would break into bars and logs.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import logging
+
+    if not os.environ.get("HF_HUB_VERBOSITY"):
+        logging.set_verbosity_error()
     if constants.HF_HUB_OFFLINE:
         raise HubError("HF_HUB_OFFLINE is set; unset it to download")
 

@@ -73,7 +73,7 @@ def test_shards_as_their_index_says(hub: LoopbackHub, sharded: Path) -> None:
 def test_an_index_that_lists_what_is_not_there(hub: LoopbackHub, sharded: Path) -> None:
     (sharded / "model-00002-of-00003.safetensors").unlink()
     hub.add("acme/sharded", sharded)
-    with pytest.raises(CheckpointError, match="acme/sharded on the hub lacks model-00002-of-00003.safetensors, which"):
+    with pytest.raises(CheckpointError, match=r"acme/sharded on the hub lacks model-00002-of-00003.safetensors, which"):
         load_checkpoint("acme/sharded")
 
 
@@ -204,7 +204,7 @@ def test_further_files(hub: LoopbackHub, checkpoint: Path, tmp_path: Path) -> No
 def test_further_files_of_a_cache_alone(silent: LoopbackHub) -> None:
     (cache_folder() / "models--acme--small" / "earshot.json").unlink()
     place = again()
-    with pytest.raises(CheckpointError, match="only a part of acme/small, not adapter.fra.safetensors; http"):
+    with pytest.raises(CheckpointError, match=r"only a part of acme/small, not adapter.fra.safetensors; http"):
         place.file("adapter.fra.safetensors")
 
 
@@ -224,7 +224,7 @@ def test_a_damaged_record_is_made_again(hub: LoopbackHub, content: bytes) -> Non
 
 def test_a_cache_that_can_not_be_written_to(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     cache_folder().write_text("a file, where a folder should be")
-    with pytest.raises(CheckpointError, match="can't write .*hub.*: Not a directory"):
+    with pytest.raises(CheckpointError, match=r"can't write .*hub.*: Not a directory"):
         fetch("acme/small")
 
 

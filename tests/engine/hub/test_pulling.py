@@ -72,7 +72,7 @@ def test_further_files_by_pattern(hub: LoopbackHub) -> None:
     pulled = pull("acme/small", files=["adapter.*.safetensors"])
     assert [file.name for file in pulled.files][-2:] == ["adapter.deu.safetensors", "adapter.fra.safetensors"]
     assert (pulled.folder / "adapter.fra.safetensors").exists()
-    with pytest.raises(CheckpointError, match="acme/small on the hub has no file adapter.eng.safetensors"):
+    with pytest.raises(CheckpointError, match=r"acme/small on the hub has no file adapter.eng.safetensors"):
         pull("acme/small", files=["adapter.eng.safetensors"])
 
 
@@ -86,7 +86,7 @@ def test_shards(hub: LoopbackHub, sharded: Path) -> None:
     assert pull("acme/sharded").fetched == 0
     part = pulled.folder / "model-00002-of-00003.safetensors"
     part.write_bytes(bytes(part.stat().st_size))
-    with pytest.raises(CheckpointError, match="model-00002-of-00003.safetensors has another"):
+    with pytest.raises(CheckpointError, match=r"model-00002-of-00003.safetensors has another"):
         pull("acme/sharded")
 
 

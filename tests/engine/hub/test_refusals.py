@@ -53,9 +53,8 @@ def test_gated(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = hub.repositories["acme/small"].commits["a" * 40]
     hub.add("acme/gated", folder, access="gated")
     hub.add("acme/closed", folder, access="gated for you")
-    assert refusal("acme/gated") == (
-        f"acme/gated is gated: log in with `hf auth login` or set HF_TOKEN, and accept its terms at {hub.url}/acme/gated"
-    )
+    log_in = "log in with `hf auth login` or set HF_TOKEN"
+    assert refusal("acme/gated") == f"acme/gated is gated: {log_in}, and accept its terms at {hub.url}/acme/gated"
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert refusal("acme/closed").endswith(f"gated: accept its terms at {hub.url}/acme/closed with that account")
 
