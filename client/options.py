@@ -150,6 +150,14 @@ LiveFormatOption = Annotated[
 PartialsOption = Annotated[
     bool, typer.Option("--partials", help="With --format json: lines for text that may still change, too.")
 ]
+StreamLanguageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        help="Language that is spoken, by its code or name: fra, fr, French. The server's model must have it.",
+        show_default="the server's",
+    ),
+]
 RetryOption = Annotated[
     float,
     typer.Option(

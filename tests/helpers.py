@@ -161,11 +161,16 @@ class Polyglot(FakeRunner):
             self.spoken[name] = replace(self, info=info)
         return self.spoken[name]
 
-    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
-        """See Runner."""
+    def encode(self, pcm: Pcm) -> LogProbs:
+        """One window."""
         shift = self.info.languages.index(self.info.language or "eng") - 1
         letters = [0, 1, *np.roll(np.arange(2, VOCABULARY.size), shift)]
-        return [log_probs[:, letters] for log_probs in super().run(windows)]
+        return fake_log_probs(pcm)[:, letters]
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        """See Runner."""
+        super().run(windows)
+        return [self.encode(pcm) for pcm in windows]
 
 
 def plain_text(log_probs: LogProbs) -> str:

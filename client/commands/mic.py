@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from contextlib import nullcontext
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from earshot_asr.client.options import (
     LiveFormatOption,
     PartialsOption,
     RetryOption,
+    StreamLanguageOption,
     check_partials,
 )
 
@@ -83,6 +84,7 @@ LocalLatencyOption = Annotated[
 def mic(
     url: UrlOption = None,
     retry: RetryOption = RETRY_SECONDS,
+    language: StreamLanguageOption = None,
     microphone: MicrophoneOption = None,
     list_devices: ListDevicesOption = False,
     format: LiveFormatOption = Format.text,
@@ -116,7 +118,8 @@ def mic(
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
             wanted = partials or (console.is_terminal and format is Format.text)
             with screen(console, format=format, partials=partials, meter=True) as shown:
-                await caption(server, audio, [shown], retry=retry if url else 0, commit=commit.value, partials=wanted)
+                options: dict[str, Any] = {"language": language, "commit": commit.value, "partials": wanted}
+                await caption(server, audio, [shown], retry=retry if url else 0, **options)
 
     with Aside():
         if list_devices:

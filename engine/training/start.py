@@ -67,6 +67,7 @@ def from_checkpoint(
     config["architectures"] = [family.head]
     tensors = with_prefix(fuse_weight_norm(widened(read_tensors(weight_files(folder)), config)), family)
     if vocabulary is not None:
+        config.pop("language", None)  # that of the head that goes
         config = {**family.with_new_head(config | _of_head(vocabulary)), **overrides}
         tensors = new_head(tensors, config, preprocessor, seed)
     encoder = build_encoder(config, preprocessor)

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from earshot_asr.server.intake import UNANSWERED_FLUSHES
 from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.outbox import SLOW_READER_NOTICES
 from earshot_asr.server.settings import Limits
-from tests.helpers import INFO, FakeRunner, finals, noise, partials, run_session, silence, speak, utterances
+from tests.helpers import INFO, FakeRunner, Polyglot, finals, noise, partials, run_session, silence, speak, utterances
 
 PAUSE = silence(0.2)
 LIMITS = Limits()
@@ -136,6 +137,47 @@ def test_ready() -> None:
             lookahead_ms=320,
         )
     ]
+
+
+def test_a_stream_speaks_the_language_that_it_names() -> None:
+    """By any of its names; a fingerprint is of the language, however it was called."""
+    marks: dict[str, set[str]] = {}
+    for asked, language in ((None, "eng"), ("eng", "eng"), ("fr", "fra"), ("French", "fra"), ("fra", "fra")):
+        line = Line(Polyglot())
+        start = wire.Start(language=asked, partials=False)
+        line.send(start, *chunks(said("ABC")), wire.Stop())
+        assert (line.ready.language, line.ready.model) == (language, "fake")
+        assert [final.text for final in line.finals] == ["ABC" if language == "eng" else "bcd"]
+        marks.setdefault(f"{asked and language}", set()).add(line.ready.fingerprint)
+    assert [len(found) for found in marks.values()] == [1, 1, 1]
+    assert len(set().union(*marks.values())) == 3
+
+
+def test_a_stream_resumes_in_its_language_only() -> None:
+    ours, theirs = wire.Start(language="fr"), wire.Start(language="de")
+    mark = {}
+    for start in (ours, theirs):
+        line = Line(Polyglot())
+        line.send(start)
+        mark[start.language] = line.ready.fingerprint
+    for language, code in (("fr", None), ("de", "fingerprint_mismatch"), (None, "fingerprint_mismatch")):
+        line = Line(Polyglot())
+        line.send(wire.Start(language=language, resume=wire.Resume(320, 0, mark["fr"])))
+        assert line.conversation.error == code
+    assert mark["fr"][:16] != mark["de"][:16]
+
+
+def test_a_model_of_one_language_takes_no_other() -> None:
+    runner = FakeRunner(replace(INFO, language="eng", languages=("eng",)))
+    for asked in ("en", "English", "eng", "en-GB"):
+        line = Line(runner)
+        line.send(wire.Start(language=asked))
+        assert line.ready.language == "eng"
+    line = Line(runner)
+    line.send(wire.Start(language="de"), wire.Flush())
+    (error,) = line.heard
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.message) == ("language_unsupported", "fake has no language 'de'; it has eng (English)")
 
 
 def test_a_stream_says_what_its_session_says() -> None:
