@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from earshot_asr.client.options import (
+    LANGUAGE_HELP,
+    MODEL_HELP,
     RETRY_SECONDS,
     Commit,
     CommitOption,
@@ -18,7 +20,6 @@ from earshot_asr.client.options import (
     LiveFormatOption,
     PartialsOption,
     RetryOption,
-    StreamLanguageOption,
     check_partials,
 )
 
@@ -27,6 +28,8 @@ EXAMPLES = """Examples:
   earshot mic
 
   earshot mic --list-devices
+
+  earshot mic --language de
 
   earshot mic --device "USB" --latency low
 
@@ -61,9 +64,18 @@ LocalModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="DIR|HUB_ID",
-        help="Folder of a checkpoint, or its name on the hub. Not with --url.",
-        show_default="the bundled model",
+        metavar="NAME|HUB_ID|DIR",
+        help=f"{MODEL_HELP} Not with --url.",
+        show_default="the recommended one for --language, or the bundled one",
+    ),
+]
+SpokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        metavar="LANGUAGE",
+        help=f"{LANGUAGE_HELP} With --url, the server's model must have it.",
+        show_default="the model's",
     ),
 ]
 LocalRevisionOption = Annotated[
@@ -84,7 +96,7 @@ LocalLatencyOption = Annotated[
 def mic(
     url: UrlOption = None,
     retry: RetryOption = RETRY_SECONDS,
-    language: StreamLanguageOption = None,
+    language: SpokenOption = None,
     microphone: MicrophoneOption = None,
     list_devices: ListDevicesOption = False,
     format: LiveFormatOption = Format.text,
@@ -113,12 +125,17 @@ def mic(
 
     async def run() -> None:
         audio, console = Microphone(microphone, lambda line: print(line, file=sys.stderr)), Console()
-        local = local_server(console, model=model, revision=revision, device=compute, latency=latency)
+        named = {"model": model, "language": language, "revision": revision}
+        local = local_server(console, device=compute, latency=latency, **named)
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
             wanted = partials or (console.is_terminal and format is Format.text)
             with screen(console, format=format, partials=partials, meter=True) as shown:
-                options: dict[str, Any] = {"language": language, "commit": commit.value, "partials": wanted}
+                options: dict[str, Any] = {
+                    "language": language if url else None,
+                    "commit": commit.value,
+                    "partials": wanted,
+                }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)
 
     with Aside():
