@@ -97,15 +97,18 @@ def local_folder(model: str | Path, revision: str | None = None) -> Path | None:
     if path.exists():
         raise CheckpointError(f"{model} is a file; give the folder that holds config.json and the weights")
     if not HUB_ID.fullmatch(str(model)):
-        raise CheckpointError(f"there is no folder {model}, {_no_such_name(str(model))}")
+        raise CheckpointError(f"there is no folder {model}{_no_such_name(str(model))}")
     return None
 
 
 def _no_such_name(model: str) -> str:
     from earshot_asr.engine.catalogue import near
 
-    offer = f"near are {', '.join(names)}" if (names := near(model)) else "`earshot models list` shows them"
-    return f"no model of that name ({offer}), and a hub id would look like 'organization/name'"
+    hub = "and a hub id would look like 'organization/name'"
+    if not re.fullmatch(r"[\w.-]+", model) or model.startswith("."):
+        return f", {hub}"
+    offer = f"near are {', '.join(names)}" if (names := near(model)) else "`earshot models list` shows those that are"
+    return f", no such model in the catalogue ({offer}), {hub}"
 
 
 def cuda_is_possible() -> bool:

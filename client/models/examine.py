@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from earshot_asr.engine.hub.progress import size
 
 from earshot_asr.client.demo import RECORDING_FILE
 from earshot_asr.client.evaluate.against import Transformers
@@ -18,6 +16,7 @@ from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.files import PICKLED, SAFETENSORS, present, read_json
 from earshot_asr.engine.hub import Origin, locate
+from earshot_asr.engine.hub.progress import size
 from earshot_asr.engine.languages import name as name_of
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.runner import TorchRunner, leave_a_core
@@ -102,12 +101,10 @@ def _symbols(vocabulary: Vocabulary) -> str:
     ]
     if vocabulary.delimiter is not None:
         parts.append(f"between words is {vocabulary.symbols[vocabulary.delimiter]!r} ({vocabulary.delimiter})")
-    plain = (
-        symbol
-        for id, symbol in enumerate(vocabulary.symbols)
-        if id not in vocabulary.special and id not in (vocabulary.blank, vocabulary.delimiter)
-    )
-    return f"{', '.join(parts)}; {' '.join(islice(plain, SAMPLE_SYMBOLS))} ..."
+    aside = {*vocabulary.special, vocabulary.blank, vocabulary.delimiter}
+    plain = [each for id, each in enumerate(vocabulary.symbols) if id not in aside and each != vocabulary.unknown]
+    more = " ..." if len(plain) > SAMPLE_SYMBOLS else ""
+    return f"{', '.join(parts)}; {' '.join(plain[:SAMPLE_SYMBOLS])}{more}"
 
 
 def _languages(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
@@ -132,6 +129,6 @@ def _notes(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
         yield "the vocabulary has nothing between words"
     unknown = sum(symbol == vocabulary.unknown for symbol in vocabulary.symbols) - 1
     if unknown > 0:
-        yield f"{unknown:,} outputs of the head have no symbol"
+        yield f"of the {vocabulary.size:,} outputs of its head, {unknown:,} without a symbol"
     if checkpoint.emission_delay:
         yield f"its symbols come {checkpoint.emission_delay} frames after their sound"

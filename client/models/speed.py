@@ -43,7 +43,7 @@ class Speed:
 
 def kept() -> Speed | None:
     """The speed that was measured; None if it was not yet, or on what is another machine, device or torch now."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
         content = json.loads(_file().read_text(encoding="utf-8"))
         if content.pop("on") == _machine():
             return Speed(**content)
