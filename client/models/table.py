@@ -9,7 +9,7 @@ from rich.text import Text
 
 from earshot_asr.client.models.rows import Row
 
-WIDE_COLUMNS, WIDEST_COLUMNS = 110, 165
+WIDE_COLUMNS, WIDEST_COLUMNS = 112, 165
 """Terminals of that width show the recordings, too; and the hub id."""
 Column = tuple[str, Callable[[Row], str]]
 COLUMNS: list[Column] = [
