@@ -71,9 +71,17 @@ class Adapter:
     @classmethod
     def find(cls, origin: Origin, language: str) -> Self | None:
         """That of a language, downloaded if need be; None if there is none. Raises CheckpointError."""
+        failure: CheckpointError | None = None
         for name in FILES:
-            if (path := origin.file(name.format(language))) is not None:
+            try:
+                path = origin.file(name.format(language))
+            except CheckpointError as error:
+                failure = failure or error
+                continue
+            if path is not None:
                 return cls(path, _digest(path))
+        if failure is not None:
+            raise failure
         return None
 
     def read(self, encoder: Encoder) -> dict[str, Tensor]:

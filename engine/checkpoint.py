@@ -57,11 +57,17 @@ class Checkpoint:
 
         What an adapter's file says goes before what the encoder has: target_lang may be another language than that.
         """
-        adapter = Adapter.find(self.origin, language) if self.encoder.adapted else None
-        if adapter is None and language != self.own:
+        own = language == self.own
+        try:
+            adapter = Adapter.find(self.origin, language) if self.encoder.adapted else None
+        except CheckpointError:
+            if not own:
+                raise
+            adapter = None
+        if adapter is None and not own:
             raise CheckpointError(f"{self.name} has no {FILES[0].format(language)}, the weights for {language}")
         weights = adapter.read(self.encoder) if adapter else {}
-        if language == self.own and are_own(weights, self.encoder):
+        if own and are_own(weights, self.encoder):
             adapter = None
         size = len(weights["lm_head.bias"]) if adapter else self.encoder.vocab_size
         return replace(

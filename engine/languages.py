@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from functools import cache
+from functools import lru_cache
 
 from iso639 import Lang
 from iso639.exceptions import InvalidLanguageValue
@@ -11,6 +11,8 @@ from earshot_asr.engine.errors import ConfigError, shown
 
 MOST_NEAR = 5
 """Languages that an error names for one that is not there."""
+KEPT_NAMES = 1 << 14
+"""Names whose code is remembered: clients may ask for anything."""
 LIKENESS = 0.55
 """From 0 to 1: how alike two names must be for one to be offered for the other."""
 
@@ -49,7 +51,7 @@ def matches(asked: str, among: Collection[str]) -> list[str]:
     return found or [each for each in among if code(each) and code(each) in _macros(asked)]
 
 
-@cache
+@lru_cache(maxsize=KEPT_NAMES)
 def code(language: str) -> str:
     """The ISO 639-3 code of a language by any of its names: "deu" of "de-AT"; empty if there is no such language."""
     language = language.strip()

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from earshot_asr.engine.checkpoint import load_checkpoint
+from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.runner import load_runner
 from earshot_asr.engine.training import options, state
 from earshot_asr.engine.training.__main__ import USELESS, main, parser_for
@@ -210,6 +211,8 @@ def test_a_model_of_many_languages_keeps_the_head_and_the_language_of_its_own_we
     start = from_checkpoint(folder)
     assert all(parameter.requires_grad for parameter in start.encoder.parameters())
     save(tmp_path / "out", start.encoder, start.config, start.preprocessor, start.tokenizer, start.masked, "float32")
+    assert "language" in from_checkpoint(BUNDLED).config
+    assert "language" not in from_checkpoint(BUNDLED, characters(["XYZ"])).config
     kept, before = load_checkpoint(tmp_path / "out"), load_checkpoint(folder)
     assert (kept.vocabulary, kept.language, kept.languages) == (before.vocabulary, "eng", ("eng",))
     samples = torch.from_numpy(mms.speech()[None, :16_000] / 32768).float()
