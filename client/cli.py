@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from earshot_asr.client import output
-from earshot_asr.client.commands import evaluate, mic, serve, stream, transcribe
+from earshot_asr.client.commands import evaluate, mic, models, serve, stream, transcribe
 from earshot_asr.client.options import INTERRUPTED_EXIT_STATUS, Device, DeviceOption
 from earshot_asr.engine.errors import EarshotError
 
@@ -68,6 +68,8 @@ def earshot(
     """
     if ctx.invoked_subcommand not in WITHOUT_OUTPUT:
         output.check()
+    if ctx.invoked_subcommand != "serve":  # which has a log
+        output.show_notices()
 
 
 @app.command(epilog="Example: earshot demo")
@@ -88,6 +90,7 @@ app.command(epilog=mic.EXAMPLES)(mic.mic)
 app.command(epilog=stream.EXAMPLES)(stream.stream)
 app.command(epilog=transcribe.EXAMPLES)(transcribe.transcribe)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.add_typer(models.app, name="models")
 
 
 @app.command(

@@ -20,7 +20,7 @@ from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import ConfigError, EarshotError, ProtocolError
 from earshot_asr.engine.text import printable
 from earshot_asr.server import wire
-from earshot_asr.server.wire import ClientMessage, Ready, ServerMessage
+from earshot_asr.server.wire import Ack, ClientMessage, Ready, ServerMessage
 
 FATAL_CLOSE_CODES = {1002, 1003, 1007, 1008, 1009, 1010}
 """Websocket close codes after which a new attempt would fail the same way."""
@@ -30,6 +30,7 @@ TRANSIENT_ERROR_CODES = {
     "internal_error",
     "shutting_down",
     "full",
+    "language_unavailable",
     "too_many_connections",
     "slow_reader",
     "idle",
@@ -92,7 +93,7 @@ class StreamConnection:
         self._connection = connection
         self._timeouts = timeouts
         self._silence_timer: asyncio.TimerHandle | None = None  # runs while an answer is expected
-        self._timed_out = self._stopped = False
+        self._timed_out = self._admitted = self._stopped = False
 
     async def send(self, message: bytes | ClientMessage) -> None:
         """Sends a message; waits while the server doesn't read.
@@ -124,8 +125,9 @@ class StreamConnection:
             else:
                 transient = code not in FATAL_CLOSE_CODES
             raise StreamError(message.code, message.message, transient=transient)
-        if self._stopped and not isinstance(message, wire.Done):  # more messages must come without being asked for
-            self._start_silence_timer()
+        self._admitted = self._admitted or isinstance(message, Ready)
+        if (self._stopped or not self._admitted) and not isinstance(message, wire.Done):
+            self._start_silence_timer()  # more messages must come without being asked for
         return message
 
     async def close(self) -> None:
@@ -172,12 +174,16 @@ class StreamConnection:
 
 
 async def open_connection(url: str, start: wire.Start, timeouts: Timeouts) -> StreamConnection:
-    """Connects, sends `start` and waits for `ready`. Raises StreamError, and ConfigError for an invalid URL."""
+    """Connects, sends `start` and waits for `ready`. Raises StreamError, and ConfigError for an invalid URL.
+
+    While a server loads the language that `start` names, it sends acks.
+    """
     connection = StreamConnection(url, await _connect(url, timeouts), timeouts)
     try:
         with suppress(StreamError):  # receive raises one that names the reason
             await connection.send(start)
-        first = await connection.receive()
+        while isinstance(first := await connection.receive(), Ack):
+            pass
         if not isinstance(first, Ready):
             raise ProtocolError(f"the first message from {url} is {first!r}; an Earshot server sends `ready`")
     except BaseException:

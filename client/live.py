@@ -131,6 +131,7 @@ async def local_server(
     console: Console,
     *,
     model: str | None = None,
+    language: str | None = None,
     revision: str | None = None,
     device: str = "auto",
     latency: str = "balanced",
@@ -143,7 +144,11 @@ async def local_server(
     from earshot_asr.server.settings import Limits, ServerConfig
 
     limits = Limits(streams=LOCAL_STREAM_COUNT)
-    server = build(ServerConfig(model=model, revision=revision, device=device, port=0, latency=latency, limits=limits))
+    config = ServerConfig(
+        model=model, language=language, revision=revision, device=device, port=0, latency=latency, limits=limits
+    )
+    server = build(config)
+    await server.fetch()
     with console.status("loading the model") if console.is_terminal else nullcontext():
         await server.start()
     try:

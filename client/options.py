@@ -46,19 +46,30 @@ class Format(StrEnum):
     vtt = "vtt"
 
 
+MODEL_HELP = "Name of a model in `earshot models list`, its name on the hub, or the folder of a checkpoint."
+LANGUAGE_HELP = (
+    "Language that is spoken: de, deu or German. Takes the model that is recommended for it; with --model, the weights "
+    "that a model of several languages, like MMS, has for it."
+)
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="DIR|HUB_ID",
-        help="Folder of a checkpoint, or its name on the hub.",
-        show_default="the bundled model",
+        metavar="NAME|HUB_ID|DIR",
+        help=MODEL_HELP,
+        show_default="the recommended one for --language, or the bundled one",
     ),
+]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option("--language", metavar="LANGUAGE", help=LANGUAGE_HELP, show_default="the model's"),
 ]
 RevisionOption = Annotated[
     str | None,
     typer.Option(
-        "--revision", help="Branch, tag or commit of a model on the hub.", show_default="the newest on the hub"
+        "--revision",
+        help="Branch, tag or commit of a model on the hub.",
+        show_default="the one that was pulled, else the newest",
     ),
 ]
 DeviceOption = Annotated[
@@ -138,6 +149,14 @@ LiveFormatOption = Annotated[
 ]
 PartialsOption = Annotated[
     bool, typer.Option("--partials", help="With --format json: lines for text that may still change, too.")
+]
+StreamLanguageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        help="Language that is spoken, by its code or name: fra, fr, French. The server's model must have it.",
+        show_default="the server's",
+    ),
 ]
 RetryOption = Annotated[
     float,

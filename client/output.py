@@ -1,6 +1,7 @@
 """Standard output and error as they really are: closed, full, read by nobody, of an encoding that lacks letters."""
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,31 @@ class Output(TextIOWrapper):
             os.close(nowhere)
         if self._fatal:
             raise _refusal(error) from None
+
+
+class Notices(logging.StreamHandler[TextIO]):
+    """Writes the log to whatever standard error is at the time, as `earshot: ...`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("earshot: %(message)s"))
+
+    @property
+    def stream(self) -> TextIO:
+        """See StreamHandler."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None: ...
+
+
+def show_notices() -> None:
+    """Shows warnings on standard error; where that is no terminal, which has bars, also how far a download is."""
+    ours = logging.getLogger("earshot_asr")
+    if not any(isinstance(handler, Notices) for handler in ours.handlers):
+        ours.addHandler(Notices())
+    if not sys.stderr.isatty():
+        logging.getLogger("earshot_asr.engine.hub").setLevel(logging.INFO)
 
 
 @contextmanager

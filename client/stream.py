@@ -436,6 +436,7 @@ REASON_TEXTS = {
     "full": "server full",
     "shutting_down": "server going down",
     "internal_error": "server failed",
+    "language_unavailable": "language not loaded",
 }
 
 

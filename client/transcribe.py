@@ -23,7 +23,7 @@ from earshot_asr.engine.errors import (
     OutputError,
 )
 from earshot_asr.engine.events import Final
-from earshot_asr.engine.loading import check, load_runner
+from earshot_asr.engine.loading import check, fetch, load_runner
 from earshot_asr.engine.sources import LONGEST_GAP_SECONDS, FileSource, RawFormat, open_file
 from earshot_asr.engine.text import printable
 from earshot_asr.engine.transcription import Method, plain, streamed
@@ -36,11 +36,12 @@ def transcribe(
     files: Iterable[str | Path],
     *,
     model: str | Path | None = None,
+    language: str | None = None,
     device: str = "auto",
     latency: str = "balanced",
     commit: Commit = "utterance",
     format: str = "text",
-    offline: bool = False,
+    whole: bool = False,
     revision: str | None = None,
     raw: RawFormat | None = None,
     track: int | None = None,
@@ -51,10 +52,11 @@ def transcribe(
 ) -> int:
     """Runs `earshot transcribe`. Returns its exit status: 0, or 1 if a file could not be transcribed.
 
-    model      a folder or a hub id, of `revision`; None: the bundled model
-    latency    low, balanced or accurate; not used with `offline`, nor is `commit`
+    model      a folder, a name of the catalogue or a hub id, of `revision`; None: the one that is recommended for
+               `language`, or the bundled model
+    latency    low, balanced or accurate; not used with `whole`, nor is `commit`
     format     text, json, srt or vtt
-    offline    one forward pass over each file instead of streaming
+    whole      one forward pass over each file instead of streaming
     files      "-": standard input
     raw        format of files without a header; None: only .raw, .pcm and .s16 are read so, as 16 kHz mono int16
     track, longest_gap    as open_file takes them
@@ -71,11 +73,13 @@ def transcribe(
         raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
     if format in ("srt", "vtt") and channel == "each":
         raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
-    check(model, device, revision)
-    runner = cache(partial(load_runner, model, device, revision))
+    check(model, device, revision, language)
+    if any(map(is_readable, files)):
+        fetch(model, revision, language)  # before the progress bar of the files is there
+    runner = cache(partial(load_runner, model, device, revision, language))
 
     def method(audio: Iterable[Pcm]) -> Iterator[Final]:
-        return plain(runner(), audio) if offline else streamed(runner(), config, audio)
+        return plain(runner(), audio) if whole else streamed(runner(), config, audio)
 
     return transcribe_files(
         sorted(files, key=is_readable),  # what can't be is said before the model is loaded, which takes seconds

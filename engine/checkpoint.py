@@ -1,21 +1,21 @@
 """Loads a checkpoint, a folder or a hub id, as an encoder and its vocabulary. All sizes come from the checkpoint."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from earshot_asr.engine.adapters import FILES, Adapter, are_own, languages, own_language
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
 from earshot_asr.engine.families import Family
 from earshot_asr.engine.families.layers import Encoder
-from earshot_asr.engine.files import MOST_JSON_BYTES, present
-from earshot_asr.engine.hub import SETTINGS, locate
+from earshot_asr.engine.fingerprint import fingerprint
+from earshot_asr.engine.hub import Origin, locate
 from earshot_asr.engine.judgement import TRAIN, check_preprocessor, judge, preprocessor_of, read_config
+from earshot_asr.engine.languages import match
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.weights import fuse_weight_norm, named_alike, read_tensors, weight_files, widened
@@ -27,11 +27,16 @@ MOST_PARAMETERS = 10 * 10**9
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that is ready to run.
+    """A model that is ready to run, in one of its languages.
 
     name            the folder's name, or the hub id
     emission_delay  frames from a sound to its letter: emission_delay_frames in config.json
     fingerprint     16 hex digits, which change with any byte of weights or settings
+    origin          where its files come from
+    language        that it speaks, as it is called there; None: it is not known
+    languages       all that it can speak, see speaking(); empty: it is not known
+    adapter         the weights of its language, to take the place of the encoder's; None: the encoder has them
+    own, whole      language and fingerprint without an adapter
     """
 
     name: str
@@ -39,35 +44,87 @@ class Checkpoint:
     vocabulary: Vocabulary
     emission_delay: int
     fingerprint: str
+    origin: Origin
+    language: str | None
+    languages: tuple[str, ...]
+    own: str | None
+    whole: str
+    adapter: Adapter | None = None
+
+    def speaking(self, language: str) -> Self:
+        """The same in that one of its languages, whose weights are downloaded if need be. Raises CheckpointError.
+
+        What an adapter's file says goes before what the encoder has: target_lang may be another language than that.
+        """
+        own = language == self.own
+        try:
+            adapter = Adapter.find(self.origin, language) if self.encoder.adapted else None
+        except CheckpointError:
+            if not own:
+                raise
+            adapter = None
+        if adapter is None and not own:
+            raise CheckpointError(f"{self.name} has no {FILES[0].format(language)}, the weights for {language}")
+        weights = adapter.read(self.encoder) if adapter else {}
+        if own and are_own(weights, self.encoder):
+            adapter = None
+        size = len(weights["lm_head.bias"]) if adapter else self.encoder.vocab_size
+        return replace(
+            self,
+            vocabulary=Vocabulary.from_folder(self.origin.folder, size, language),
+            fingerprint=adapter.fingerprint(self.whole) if adapter else self.whole,
+            language=language,
+            adapter=adapter,
+        )
 
 
 def load_checkpoint(
     model: str | Path,
     *,
     revision: str | None = None,
+    language: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Checkpoint:
     """Load a checkpoint in Hugging Face format from a folder or, if there is no folder `model`, from the hub.
 
     revision   branch, tag or commit on the hub
+    language   one of its languages, by any of its names; None: the one that its weights are for. A checkpoint that does
+               not say which language it has is taken to have this one
     dtype      of the weights and layers, whatever the file has
 
-    Raises CheckpointError if it can't be loaded, UnsupportedModel if the engine does not run such models.
+    Raises CheckpointError if it can't be loaded, UnsupportedModel if the engine does not run such models, ConfigError
+    if it has no such language.
     """
     origin = locate(model, revision)
     folder = origin.folder
     config = read_config(folder)
     judge(config)
     encoder = build_encoder(config, preprocessor_of(folder, config))
-    vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size)
+    own = own_language(folder, config)
+    names = languages(origin, own, adapted=bool(encoder.adapted))
+    if language is not None and not names:
+        own, names = language, (language,)
+    chosen = own if language is None else match(language, names, origin.name)
+    vocabulary = Vocabulary.from_folder(folder, encoder.vocab_size, own)
     files = weight_files(origin.with_weights().folder)
     load_weights(encoder, widened(read_tensors(files), config), torch.device(device), dtype)
     delay = config.get("emission_delay_frames", 0)
     if type(delay) is not int or not 0 <= delay <= MOST_DELAY_FRAMES:
         wanted = f"it must be a whole number from 0 to {MOST_DELAY_FRAMES}"
         raise CheckpointError(f"config.json: emission_delay_frames is {shown(delay)}; {wanted}")
-    return Checkpoint(origin.name, encoder, vocabulary, delay, fingerprint(folder, files))
+    whole = fingerprint(folder, files)
+    checkpoint = Checkpoint(origin.name, encoder, vocabulary, delay, whole, origin, own, names, own, whole)
+    return checkpoint if chosen is None else checkpoint.speaking(chosen)
+
+
+def fetch(model: str | Path, revision: str | None = None) -> Origin:
+    """Download what load_checkpoint needs of a model of the hub, unless it is here. Raises what that raises."""
+    origin = locate(model, revision)
+    config = read_config(origin.folder)
+    judge(config)
+    build_encoder(config, preprocessor_of(origin.folder, config))
+    return origin.with_weights()
 
 
 def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Encoder:
@@ -148,16 +205,3 @@ def _check_tensors(encoder: Encoder, tensors: Mapping[str, Tensor], wanted: Set[
             f"the weights are whole numbers ({listed(whole, 60)}, of {tensors[whole[0]].dtype}) without their scales; "
             "take the checkpoint that they were made from"
         )
-
-
-def fingerprint(folder: Path, files: list[Path]) -> str:
-    """16 hex digits of the SHA-256 over names and bytes of settings and weights."""
-    digest = hashlib.sha256()
-    for path in [*(folder / name for name in SETTINGS), *files]:
-        if present(path):
-            if path.suffix == ".json" and path.stat().st_size > MOST_JSON_BYTES:
-                raise CheckpointError(f"{path} is larger than {MOST_JSON_BYTES >> 20} MB, the most that JSON may have")
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(json.dumps([path.name, content]).encode())
-    return digest.hexdigest()[:16]

@@ -37,6 +37,7 @@ class StreamConfig:
                           `hop`: the text of a hop is final once its right context is there
     partials              whether partials are wanted; with `commit: utterance` and none, hop windows are not run at all
     decode                how words are decoded from log-probabilities
+    language              one of the model's, by any of its names; None: the one that its runner speaks
     """
 
     hop_ms: int = 480
@@ -50,6 +51,7 @@ class StreamConfig:
     commit: Commit = "utterance"
     partials: bool = True
     decode: DecodeConfig = DEFAULT_DECODE
+    language: str | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -78,6 +80,7 @@ class StreamConfig:
         commit: Commit = "utterance",
         partials: bool = True,
         decode: DecodeConfig = DEFAULT_DECODE,
+        language: str | None = None,
     ) -> Self:
         """The settings of a preset: low, balanced or accurate.
 
@@ -85,7 +88,7 @@ class StreamConfig:
         """
         if latency not in PRESETS:
             raise ConfigError(f"latency is {latency!r}; it must be one of {', '.join(PRESETS)}")
-        return cls(**PRESETS[latency], commit=commit, partials=partials, decode=decode)
+        return cls(**PRESETS[latency], commit=commit, partials=partials, decode=decode, language=language)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

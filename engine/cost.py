@@ -7,14 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, Seconds
-from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.config import StreamConfig, Timing
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.recognizer import Recognizer
+from earshot_asr.engine.scheduler import MOST_MERGED_HOPS
 from earshot_asr.engine.session import timing_of
 
 TRIALS = 3
 TRIAL_SECONDS = 4
 """Audio of one trial of the process; and no new trial is begun once they took this long together."""
+USABLE_SHARE = 0.9
+"""Share of each second of device and process that streams may use."""
+UTTERANCE_SECONDS = 5
+"""Assumed length of an utterance. The shorter they are, the more the context of their final windows costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,16 @@ def measure(runner: Runner, config: StreamConfig, clock: Callable[[], Seconds] =
     return Cost(frame, process)
 
 
+def frames_a_second(timing: Timing) -> float:
+    """Frames that a stream needs encoded each second while somebody speaks, with hops merged where they may be."""
+    t = timing
+    rate = SAMPLE_RATE / t.grid.hop
+    hop = t.hop * (MOST_MERGED_HOPS if t.provisional else 1)
+    hops = (t.left + hop + t.right) / hop if t.hops else 0.0
+    final = 1 + t.margin / (UTTERANCE_SECONDS * rate) if t.provisional else 0.0
+    return rate * (hops + final)
+
+
 def _noise(samples: int) -> Pcm:
     """Bursts of noise, which voice detection takes for speech."""
     loud = 1000 * (np.arange(samples) % SAMPLE_RATE < SAMPLE_RATE // 2) + 10
@@ -88,6 +103,9 @@ class _NoDevice:
     def __init__(self, runner: Runner) -> None:
         self.info, self.device = runner.info, runner.device
         self.ladder, self.batch_frames = runner.ladder, runner.batch_frames
+
+    def speaking(self, language: str | None) -> "_NoDevice":
+        return self
 
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         size = self.info.vocabulary.size

@@ -3,6 +3,7 @@
 EarshotError
 ├── AudioError          audio that can't be decoded, or a format that isn't understood
 ├── CheckpointError     a model that can't be loaded
+│   ├── HubError            the hub refuses it, or does not answer
 │   └── UnsupportedModel    it is well-formed, but of a kind this engine doesn't run
 ├── ConfigError         a setting out of its range, an unknown preset
 ├── DeviceError         no such compute device, no such microphone
@@ -39,6 +40,10 @@ class CheckpointError(EarshotError):
             half = MESSAGE_CHARACTERS // 2
             line = f"{line[: half - 5]} ... {line[-half:]}"
         super().__init__(line)
+
+
+class HubError(CheckpointError):
+    """A hub that refuses what was asked for, that does not answer, or that is none."""
 
 
 class UnsupportedModel(CheckpointError):

@@ -7,10 +7,22 @@ from typing import Any
 
 from earshot_asr.engine.errors import CheckpointError
 
+SETTINGS = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "feature_extractor_config.json",
+    "vocab.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 WEIGHTS = (*SAFETENSORS, *PICKLED)
 """Names of files with weights; the first one that is there is read."""
+MOST_SHARDS = 1000
 MOST_JSON_BYTES = 16 << 20
 """Most bytes of a JSON file. Those of published checkpoints, indexes of shards included, have a tenth of it."""
 
@@ -46,3 +58,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} must hold a JSON object, not {type(value).__name__}")
     return value
+
+
+def shards(index: Path) -> list[str]:
+    """The names of the files of weights that an index lists. Raises CheckpointError."""
+    table = read_json(index).get("weight_map")
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    names = set(table.values()) if isinstance(table, dict) and all(isinstance(n, str) for n in table.values()) else {""}
+    if not all(Path(name).name == name and name.endswith(suffix) for name in names):
+        raise CheckpointError(f"{index}: weight_map must give a {suffix} file beside it for each tensor")
+    if len(names) > MOST_SHARDS:
+        raise CheckpointError(f"{index} lists {len(names):,} files; {MOST_SHARDS:,} are the most")
+    return sorted(names)

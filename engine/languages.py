@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from functools import cache
+from functools import lru_cache
 
 from iso639 import Lang
 from iso639.exceptions import InvalidLanguageValue
@@ -11,6 +11,8 @@ from earshot_asr.engine.errors import ConfigError, shown
 
 MOST_NEAR = 5
 """Languages that an error names for one that is not there."""
+KEPT_NAMES = 1 << 14
+"""Names whose code is remembered: clients may ask for anything."""
 LIKENESS = 0.55
 """From 0 to 1: how alike two names must be for one to be offered for the other."""
 
@@ -25,14 +27,7 @@ def match(asked: str, among: Collection[str], owner: str) -> str:
     raises ConfigError that names those that are near.
     """
     asked = asked.strip()
-    if asked in among:
-        return asked
-    wanted = code(asked)
-    found = [each for each in among if each.lower() == asked.lower()] or [
-        each for each in among if wanted and code(each) == wanted
-    ]
-    found = found or [each for each in among if wanted and wanted in _macros(each)]
-    found = found or [each for each in among if code(each) and code(each) in _macros(asked)]
+    found = matches(asked, among)
     if len(found) == 1:
         return found[0]
     if found:
@@ -43,7 +38,20 @@ def match(asked: str, among: Collection[str], owner: str) -> str:
     raise ConfigError(f"{owner} has no language {shown(asked)}; {offer}{more}")
 
 
-@cache
+def matches(asked: str, among: Collection[str]) -> list[str]:
+    """Those of `among` that are the language `asked`, in whatever way it is named there; see match."""
+    asked = asked.strip()
+    if asked in among:
+        return [asked]
+    wanted = code(asked)
+    found = [each for each in among if each.lower() == asked.lower()] or [
+        each for each in among if wanted and code(each) == wanted
+    ]
+    found = found or [each for each in among if wanted and wanted in _macros(each)]
+    return found or [each for each in among if code(each) and code(each) in _macros(asked)]
+
+
+@lru_cache(maxsize=KEPT_NAMES)
 def code(language: str) -> str:
     """The ISO 639-3 code of a language by any of its names: "deu" of "de-AT"; empty if there is no such language."""
     language = language.strip()

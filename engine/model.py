@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
+from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent / "models" / "base-en"
@@ -20,6 +21,8 @@ class ModelInfo:
 
     fingerprint       equal for models with equal weights and settings, and only for those
     emission_delay    frames by which symbols come after their sound
+    language          that it speaks, as the model names it; None: it is not known
+    languages         all that the model can speak, see Runner.speaking; empty: it is not known
     """
 
     name: str
@@ -27,6 +30,18 @@ class ModelInfo:
     grid: FrameGrid
     vocabulary: Vocabulary
     emission_delay: int = 0
+    language: str | None = None
+    languages: tuple[str, ...] = ()
+
+    def named(self, language: str) -> str:
+        """The model's own name for one of its languages. Raises ConfigError if it has no such language."""
+        from earshot_asr.engine.languages import match  # loads the names of 8,000 languages
+
+        if language in self.languages:
+            return language
+        if not self.languages:
+            raise ConfigError(f"{self.name} does not say which language it speaks; language has to be null")
+        return match(language, self.languages, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,16 @@ class Runner(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """The model it runs."""
+        """The model it runs, in the language that it speaks."""
+        ...
+
+    def speaking(self, language: str | None) -> "Runner":
+        """The same model on the same device in another of its languages, by any of its names; None: as it is.
+
+        For the first time this may take long, as the language's weights may have to be downloaded. It may be called in
+        any thread; run() only in the one that computes with the device, whatever the language. Raises ConfigError if
+        the model has no such language, CheckpointError if its weights can't be had.
+        """
         ...
 
     @property

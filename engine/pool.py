@@ -1,5 +1,6 @@
 """Runners of one model, each in a thread of its own: several batches can be computed at a time."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.model import Runner
+from earshot_asr.engine.model import ModelInfo, Runner
 from earshot_asr.engine.recognizer import Batch, Result
 
 
@@ -63,10 +64,29 @@ class RunnerPool:
         number = self._idle.get_nowait()
         return self._threads[number].submit(self._compute, number, batch)
 
+    def speaking(self, language: str) -> "Future[ModelInfo]":
+        """Makes all runners ready to speak a language, in a thread of its own; see Runner.speaking for what it raises.
+
+        The thread ends with the process: a download that never ends holds up nobody else.
+        """
+        future: Future[ModelInfo] = Future()
+        future.set_running_or_notify_cancel()  # from now on it can't be cancelled
+
+        def work() -> None:
+            try:
+                spoken = [runner.speaking(language).info for runner in self.runners]
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(spoken[0])
+
+        threading.Thread(target=work, name=f"language-{language}", daemon=True).start()
+        return future
+
     def _compute(self, number: int, batch: Batch) -> Computed:
         try:
             began = time.perf_counter()
-            outputs = self.runners[number].run(batch.samples)
+            outputs = batch.encode(self.runners[number])
             seconds = time.perf_counter() - began
             return Computed(batch.decode(outputs), seconds)
         finally:

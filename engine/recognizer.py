@@ -44,7 +44,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows to compute together, their samples, and for final windows the function that decodes them."""
+    """Windows of one language to compute together, their samples, and for final windows what decodes them."""
 
     jobs: list[Job]
     samples: list[Pcm]
@@ -52,7 +52,11 @@ class Batch:
 
     def run(self, runner: Runner) -> list[Result]:
         """Computes and decodes the windows. May be called in any thread: it touches no stream."""
-        return self.decode(runner.run(self.samples))
+        return self.decode(self.encode(runner))
+
+    def encode(self, runner: Runner) -> list[LogProbs]:
+        """Computes the windows, in their language."""
+        return runner.speaking(self.jobs[0].language).run(self.samples)
 
     def decode(self, outputs: Sequence[LogProbs]) -> list[Result]:
         """Decodes what was computed of the windows. May be called in any thread, too."""
@@ -170,7 +174,8 @@ class Stream:
             ahead = self._lead_at(now) - (self._session.received - end) / SAMPLE_RATE - MESSAGE_SECONDS
             due = now + max(0.0, ahead)
             patience = FINAL_DEADLINE_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
-            self._recognizer.scheduler.add(Job(self.number, window, due + patience, due=now))
+            language = self._session.info.language
+            self._recognizer.scheduler.add(Job(self.number, window, due + patience, due=now, language=language))
 
 
 class Recognizer:
@@ -184,9 +189,12 @@ class Recognizer:
         self._numbers = itertools.count(1)
 
     def open(self, config: StreamConfig, at: StartPoint | None = None) -> Stream:
-        """Opens a stream, new or resumed `at` a point. Raises ConfigError if a stream can't start there."""
+        """Opens a stream, new or resumed `at` a point. Raises ConfigError if a stream can't start there.
+
+        For `config.language` see Runner.speaking, which is called here and may take long for the first time.
+        """
         cut, from_sample = at or StartPoint(0, 0)
-        session = Session(self.runner.info, config, cut=cut, from_sample=from_sample)
+        session = Session(self.runner.speaking(config.language).info, config, cut=cut, from_sample=from_sample)
         stream = Stream(self, next(self._numbers), session, owed=OWED_SECONDS if at else 0.0)
         self._streams[stream.number] = stream
         return stream

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.func import functional_call
 
+from earshot_asr.engine.adapters import Adapters
 from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, from_ms
 from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
 from earshot_asr.engine.errors import DeviceError
@@ -52,18 +54,26 @@ def threads() -> int:
 
 
 class TorchRunner:
-    """A checkpoint's encoder on a device. See Runner."""
+    """A checkpoint's encoder on a device. See Runner; those of its languages share the encoder.
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    beside   a runner of the same checkpoint in another language, on the same device
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, beside: "TorchRunner | None" = None) -> None:
         self.info = ModelInfo(
             checkpoint.name,
             checkpoint.fingerprint,
             checkpoint.encoder.grid,
             checkpoint.vocabulary,
             checkpoint.emission_delay,
+            checkpoint.language,
+            checkpoint.languages,
         )
+        self._checkpoint = checkpoint
         self._device = device
         self._encoder = checkpoint.encoder.eval()
+        self._adapters: Adapters = beside._adapters if beside else Adapters(self._encoder)
+        self._spoken: dict[str | None, TorchRunner] = beside._spoken if beside else {checkpoint.language: self}
         self.ladder = Ladder(max(1, self.info.grid.from_ms(RUNG_MS)))
         self.batch_frames = BATCH_SECONDS[device.type] * SAMPLE_RATE // self.info.grid.hop
 
@@ -71,6 +81,15 @@ class TorchRunner:
     def device(self) -> str:
         """What it runs on: cpu, cuda, cuda:1."""
         return str(self._device)
+
+    def speaking(self, language: str | None) -> "TorchRunner":
+        """See Runner.speaking."""
+        if language is None:
+            return self
+        name = self.info.named(language)
+        if name not in self._spoken:  # two threads may both come here, and one is late
+            self._spoken.setdefault(name, TorchRunner(self._checkpoint.speaking(name), self._device, beside=self))
+        return self._spoken[name]
 
     @torch.inference_mode()
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
@@ -88,7 +107,9 @@ class TorchRunner:
             row[: len(pcm)] = pcm
         samples = self._to_device(torch.from_numpy(rows)).float() / 32768
         valid = None if same else self._to_device(torch.tensor(lengths))
-        log_probs = self._encoder(samples, valid).float().cpu().numpy()
+        adapter = self._checkpoint.adapter
+        weights = self._adapters.weights(adapter) if adapter else {}
+        log_probs = functional_call(self._encoder, weights, (samples, valid)).float().cpu().numpy()
         return [log_probs[i, :n] for i, n in enumerate(frames)]
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -97,16 +118,20 @@ class TorchRunner:
         return tensor
 
 
-def load_runner(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> TorchRunner:
+def load_runner(
+    model: str | Path | None = None, device: str = "auto", revision: str | None = None, language: str | None = None
+) -> TorchRunner:
     """Loads a checkpoint (a folder or a hub id; None: the bundled model) onto a device, and computes a first window.
 
-    Raises CheckpointError and DeviceError.
+    language   that it speaks unless speaking() says another one; see load_checkpoint
+
+    Raises CheckpointError, DeviceError, and ConfigError if the model has no such language.
     """
     chosen = resolve_device(device)
     if chosen.type == "cpu":
         leave_a_core()
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
-    checkpoint = load_checkpoint(model or BUNDLED, revision=revision, device=chosen, dtype=dtype)
+    checkpoint = load_checkpoint(model or BUNDLED, revision=revision, language=language, device=chosen, dtype=dtype)
     runner = TorchRunner(checkpoint, chosen)
     for ms in WARM_UP_MS:
         runner.run([np.zeros(from_ms(ms), np.int16)])

@@ -23,6 +23,7 @@ class Job:
 
     deadline    when it should be done, in seconds of the caller's clock
     due         when the sample arrived that completed it, on the same clock
+    language    whose weights compute it; None: the model has only one
     """
 
     stream: int
@@ -30,6 +31,7 @@ class Job:
     deadline: Seconds
     hops: int = 1
     due: Seconds = 0.0
+    language: str | None = None
 
 
 class Scheduler:
@@ -67,20 +69,20 @@ class Scheduler:
         self._deadlines.pop(stream, None)
 
     def take(self, now: Seconds) -> list[Job]:
-        """The next batch: the most urgent job and others padded to the same length. Empty if there is none."""
+        """The next batch: the most urgent job, and others of its language padded to the same length; or nothing."""
         batch: list[Job] = []
-        rung = 0
+        kind: tuple[int, str | None] = (0, None)
         for stream in sorted(self._deadlines, key=self._deadlines.__getitem__):
             queue = self._queues[stream]
             while queue:
                 job = self._head(queue, now)
                 if not batch:
-                    rung = self.ladder.rung(job.window.frames)
-                elif self.ladder.rung(job.window.frames) != rung or (len(batch) + 1) * rung > self.batch_frames:
+                    kind = self._kind(job)
+                elif self._kind(job) != kind or (len(batch) + 1) * kind[0] > self.batch_frames:
                     break
                 batch.append(job)
                 queue.popleft()
-            if (len(batch) + 1) * rung > self.batch_frames:
+            if (len(batch) + 1) * kind[0] > self.batch_frames:
                 break
         for stream in {job.stream for job in batch}:
             if queue := self._queues[stream]:
@@ -88,6 +90,10 @@ class Scheduler:
             else:
                 self.drop(stream)
         return batch
+
+    def _kind(self, job: Job) -> tuple[int, str | None]:
+        """What the windows of a batch have in common: the length to which they are padded, and the language."""
+        return self.ladder.rung(job.window.frames), job.language
 
     def _head(self, jobs: deque[Job], now: Seconds) -> Job:
         """A stream's next job. A hop window that is late is superseded by the window after it."""

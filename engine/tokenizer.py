@@ -98,9 +98,11 @@ def _vocab(folder: Path, language: Any) -> dict[str, int]:
             )
         path = folder / tokenizer_json.TOKENIZER_JSON
     vocab = read_json(path) if path.name == VOCAB else tokenizer_json.table(folder)
-    flat = language is None or (isinstance(language, str) and all(map(_is_id, vocab.values())))
-    where = f"{path}" if language is None else f"{path} at target_lang {shown(language)}"
-    table = vocab if flat else vocab.get(language) if isinstance(language, str) else None
+    nested = any(isinstance(part, dict) for part in vocab.values())
+    if nested and language is None:
+        raise CheckpointError(f"{path} has several languages; target_lang in tokenizer_config.json must name one")
+    where = f"{path} at target_lang {shown(language)}" if nested else f"{path}"
+    table = vocab if not nested else vocab.get(language) if isinstance(language, str) else None
     if not isinstance(table, dict) or not all(map(_is_id, table.values())):
         raise CheckpointError(f"{where} must map symbols to ids, whole numbers from 0 to {MOST_SYMBOLS - 1:,}")
     if odd := next((symbol for symbol in table if not _is_symbol(symbol)), None):

@@ -34,6 +34,7 @@ def transcribe(
     model: str | Path | Runner | None = None,
     device: str = "auto",
     revision: str | None = None,
+    language: str | None = None,
     latency: str = "balanced",
     raw: RawFormat | None = None,
     track: int | None = None,
@@ -44,6 +45,7 @@ def transcribe(
     model      a folder or a hub id; None: the bundled model. For several files load it once: `load_runner(model)`
     device     auto, cpu, cuda or cuda:N; a runner has one already
     revision   branch, tag or commit of a model on the hub
+    language   one of a model of several languages, by any of its names; None: the one that it speaks by itself
     latency    low, balanced or accurate: how long the windows are
     raw        how to read a file of samples without a header
     track      the audio track to read, from 1 on; None: the one that players choose
@@ -54,7 +56,10 @@ def transcribe(
     ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
     """
     config = StreamConfig.preset(latency, partials=False)
-    runner = load_runner(model, device, revision) if model is None or isinstance(model, str | Path) else model
+    if model is None or isinstance(model, str | Path):
+        runner = load_runner(model, device, revision, language)
+    else:
+        runner = model.speaking(language)
     return _transcribed(runner, config, path, raw=raw, track=track, channel=channel)
 
 

@@ -127,15 +127,18 @@ class Vocabulary:
         return self.space if self.delimiter is not None and symbol == self.symbols[self.delimiter] else symbol
 
     @classmethod
-    def from_folder(cls, folder: str | Path, size: int | None = None) -> Self:
+    def from_folder(cls, folder: str | Path, size: int | None = None, language: str | None = None) -> Self:
         """From vocab.json or tokenizer.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json.
 
         `size`: number of outputs of the head. Ids from there on are dropped, ids that the files do not know are
         unknown. None: as many as the files know.
+        `language`: which part of a vocab.json of several languages; None: what tokenizer_config.json says.
         Raises CheckpointError; UnsupportedModel for another tokenizer.
         """
         folder = Path(folder)
         config = tokenizer.settings(folder)
+        if language is not None:
+            config["target_lang"] = language
         if tokenizer.in_parts(folder, config):
             return cls._of_parts(folder, config, size)
         table = tokenizer.table(folder, config)

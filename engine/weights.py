@@ -11,10 +11,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
-from earshot_asr.engine.files import WEIGHTS, present, read_json
+from earshot_asr.engine.files import WEIGHTS, present, shards
 from earshot_asr.engine.judgement import no_weights
 
-MOST_SHARDS, MOST_TENSORS = 1000, 50_000
+MOST_TENSORS = 50_000
 """A model of 7 G parameters has 1,000 tensors, and could have 10 files."""
 MOST_PICKLE_BYTES = 8 << 20
 """Most bytes of the pickle with the names and shapes of tensors, which is not their data."""
@@ -35,23 +35,11 @@ def weight_files(folder: Path) -> list[Path]:
             continue
         if not name.endswith(".index.json"):
             return [path]
-        paths = [folder / shard for shard in _shards(path)]
+        paths = [folder / shard for shard in shards(path)]
         if missing := [shard.name for shard in paths if not present(shard)]:
             raise CheckpointError(f"{folder} lacks {listed(missing)}, which {name} lists; download it again")
         return [path, *paths]
     raise no_weights(folder)
-
-
-def _shards(index: Path) -> list[str]:
-    """The names of the files that an index lists. Raises CheckpointError."""
-    table = read_json(index).get("weight_map")
-    suffix = Path(index.name.removesuffix(".index.json")).suffix
-    names = set(table.values()) if isinstance(table, dict) and all(isinstance(n, str) for n in table.values()) else {""}
-    if not all(Path(name).name == name and name.endswith(suffix) for name in names):
-        raise CheckpointError(f"{index}: weight_map must give a {suffix} file beside it for each tensor")
-    if len(names) > MOST_SHARDS:
-        raise CheckpointError(f"{index} lists {len(names):,} files; {MOST_SHARDS:,} are the most")
-    return sorted(names)
 
 
 def read_tensors(files: list[Path]) -> dict[str, Tensor]:

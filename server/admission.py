@@ -30,7 +30,7 @@ class StreamRequest:
 
     config     how it is cut into windows and utterances
     audio      format of the bytes
-    options    all other choices of the client, as JSON could hold them; only part of the fingerprint
+    options    all choices of the client that are not in `config`, as JSON could hold them; only part of the fingerprint
     resume     where to go on, if it is not a new one
     """
 
@@ -61,9 +61,10 @@ def resume_point(info: ModelInfo, latency: str, request: StreamRequest) -> Start
         raise Refused("resume_unsupported", "only streams of pcm_s16le, 16000 samples a second, 1 channel resume")
     theirs, ours = resume.fingerprint, fingerprint(info, request)
     if theirs[:HALF_CHARACTERS] != ours[:HALF_CHARACTERS]:
+        speaking = f", speaking {info.language}" if info.language else ""
         raise Refused(
             "fingerprint_mismatch",
-            f"the stream began on another model than {info.name}: "
+            f"the stream began on another model than {info.name}{speaking}: "
             f"its fingerprint begins with {theirs[:HALF_CHARACTERS]}, this one's with {ours[:HALF_CHARACTERS]}",
         )
     if theirs != ours:

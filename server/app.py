@@ -23,12 +23,13 @@ from websockets.asyncio import server as websockets
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.cost import Cost, combined, measure
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.loading import load_runner
+from earshot_asr.engine.loading import fetch, load_runner
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
 from earshot_asr.server.addresses import Census, Proxies
+from earshot_asr.server.background import apart
 from earshot_asr.server.capacity import UNKNOWN, Capacity
 from earshot_asr.server.connection import CLOSE_SECONDS, Connection
 from earshot_asr.server.conversation import CLOSED
@@ -57,6 +58,7 @@ class Server:
 
     loads       one function a device, which loads the model; called in the thread that will compute there
     dialects    path of the websocket handshake -> the protocol spoken there
+    fetch       downloads what the model needs, unless it is here; called before the others
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class Server:
         config: ServerConfig,
         loads: Sequence[Callable[[], Runner]],
         dialects: Mapping[str, type[Dialect]] = DIALECTS,
+        fetch: Callable[[], None] | None = None,
     ) -> None:
         self.config = config
+        self._fetch = fetch
         self._costs: list[Cost] = []
         self._measuring = threading.Lock()
         self._pool = RunnerPool([partial(self._measured, load) for load in loads])
@@ -90,8 +94,9 @@ class Server:
         """
         try:
             await self._listen()
-            model = self.config.model or "the bundled model"
+            model = self.config.model or self.config.language or "the bundled model"
             log.info("port %d is open; loading %s, until then streams are refused", self.port, model)
+            await self.fetch()
             self._pool.begin(await asyncio.gather(*map(asyncio.wrap_future, self._pool.load())))
             capacity = self._capacity()
         except BaseException:
@@ -105,6 +110,17 @@ class Server:
         room = capacity.room(timing_of(info, StreamConfig.preset(self.config.latency)))
         self._census.most = most_per_address(self.config.limits.per_address, room)
         log.info("listening at %s, %s on %s, room for %d streams", self.url, info.name, devices, room)
+
+    async def fetch(self) -> None:
+        """Downloads what the model needs, unless it is here. start() does it, too. Raises CheckpointError."""
+        if self._fetch is None:
+            return
+        try:
+            await apart(self._fetch)
+        except asyncio.CancelledError:
+            log.warning("stopped before all of %s was here; what has come is kept", self.config.model)
+            raise
+        self._fetch = None
 
     async def stop(self) -> None:
         """Closes every websocket with 1012, nothing flushed, and waits until all are closed; cuts other connections."""
@@ -287,25 +303,32 @@ def most_per_address(setting: int | None, room: int) -> int | None:
 
 def build(config: ServerConfig) -> Server:
     """A server that is not started yet."""
-
     devices = config.device.split(",")
-    return Server(config, [partial(load_runner, config.model, device.strip(), config.revision) for device in devices])
+    load = partial(load_runner, config.model, revision=config.revision, language=config.language)
+    loads = [partial(load, device=device.strip()) for device in devices]
+    return Server(config, loads, fetch=partial(fetch, config.model, config.revision, config.language))
 
 
 async def serve(server: Server, started: Callable[[Server], None] = lambda server: None) -> None:
     """Runs a server until SIGINT, or until SIGTERM, which drains it first; a second signal of either kind ends that.
 
-    Calls `started` when the server is ready. Raises what Server.start() raises, and what breaks the engine loop.
+    Calls `started` when the server is ready. Raises what Server.start() raises, what breaks the engine loop, and
+    KeyboardInterrupt for a SIGINT before it is ready.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task
-    signalled = False
+    signalled = interrupted = has_started = False
     draining = asyncio.Event()
 
     def stop() -> None:
         nonlocal signalled
         signalled = True
         task.cancel()
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        stop()
 
     def terminate() -> None:
         if server.ready:
@@ -315,10 +338,11 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
 
     raise_descriptor_limit()
     loop.set_exception_handler(on_loop_error)
-    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
     loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         async with server:
+            has_started = True
             started(server)
             await _first(server.broken(), draining.wait())
             if draining.is_set():
@@ -326,6 +350,8 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
     except asyncio.CancelledError:
         if not signalled:
             raise
+        if interrupted and not has_started:
+            raise KeyboardInterrupt from None
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

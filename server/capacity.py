@@ -4,16 +4,11 @@ A stream whose partials may thin out counts with its hops doubled twice. The ser
 not fit.
 """
 
-from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
+from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.config import Timing
-from earshot_asr.engine.cost import Cost
+from earshot_asr.engine.cost import USABLE_SHARE, Cost, frames_a_second
 from earshot_asr.engine.errors import EarshotError
-from earshot_asr.engine.scheduler import MOST_MERGED_HOPS
 
-USABLE_SHARE = 0.9
-"""Share of each second of device and process that streams may use."""
-UTTERANCE_SECONDS = 5
-"""Assumed length of an utterance. The shorter they are, the more the context of their final windows costs."""
 SMOOTHING_SHARE = 0.05
 """Weight of the newest batch in the running measurement."""
 
@@ -54,10 +49,14 @@ class Capacity:
         """Whether one more stream may be admitted. The first always is, however slow the device is."""
         return not self._open or self._share([*self._open.values(), frames_a_second(timing)]) <= 1
 
-    def add(self, stream: int, timing: Timing) -> None:
-        """Admits a stream. Raises Full."""
+    def require(self, timing: Timing) -> None:
+        """Raises Full if one more stream may not be admitted."""
         if not self.fits(timing):
             raise Full(f"the server is full, with {len(self._open)} streams; try again later, or another server")
+
+    def add(self, stream: int, timing: Timing) -> None:
+        """Admits a stream. Raises Full."""
+        self.require(timing)
         self._open[stream] = frames_a_second(timing)
 
     def remove(self, stream: int) -> None:
@@ -73,13 +72,3 @@ class Capacity:
         """A full batch took this long: the device may have become slower, or be shared with other programs."""
         frame = self._cost.frame + SMOOTHING_SHARE * (seconds / frames - self._cost.frame)
         self._cost = Cost(frame, self._cost.process)
-
-
-def frames_a_second(timing: Timing) -> float:
-    """Frames that a stream needs encoded each second while somebody speaks, with hops merged where they may be."""
-    t = timing
-    rate = SAMPLE_RATE / t.grid.hop
-    hop = t.hop * (MOST_MERGED_HOPS if t.provisional else 1)
-    hops = (t.left + hop + t.right) / hop if t.hops else 0.0
-    final = 1 + t.margin / (UTTERANCE_SECONDS * rate) if t.provisional else 0.0
-    return rate * (hops + final)

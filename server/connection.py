@@ -12,6 +12,8 @@ from websockets.protocol import State
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import EarshotError
+from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
@@ -54,7 +56,9 @@ class Connection:
     ) -> None:
         self.session = secrets.token_hex(8)
         info = engine_loop.recognizer.runner.info
-        self.conversation = Conversation(self.session, info, latency, limits, self._open, log_text=log_text)
+        self.conversation = Conversation(
+            self.session, info, latency, limits, self._open, self._prepare, log_text=log_text
+        )
         self.dialect = speaks(self.conversation, handshake)
         self.address = websocket.address
         """Where the client is."""
@@ -183,6 +187,26 @@ class Connection:
         self._first_sample = self._stream.received
         self._metrics.started.labels("yes" if at else "no").inc()
         return self._stream
+
+    def _prepare(self, config: StreamConfig) -> None:
+        """Has the stream's language loaded. Other streams go on meanwhile; this one is not read, nor has it a place."""
+        assert config.language
+        self._engine_loop.require_room(config)
+        self._engine_loop.speaking(config.language).add_done_callback(self._prepared)
+
+    def _prepared(self, spoken: asyncio.Future[ModelInfo]) -> None:
+        if spoken.cancelled():  # the server goes down
+            return
+        match spoken.exception():
+            case None:
+                self.conversation.speak(spoken.result())
+            case EarshotError() as error:
+                self.conversation.mute(error)
+            case error:
+                self._log.error("a language could not be loaded", error)
+                self.conversation.fail()
+        self._changed()
+        self._engine_loop.wake()
 
     def _flooded(self) -> None:
         """More messages have come in a second than may."""

@@ -10,11 +10,12 @@ they are to be called within receive() or attempt(), which turn what is raised i
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.config import StreamConfig
-from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
+from earshot_asr.engine.errors import AudioError, ConfigError, EarshotError, ProtocolError
 from earshot_asr.engine.events import Final, Flushed, Partial
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
@@ -46,16 +47,19 @@ WAITING, STREAMING, FINISHING, CLOSED = State
 
 OpenStream = Callable[[StreamConfig, StartPoint | None], Stream]
 """Opens the engine's stream, new or at a point where it is resumed. May raise Full, and ConfigError for the point."""
+PrepareLanguage = Callable[[StreamConfig], None]
+"""Begins to make the language of a stream ready, and then calls speak() or mute(). May raise Full."""
 
 
 class Conversation:
     """The server's side of one connection: at most one stream, from its start to its end.
 
     session       its name in the log
-    info          the model
+    info          the model, in the language that it speaks if a client names none
     latency       preset of the windows, see StreamConfig.preset
     limits        what the client may have
     open_stream   makes the stream
+    prepare       is called for a stream that names its language
     log_text      whether finals are logged
     """
 
@@ -66,6 +70,7 @@ class Conversation:
         latency: str,
         limits: Limits,
         open_stream: OpenStream,
+        prepare: PrepareLanguage,
         *,
         log_text: bool = False,
     ) -> None:
@@ -86,6 +91,8 @@ class Conversation:
         """How many finals were told."""
         self._log_text = log_text
         self._open_stream = open_stream
+        self._prepare = prepare
+        self._request: StreamRequest | None = None  # whose language is being made ready
         self._intake: Intake | None = None
         self._closed = False
         self._draining = False
@@ -121,10 +128,17 @@ class Conversation:
             self._end_by(e)
 
     def open(self, request: StreamRequest) -> None:
-        """Starts or resumes the stream. Raises Refused, Full."""
+        """Starts or resumes the stream, once its language is ready if it names one. Raises Refused, Full."""
         if self.state is not WAITING:
             raise Refused("start_repeated", "the stream was started already; a connection has only one")
-        at = resume_point(self.info, self.latency, request)
+        if request.config.language is None:
+            self._begin(request, self.info)
+        else:
+            self._request = request
+            self._prepare(request.config)
+
+    def _begin(self, request: StreamRequest, info: ModelInfo) -> None:
+        at = resume_point(info, self.latency, request)
         try:
             self.stream = stream = self._open_stream(request.config, at)
         except ConfigError as e:
@@ -135,8 +149,9 @@ class Conversation:
         self.outbox.put(
             Admitted(
                 session=self.session,
-                model=self.info.name,
-                fingerprint=fingerprint(self.info, request),
+                model=info.name,
+                language=info.language,
+                fingerprint=fingerprint(info, request),
                 resumable=request.resumable,
                 timing=stream.timing,
             )
@@ -160,11 +175,32 @@ class Conversation:
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing may be received now: the engine is behind, or is to say its last. It takes an update()."""
+        """Whether nothing may be received now: the language is awaited, or the engine is behind, or says its last.
+
+        It takes a speak() or an update().
+        """
         if self._closed or self.stream is None or self._intake is None:
-            return False
+            return self._request is not None
         intake, backlog_samples = self._intake, self.limits.backlog_seconds * SAMPLE_RATE
         return intake.full or intake.fault is not None or self.stream.backlog > backlog_samples
+
+    def speak(self, info: ModelInfo) -> None:
+        """The model is ready to speak the stream's language, as `info` has it: opens the stream."""
+
+        def act() -> None:
+            assert self._request
+            request, self._request = self._request, None
+            self._begin(replace(request, config=replace(request.config, language=info.language)), info)
+            self._advance()
+
+        self.attempt(act)
+
+    def mute(self, error: EarshotError) -> None:
+        """The model can't speak the stream's language, or can't be made to: refuses the stream."""
+        if isinstance(error, ConfigError):
+            self.refuse("language_unsupported", str(error))
+        else:
+            self.refuse("language_unavailable", f"the language can't be loaded: {error}")
 
     def update(self) -> None:
         """The engine has made progress: tells what it has found, and hands on the audio that waited."""
@@ -212,7 +248,7 @@ class Conversation:
     def abandon(self) -> None:
         """The client has gone: forgets the stream."""
         self._closed = True
-        self._intake = None
+        self._intake = self._request = None
         if self.stream:
             self.stream.close()
 
@@ -251,6 +287,8 @@ class Conversation:
             return
         if self.stream and (self.blocked or self.state is FINISHING or not self._answered):
             self._tell_progress(self.stream)
+        elif self._request:
+            self.outbox.put(Progress(0, 0, 0))  # the client sees that it is not forgotten
         self._quiet_ticks = 0 if self.blocked else self._quiet_ticks + 1
         self._silent_ticks = 0 if self.blocked else self._silent_ticks + 1
         quiet, silent = self._quiet_ticks * TICK_SECONDS, self._silent_ticks * TICK_SECONDS

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.recognizer import Batch, Recognizer, Result, StartPoint, Stream
 from earshot_asr.engine.session import timing_of
@@ -45,6 +46,9 @@ class EngineLoop:
         self._wake = asyncio.Event()
         self._superseded_counted = 0  # superseded windows that the metrics have already
         self._owners: dict[int, StreamOwner] = {}  # by the stream's number
+        self._coming: dict[
+            str, asyncio.Future[ModelInfo]
+        ] = {}  # languages that are loaded now, by what they are called
 
     @property
     def streams(self) -> int:
@@ -74,6 +78,20 @@ class EngineLoop:
     def fits(self, config: StreamConfig) -> bool:
         """Whether one more stream with these settings would be admitted."""
         return self.capacity.fits(timing_of(self.recognizer.runner.info, config))
+
+    def require_room(self, config: StreamConfig) -> None:
+        """Raises Full if one more stream with these settings would not be admitted."""
+        self.capacity.require(timing_of(self.recognizer.runner.info, config))
+
+    def speaking(self, language: str) -> asyncio.Future[ModelInfo]:
+        """Makes the runners ready to speak a language, once for all who wait for it; not to be cancelled.
+
+        It raises what Runner.speaking raises. Streams go on meanwhile.
+        """
+        if (coming := self._coming.get(language)) is None:
+            coming = self._coming[language] = asyncio.wrap_future(self._pool.speaking(language))
+            coming.add_done_callback(lambda _: self._coming.pop(language))
+        return coming
 
     def update_metrics(self) -> None:
         """Brings the metrics that describe a state, not an event, up to date."""
@@ -105,6 +123,8 @@ class EngineLoop:
         finally:
             for task in computing:
                 task.cancel()
+            for coming in [*self._coming.values()]:
+                coming.cancel()
 
     async def _compute(self, batch: Batch) -> None:
         """Runs a batch. If it fails, its windows run one by one, so that only the streams at fault end."""

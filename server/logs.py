@@ -13,6 +13,8 @@ from typing import Any, TextIO
 QUEUED_LINES = 10_000
 """So many lines wait for whoever reads the log; further ones are dropped."""
 DRAIN_SECONDS = 1.0
+CHATTY = ("websockets", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "filelock", "huggingface_hub")
+"""Loggers of libraries that note each connection, request or lock."""
 FIELDS = "fields"
 """The attribute of a log record that holds its named values."""
 
@@ -112,7 +114,8 @@ def configure(*, as_json: bool, to: TextIO | None = None) -> None:
     _Writer(enqueuer, handler).start()
     atexit.register(_drain, records)
     logging.basicConfig(level=logging.INFO, handlers=[enqueuer], force=True)
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every pong to a client that has gone
 
 

@@ -11,10 +11,11 @@ from earshot_asr.engine.events import Final, Partial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """The stream is open. Comes once, before all other notices but replies.
+    """The stream is open. Comes once, before all other notices but replies and, while it is awaited, progress.
 
     session        its name in the log
     model          name of the model
+    language       that it speaks; None: it is not known
     fingerprint    of the model and the stream's options, see admission.fingerprint
     resumable      whether the client may resume the stream after a lost connection
     timing         lengths of windows and hops, in frames
@@ -22,6 +23,7 @@ class Admitted:
 
     session: str
     model: str
+    language: str | None
     fingerprint: str
     resumable: bool
     timing: Timing

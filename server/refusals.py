@@ -8,6 +8,7 @@ from earshot_asr.engine.errors import ProtocolError
 CLOSE_CODES: Mapping[str, int] = MappingProxyType(
     {
         "invalid_message": 1008,
+        "language_unsupported": 1008,
         "start_expected": 1008,
         "start_repeated": 1008,
         "after_stop": 1008,
@@ -22,6 +23,7 @@ CLOSE_CODES: Mapping[str, int] = MappingProxyType(
         "internal_error": 1011,
         "shutting_down": 1012,
         "full": 1013,
+        "language_unavailable": 1013,
         "too_many_connections": 1013,
         "slow_reader": 1013,
         "idle": 1013,

@@ -125,12 +125,22 @@ class ServerConfig:
 
     model: str | None = setting(
         None,
-        "Folder of a checkpoint, or its name on the hub.",
-        metavar="DIR|HUB_ID",
-        unset="the bundled model",
+        "Name of a model in `earshot models list`, its name on the hub, or the folder of a checkpoint.",
+        metavar="NAME|HUB_ID|DIR",
+        unset="the recommended one for --language, or the bundled one",
+    )
+    language: str | None = setting(
+        None,
+        "Language that is spoken: de, deu or German. Takes the model that is recommended for it; with --model, the "
+        "weights that a model of several languages, like MMS, has for it. A stream may name another of its languages.",
+        metavar="LANGUAGE",
+        unset="the model's",
     )
     revision: str | None = setting(
-        None, "Branch, tag or commit of a model on the hub.", metavar="REVISION", unset="the newest on the hub"
+        None,
+        "Branch, tag or commit of a model on the hub.",
+        metavar="REVISION",
+        unset="the one that was pulled, else the newest",
     )
     device: str = setting(
         "auto",

@@ -48,7 +48,7 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     encoding: Encoding = "pcm_s16le"
     sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] = 16_000
     channels: Annotated[int, Meta(ge=1, le=8)] = 1
-    language: str | None = None
+    language: Annotated[str, Meta(max_length=100)] | None = None
     hotwords: list[str | Hotword] = []
     partials: bool = True
     words: bool = True
@@ -83,6 +83,7 @@ class Ready(Struct, tag_field="type", tag="ready", frozen=True):
     window_ms: int
     hop_ms: int
     lookahead_ms: int
+    language: str | None = None
 
 
 class WireWord(Struct, frozen=True):

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from earshot_asr.server.logs import CHATTY
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("earshot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
@@ -27,7 +29,8 @@ settings.load_profile("earshot")
 @pytest.fixture(autouse=True)
 def loggers_stay_as_they_are() -> Iterator[None]:
     """A test that runs a command sets them up; the next one shall not hear of it."""
-    loggers = [logging.getLogger(name) for name in (None, "websockets", "asyncio")]
+    names = (None, "asyncio", "earshot_asr", "earshot_asr.engine.hub", *CHATTY)
+    loggers = [logging.getLogger(name) for name in names]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     yield
     for logger, level, handlers in before:

@@ -5,7 +5,7 @@ import json
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -124,12 +124,54 @@ class FakeRunner:
     windows: int = 0
     fail_on: Callable[[Pcm], bool] = field(default=lambda pcm: False)
 
+    def speaking(self, language: str | None) -> "FakeRunner":
+        """Itself, for the language that its model has."""
+        assert language is None or self.info.named(language) == self.info.language
+        return self
+
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         """Windows of samples -> log-probabilities, as a Runner does."""
         if any(self.fail_on(pcm) for pcm in windows):
             raise RuntimeError("the device is on fire")
         self.windows += len(windows)
         return [fake_log_probs(pcm) for pcm in windows]
+
+
+POLYGLOT = replace(INFO, language="eng", languages=("deu", "eng", "fra"))
+
+
+@dataclass
+class Polyglot(FakeRunner):
+    """A fake model of several languages: each hears letters further along the alphabet, and writes in its own case.
+
+    load    is called when a language is asked for the first time; may take long, or raise
+    """
+
+    info: ModelInfo = POLYGLOT
+    load: Callable[[str], None] = field(default=lambda language: None)
+    spoken: dict[str, "Polyglot"] = field(default_factory=dict)
+
+    def speaking(self, language: str | None) -> "Polyglot":
+        """See Runner."""
+        if language is None or (name := self.info.named(language)) == self.info.language:
+            return self
+        if name not in self.spoken:
+            self.load(name)
+            written = replace(VOCABULARY, symbols=("<pad>", "|", *LETTERS.lower()))
+            info = replace(self.info, fingerprint=f"fa4e-{name}", vocabulary=written, language=name)
+            self.spoken[name] = replace(self, info=info)
+        return self.spoken[name]
+
+    def encode(self, pcm: Pcm) -> LogProbs:
+        """One window."""
+        shift = self.info.languages.index(self.info.language or "eng") - 1
+        letters = [0, 1, *np.roll(np.arange(2, VOCABULARY.size), shift)]
+        return fake_log_probs(pcm)[:, letters]
+
+    def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
+        """See Runner."""
+        super().run(windows)
+        return [self.encode(pcm) for pcm in windows]
 
 
 def plain_text(log_probs: LogProbs) -> str:

@@ -23,6 +23,10 @@ class LoudnessRunner:
     def __init__(self) -> None:
         self.lengths: list[int] = []
 
+    def speaking(self, language: str | None) -> "LoudnessRunner":
+        assert language is None
+        return self
+
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         self.lengths += map(len, windows)
         return [self._log_probs(pcm) for pcm in windows]

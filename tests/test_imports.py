@@ -20,8 +20,9 @@ MAY_START_A_SERVER = {"client.commands.serve", "client.demo", "client.live"}
 WITH_TORCH = {
     *(name.removeprefix(OURS) for name in FAMILIES.values()),
     *(f"engine.families.{name}" for name in ("layers", "filters")),
-    *(f"engine.{name}" for name in ("weights", "checkpoint", "runner")),
+    *(f"engine.{name}" for name in ("adapters", "weights", "checkpoint", "runner")),
     "client.evaluate.against",
+    "client.models.examine",
 }
 LIGHT = {
     *(f"engine.training{name}" for name in ("", ".__main__", ".options", ".shapes", ".rates")),

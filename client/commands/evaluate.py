@@ -14,6 +14,7 @@ from earshot_asr.client.options import (
     CommitOption,
     Device,
     DeviceOption,
+    LanguageOption,
     Latency,
     LatencyOption,
     ModelOption,
@@ -103,8 +104,9 @@ MinutesOption = Annotated[
 AgainstOption = Annotated[
     list[PeerName] | None,
     typer.Option(
-        help="Other recognizers to run on the same recordings. transformers: the same weights, offline; pocketsphinx: "
-        "PocketSphinx with its English model; whisper: Whisper with its decoder, by faster-whisper. Repeatable.",
+        help="Other recognizers to run on the same recordings. transformers: the same weights, not streaming; "
+        "pocketsphinx: PocketSphinx with its English model; whisper: Whisper with its decoder, by faster-whisper. "
+        "Repeatable.",
         show_default="none",
     ),
 ]
@@ -146,6 +148,7 @@ def evaluate(
         ),
     ],
     model: ModelOption = None,
+    language: LanguageOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
@@ -181,6 +184,7 @@ def evaluate(
         raise typer.BadParameter("--url needs --wall: only --wall uses a server")
     options = Options(
         model=model,
+        language=language,
         revision=revision,
         device=device.value,
         latency=latency.value,

@@ -3,12 +3,14 @@
 import asyncio
 import sys
 from contextlib import nullcontext
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from earshot_asr.client.options import (
+    LANGUAGE_HELP,
+    MODEL_HELP,
     RETRY_SECONDS,
     Commit,
     CommitOption,
@@ -26,6 +28,8 @@ EXAMPLES = """Examples:
   earshot mic
 
   earshot mic --list-devices
+
+  earshot mic --language de
 
   earshot mic --device "USB" --latency low
 
@@ -60,9 +64,26 @@ LocalModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="DIR|HUB_ID",
-        help="Folder of a checkpoint, or its name on the hub. Not with --url.",
-        show_default="the bundled model",
+        metavar="NAME|HUB_ID|DIR",
+        help=f"{MODEL_HELP} Not with --url.",
+        show_default="the recommended one for --language, or the bundled one",
+    ),
+]
+SpokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        metavar="LANGUAGE",
+        help=f"{LANGUAGE_HELP} With --url, the server's model must have it.",
+        show_default="the model's",
+    ),
+]
+LocalRevisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of a model on the hub. Not with --url.",
+        show_default="the one that was pulled, else the newest",
     ),
 ]
 LocalDeviceOption = Annotated[Device, typer.Option("--compute", help="Device that runs the model. Not with --url.")]
@@ -75,12 +96,14 @@ LocalLatencyOption = Annotated[
 def mic(
     url: UrlOption = None,
     retry: RetryOption = RETRY_SECONDS,
+    language: SpokenOption = None,
     microphone: MicrophoneOption = None,
     list_devices: ListDevicesOption = False,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
     model: LocalModelOption = None,
+    revision: LocalRevisionOption = None,
     compute: LocalDeviceOption = Device.auto,
     latency: LocalLatencyOption = Latency.balanced,
 ) -> None:
@@ -94,17 +117,26 @@ def mic(
     from earshot_asr.client.terminal import screen
 
     check_partials(partials, format)
-    if url and (model is not None or compute is not Device.auto or latency is not Latency.balanced):
-        raise typer.BadParameter("--model, --compute and --latency can't be used with --url: the server chooses them")
+    chosen = model is not None or revision is not None or compute is not Device.auto or latency is not Latency.balanced
+    if url and chosen:
+        raise typer.BadParameter(
+            "--model, --revision, --compute and --latency can't be used with --url: the server chooses them"
+        )
 
     async def run() -> None:
         audio, console = Microphone(microphone, lambda line: print(line, file=sys.stderr)), Console()
-        local = local_server(console, model=model, device=compute, latency=latency)
+        named = {"model": model, "language": language, "revision": revision}
+        local = local_server(console, device=compute, latency=latency, **named)
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
             wanted = partials or (console.is_terminal and format is Format.text)
             with screen(console, format=format, partials=partials, meter=True) as shown:
-                await caption(server, audio, [shown], retry=retry if url else 0, commit=commit.value, partials=wanted)
+                options: dict[str, Any] = {
+                    "language": language if url else None,
+                    "commit": commit.value,
+                    "partials": wanted,
+                }
+                await caption(server, audio, [shown], retry=retry if url else 0, **options)
 
     with Aside():
         if list_devices:

@@ -22,6 +22,7 @@ from earshot_asr.client.options import (
     PartialsOption,
     RateOption,
     RetryOption,
+    StreamLanguageOption,
     TrackOption,
     check_partials,
     raw_format,
@@ -35,6 +36,8 @@ EXAMPLES = """Examples:
   earshot stream --speed 0 --format srt talk.mp4 > talk.srt
 
   ffmpeg -i rtsp://camera/1 -f wav - | earshot stream -
+
+  earshot stream --language fr debat.opus
 
   earshot stream --format json --partials talk.opus | jq --unbuffered .text
 """
@@ -53,6 +56,7 @@ def stream(
         ),
     ] = [DEFAULT_URL],  # noqa: B006
     retry: RetryOption = RETRY_SECONDS,
+    language: StreamLanguageOption = None,
     speed: Annotated[
         float, typer.Option(min=0, help="1: in real time; 4: four times as fast; 0: as fast as possible.")
     ] = 1.0,
@@ -89,7 +93,9 @@ def stream(
         wanted = partials or (console.is_terminal and format is Format.text)
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             with screen(console, format=format, partials=partials, live=audio.live) as shown:
-                interrupted = await caption(url, audio, [shown], retry=retry, commit=commit.value, partials=wanted)
+                interrupted = await caption(
+                    url, audio, [shown], retry=retry, language=language, commit=commit.value, partials=wanted
+                )
             for line in filter(None, [*audio.notes, audio.damage]):
                 print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)
             return INTERRUPTED_EXIT_STATUS if interrupted else int(bool(audio.damage))

@@ -1,5 +1,6 @@
 """`earshot transcribe`: files to transcripts, without a server."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -15,6 +16,7 @@ from earshot_asr.client.options import (
     EncodingOption,
     Format,
     FormatOption,
+    LanguageOption,
     Latency,
     LatencyOption,
     LongestGapOption,
@@ -29,9 +31,11 @@ EXAMPLES = """Examples:
 
   earshot transcribe talk.opus
 
+  earshot transcribe --language de vortrag.opus
+
   earshot transcribe --format json *.flac > transcripts.jsonl
 
-  earshot transcribe --model ./my-model --device cuda --offline talk.wav
+  earshot transcribe --model ./my-model --device cuda --whole talk.wav
 
   earshot transcribe --encoding mulaw --rate 8000 call.ul
 
@@ -53,14 +57,16 @@ def transcribe(
         typer.Argument(metavar="FILE...", help="Audio files, or video files with sound; -: standard input."),
     ],
     model: ModelOption = None,
+    language: LanguageOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
     commit: CommitOption = Commit.utterance,
     format: FormatOption = Format.text,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="One forward pass over each file, without streaming.")
+    whole: Annotated[
+        bool, typer.Option("--whole", help="One forward pass over each whole file, without streaming.")
     ] = False,
+    offline: Annotated[bool, typer.Option("--offline", hidden=True)] = False,
     encoding: EncodingOption = None,
     rate: RateOption = None,
     channels: ChannelsOption = None,
@@ -84,15 +90,18 @@ def transcribe(
     """
     from earshot_asr.client.transcribe import transcribe as run
 
+    if offline:
+        print("earshot: --offline is called --whole now; the old name goes with the next version", file=sys.stderr)
     status = run(
         files,
         model=model,
+        language=language,
         revision=revision,
         device=device,
         latency=latency,
         commit=commit.value,
         format=format,
-        offline=offline,
+        whole=whole or offline,
         raw=raw_format(encoding, rate, channels),
         track=track,
         channel=int(channel) if channel.isdecimal() else cast(Literal["mix", "each"], channel),

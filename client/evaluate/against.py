@@ -1,12 +1,13 @@
-"""The same weights run by `transformers`, to check the plain pass."""
+"""The same weights run by `transformers`, to check what we make of them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from earshot_asr.engine.audio import FrameGrid, Pcm, to_float
+from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm, to_float
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.families import family_of
 from earshot_asr.engine.files import read_json
@@ -14,39 +15,67 @@ from earshot_asr.engine.hub import locate
 from earshot_asr.engine.transcription import passes
 
 
+class Transformers:
+    """A checkpoint as transformers runs it, in single precision.
+
+    folder     where its files are
+    language   whose weights are used, if it has some for each language, as the checkpoint names it
+
+    Raises ConfigError if transformers is not installed or does not know this kind of model, CheckpointError if it can't
+    load the model.
+    """
+
+    def __init__(self, folder: Path, name: str, device: str, language: str | None = None) -> None:
+        try:
+            import transformers
+            from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+            from transformers.utils import logging
+        except ImportError:
+            raise ConfigError("transformers is not installed: pip install transformers") from None
+        config = read_json(folder / "config.json")
+        if not hasattr(transformers, head := family_of(config).head):
+            raise ConfigError(f"transformers can't run {name}: it does not know models of type {head}")
+        logging.disable_progress_bar()
+        adapted = language is not None and config.get("adapter_attn_dim") is not None
+        spoken: dict[str, Any] = {"target_lang": language, "ignore_mismatched_sizes": True} if adapted else {}
+        try:
+            self._extractor = AutoFeatureExtractor.from_pretrained(folder)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder)
+            network = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, **spoken)
+            if adapted:
+                self._tokenizer.set_target_lang(language)
+        except (OSError, ValueError) as e:
+            raise CheckpointError(f"transformers can't load {name}: {str(e).strip().splitlines()[0]}") from None
+        self.version: str = transformers.__version__
+        self._network = network.to(device).eval()
+        self._device = device
+
+    @torch.inference_mode()
+    def log_probs(self, pcm: Pcm) -> LogProbs:
+        """The log-probabilities (T, V) of samples (S,)."""
+        inputs = self._extractor(to_float(pcm), sampling_rate=16_000, return_tensors="pt").to(self._device)
+        return self._network(**inputs).logits[0].float().log_softmax(-1).cpu().numpy()  # type: ignore[no-any-return]
+
+    def text(self, ids: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> str:
+        """The text of frame-wise ids."""
+        return str(self._tokenizer.decode(ids))
+
+
 def transformers_plain(
-    model: str | Path, revision: str | None, device: str, grid: FrameGrid
+    model: str | Path, revision: str | None, device: str, grid: FrameGrid, language: str | None = None
 ) -> Callable[[Sequence[Pcm]], str]:
     """Returns a function that transcribes a recording in pieces (S,), with the forward passes of our plain pass.
 
-    Runs in single precision. Raises ConfigError if transformers is not installed or does not know this kind of model,
-    CheckpointError if it can't load the model.
+    Raises ConfigError and CheckpointError, see Transformers.
     """
-    origin = locate(model, revision)
-    name = origin.name
+    origin = locate(model, revision).with_weights()
     try:
-        import transformers
-        from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError:
-        raise ConfigError("--against transformers needs the package: pip install transformers") from None
-    if not hasattr(transformers, head := family_of(read_json(origin.folder / "config.json")).head):
-        raise ConfigError(f"--against transformers can't run {name}: transformers does not know models of type {head}")
-    logging.disable_progress_bar()
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(model, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        network = AutoModelForCTC.from_pretrained(model, revision=revision, dtype=torch.float32).to(device).eval()
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"transformers can't load {model}: {e}") from None
-
-    @torch.inference_mode()
-    def symbols(pcm: Pcm) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-        inputs = extractor(to_float(pcm), sampling_rate=16_000, return_tensors="pt").to(device)
-        return network(**inputs).logits[0].argmax(-1).cpu().numpy()  # type: ignore[no-any-return]
+        peer = Transformers(origin.folder, origin.name, device, language)
+    except ConfigError as e:
+        raise ConfigError(f"--against transformers: {e}") from None
 
     def plain(pieces: Sequence[Pcm]) -> str:
-        kept = [symbols(part)[keep] for part, keep in passes(pieces, grid)]
-        return str(tokenizer.decode(np.concatenate(kept))) if kept else ""
+        kept = [peer.log_probs(part).argmax(-1)[keep] for part, keep in passes(pieces, grid)]
+        return peer.text(np.concatenate(kept)) if kept else ""
 
     return plain

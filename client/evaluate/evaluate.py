@@ -74,7 +74,7 @@ def evaluate(
     clips, status = _readable(
         load(manifests, options.selection, alignments=options.alignments, join=options.join), stderr
     )
-    runner = load_runner(options.model, options.device, options.revision)
+    runner = load_runner(options.model, options.device, options.revision, options.language)
     with _progress(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
     found = figures(takes, options.seed)
@@ -108,7 +108,7 @@ def _readable(clips: Sequence[Clip], stderr: Console) -> tuple[list[Clip], int]:
 
 def _check_options(options: Options, report: Path | None) -> None:
     """Raises what an evaluation of hours would end with, before anything is read or played."""
-    check_model(options.model, options.device, options.revision)
+    check_model(options.model, options.device, options.revision, options.language)
     if options.url is not None:
         with_default_path(options.url)
     if report:
@@ -202,6 +202,7 @@ async def _server(options: Options) -> AsyncIterator[str]:
     local = local_server(
         Console(stderr=True),
         model=options.model,
+        language=options.language,
         revision=options.revision,
         device=options.device,
         latency=options.latency,

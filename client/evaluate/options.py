@@ -13,7 +13,7 @@ from earshot_asr.engine.config import Commit, StreamConfig
 class Options:
     """The options of an evaluation.
 
-    model, revision, device, latency, commit   of the streams
+    model, language, revision, device, latency, commit    of the streams
     selection, alignments, join                of the clips, see manifest.load
     wall, url                                  stream in real time over a socket, to `url` or a local server
     against, whisper_model                     names from peers.PEERS; the folder of the Whisper model
@@ -22,6 +22,7 @@ class Options:
     """
 
     model: str | None = None
+    language: str | None = None
     revision: str | None = None
     device: str = "auto"
     latency: str = "balanced"

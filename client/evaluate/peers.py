@@ -10,11 +10,12 @@ from earshot_asr.client.evaluate.sphinx import pocketsphinx
 from earshot_asr.client.evaluate.take import PeerResult
 from earshot_asr.client.evaluate.whisper import whisper
 from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.catalogue import choose
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import BUNDLED, Runner
 
 PEERS = ("transformers", "pocketsphinx", "whisper")
-"""The same weights, offline, by transformers; PocketSphinx with its English model; Whisper with its decoder."""
+"""The same weights, not streaming, by transformers; PocketSphinx with its English model; Whisper with its decoder."""
 
 Transcriber: TypeAlias = Callable[[Sequence[Pcm]], str]
 """Takes the recordings of a clip (S,), returns their text."""
@@ -30,8 +31,9 @@ def load_peers(runner: Runner, options: Options) -> dict[str, Callable[[Sequence
         if name == "transformers":
             from earshot_asr.client.evaluate.against import transformers_plain
 
+            choice = choose(options.model, options.language, options.revision)
             transcriber = transformers_plain(
-                options.model or BUNDLED, options.revision, runner.device, runner.info.grid
+                choice.model or BUNDLED, choice.revision, runner.device, runner.info.grid, runner.info.language
             )
         elif name == "pocketsphinx":
             transcriber = pocketsphinx()

@@ -5,7 +5,7 @@ Letters: B batch, S samples, T frames, C channels, V vocabulary.
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,8 @@ class Encoder(nn.Module):
     IGNORED  parts of the names of tensors that any checkpoint may have and that an encoder does not use: those of
              pretraining, and tables that are computed here
 
+    ADAPTER  the part of a parameter's name that says that each language of the model has its own; see `adapted`
+
     For training, each nn.Dropout is named as config.json names its rate, and has the rate 0 until training sets it.
     The steps of encode() can be called one by one.
     """
@@ -71,6 +73,7 @@ class Encoder(nn.Module):
     HEAD: tuple[str, ...] = ("lm_head.",)
     ABOVE: tuple[str, ...] = ()
     UNUSED: tuple[str, ...] = ()
+    ADAPTER: str = ""
     IGNORED: frozenset[str] = frozenset(
         {"quantizer", "project_q", "project_hid", "masked_spec_embed", "embed_positions"}
     )
@@ -84,7 +87,14 @@ class Encoder(nn.Module):
     @property
     def vocab_size(self) -> int:
         """V, the number of symbols of the head."""
-        return self.lm_head.out_features
+        return len(self.lm_head.weight)  # of the language that it speaks just now: see `adapted`
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """The parameters of which each language of the model has its own: adapters and head; () for one language."""
+        names = tuple(self.state_dict())
+        inside = tuple(name for name in names if self.ADAPTER and self.ADAPTER in name)
+        return inside and (*inside, *(name for name in names if name.startswith("lm_head.")))
 
     @property
     def layers(self) -> "Stack":
@@ -358,6 +368,8 @@ def part_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _fits(kind: Any, value: Any) -> bool:
     """Whether a value of config.json goes with a field's type."""
+    if get_origin(kind) is Union:  # with None
+        return value is None or _fits(get_args(kind)[0], value)
     if get_origin(kind) is tuple:
         good = isinstance(value, list | tuple) and 1 <= len(value) <= MOST_ENTRIES
         return good and all(_fits(get_args(kind)[0], entry) for entry in value)
@@ -370,6 +382,8 @@ def _fits(kind: Any, value: Any) -> bool:
 
 def _wanted(kind: Any) -> str:
     """What a field of this type must be."""
+    if get_origin(kind) is Union:
+        return f"{_wanted(get_args(kind)[0])}, or null"
     if get_origin(kind) is tuple:
         return f"a list of 1 to {MOST_ENTRIES}, each {_wanted(get_args(kind)[0])}"
     if kind is float:

@@ -5,6 +5,9 @@
 All states are (B, T, C). Convolutions are matrix products over views of them, so that nothing is transposed. Padding
 could change the result in three places, and is masked in each: the group norm's statistics over time, the input of the
 positional convolution, and the attention keys.
+
+Models of many languages (MMS, Pratap et al. 2023) have a small adapter at the end of each layer, and each language has
+adapters and a head of its own.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +16,7 @@ from math import prod, sqrt
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earshot_asr.engine.audio import FrameGrid
@@ -65,6 +69,7 @@ class Wav2Vec2Dims:
     num_conv_pos_embeddings: Size = 128
     num_conv_pos_embedding_groups: Size = 16
     do_stable_layer_norm: bool = False
+    adapter_attn_dim: Size | None = None
 
     def __post_init__(self) -> None:
         check_heads(self, "hidden_size", "num_attention_heads")
@@ -87,8 +92,6 @@ def build(config: Config, preprocessor: Config) -> "Wav2Vec2":
     """See Family.build."""
     if config.get("add_adapter"):
         raise UnsupportedModel("config.json: add_adapter is true; adapters are not supported")
-    if config.get("adapter_attn_dim") is not None:
-        raise UnsupportedModel("config.json: adapter_attn_dim is set; attention adapters (MMS) are not supported")
     return Wav2Vec2(read_dims(Wav2Vec2Dims, config), normalizes(config, preprocessor))
 
 
@@ -126,6 +129,7 @@ class Wav2Vec2(Encoder):
 
     PREFIX = "wav2vec2."
     NORMALIZE_EPS = 1e-7
+    ADAPTER = ".adapter_layer."
 
     def __init__(self, dims: Wav2Vec2Dims, normalize: bool, encoder: "Contextual | None" = None) -> None:
         super().__init__(dims.grid, dims.hidden_size, dims.vocab_size)
@@ -407,8 +411,26 @@ class Transformer(Contextual):
         return (None if frames is None else key_mask(frames, x.shape[1], x.dtype),)
 
 
+class Adapter(nn.Module):
+    """What a language adds to a layer's output (Houlsby et al. 2019): norm, a narrow linear map, ReLU, and back."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.linear_1 = nn.Linear(channels, inner)
+        self.linear_2 = nn.Linear(inner, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        out: Tensor = self.linear_2(F.relu(self.linear_1(self.norm(x))))
+        return out
+
+
 class Layer(nn.Module):
-    """A transformer layer: self-attention and a feed-forward part."""
+    """A transformer layer: self-attention, a feed-forward part and, in pre-norm models of many languages, an adapter.
+
+    As in transformers, post-norm models have no adapters, whatever adapter_attn_dim says.
+    """
 
     def __init__(self, dims: Wav2Vec2Dims, attention: type[Attention]) -> None:
         super().__init__()
@@ -418,12 +440,17 @@ class Layer(nn.Module):
         self.layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
         self.feed_forward = FeedForward(dims.hidden_size, dims.intermediate_size, dims.hidden_act)
         self.final_layer_norm = nn.LayerNorm(dims.hidden_size, eps=dims.layer_norm_eps)
+        self.adapter_layer: Adapter | None = None
+        if self.pre_norm and dims.adapter_attn_dim is not None:
+            self.adapter_layer = Adapter(dims.hidden_size, dims.adapter_attn_dim)
 
     def forward(self, x: Tensor, *shared: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C); shared: see Transformer.shared."""
         if self.pre_norm:
             x = x + self.hidden_dropout(self.attention(self.layer_norm(x), *shared))
             out: Tensor = x + self.feed_forward(self.final_layer_norm(x))
+            if self.adapter_layer is not None:
+                out = out + self.adapter_layer(out)
         else:
             x = self.layer_norm(x + self.hidden_dropout(self.attention(x, *shared)))
             out = self.final_layer_norm(x + self.feed_forward(x))

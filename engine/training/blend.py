@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.families import family_of
 from earshot_asr.engine.files import read_json
 from earshot_asr.engine.hub import locate
 from earshot_asr.engine.training.export import DTYPES, write
@@ -53,7 +54,10 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"{len(shares)} shares for {len(args.models)} models; give one for each, or none")
     if args.out.exists():
         raise ConfigError(f"{args.out} is there already; give a new folder")
-    folders = [locate(model).with_weights().folder for model in args.models]
+    origins = [locate(model) for model in args.models]
+    for origin in origins:
+        family_of(read_json(origin.folder / "config.json"))  # raises an error before gigabytes are downloaded
+    folders = [origin.with_weights().folder for origin in origins]
     blended = blend(folders, [share / sum(shares) for share in shares])
     settings = {path.name: read_json(path) for path in folders[0].glob("*.json") if not path.match("*.index.json")}
     write(args.out, blended, settings, args.dtype or dtype_of(folders[0]))

@@ -42,8 +42,10 @@ class TrainingModel:
 
 def describe(model: str | Path, revision: str | None = None) -> tuple[Path, dict[str, Any], Vocabulary | None]:
     """Folder, config.json and vocabulary of a checkpoint; None if it has no CTC head. Raises CheckpointError."""
-    folder = locate(model, revision).with_weights().folder
-    config = read_json(folder / "config.json")
+    origin = locate(model, revision)
+    config = read_json(origin.folder / "config.json")
+    family_of(config)  # raises an error before gigabytes are downloaded
+    folder = origin.with_weights().folder
     if not (has_ctc_head(config) and present(folder / "vocab.json")):
         return folder, config, None
     return folder, config, Vocabulary.from_folder(folder)
@@ -66,6 +68,7 @@ def from_checkpoint(
     config["architectures"] = [family.head]
     tensors = with_prefix(fuse_weight_norm(widened(read_tensors(weight_files(folder)), config)), family)
     if vocabulary is not None:
+        config.pop("language", None)  # that of the head that goes
         config = {**family.with_new_head(config | _of_head(vocabulary)), **overrides}
         tensors = new_head(tensors, config, preprocessor, seed)
     encoder = build_encoder(config, preprocessor)

@@ -19,7 +19,6 @@ from earshot_asr.server.refusals import Refused
 CLOSE_CODES: Mapping[str, int] = {
     **refusals.CLOSE_CODES,
     "invalid_json": 1008,
-    "language_unsupported": 1008,
     "hotwords_unsupported": 1008,
 }
 """Every code of an `error`, and the close code that follows it."""
@@ -73,9 +72,6 @@ class Native(Dialect):
         conversation = self.conversation
         if conversation.state is not WAITING:
             raise Refused("start_repeated", "there can be only one start in a connection")
-        if start.language is not None:
-            model = conversation.info.name
-            raise Refused("language_unsupported", f"{model} has no choice of languages; language has to be null")
         if start.hotwords:
             raise Refused("hotwords_unsupported", "hotwords are not supported yet; they have to be []")
         self._words = start.words
@@ -111,9 +107,9 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
     """What `start` asks for, on a server with that preset of the windows. Raises nothing: wire checks the values."""
     resume = start.resume
     return StreamRequest(
-        config=StreamConfig.preset(latency, commit=start.commit, partials=start.partials),
+        config=StreamConfig.preset(latency, commit=start.commit, partials=start.partials, language=start.language),
         audio=RawFormat(start.encoding, start.sample_rate, start.channels),
-        options={**msgspec.to_builtins(start), "resume": None},
+        options={**msgspec.to_builtins(start), "resume": None, "language": None},
         resume=ResumePoint(resume.cut, resume.from_sample, resume.fingerprint) if resume else None,
     )
 
@@ -126,6 +122,7 @@ def _ready(notice: Admitted) -> wire.Ready:
     return wire.Ready(
         session=notice.session,
         model=notice.model,
+        language=notice.language,
         fingerprint=notice.fingerprint,
         resumable=notice.resumable,
         context=t.context,

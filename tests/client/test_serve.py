@@ -48,6 +48,7 @@ def test_without_flags_all_is_as_declared() -> None:
 def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
     others: dict[str, Any] = dict(
         model="a",
+        language="de",
         revision="b",
         device="cuda",
         host="::1",

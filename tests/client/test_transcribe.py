@@ -64,7 +64,7 @@ def test_as_a_stream_an_utterance_is_a_line(tmp_path: Path) -> None:
     assert run(files, stream_method()) == (0, "HELO WORLD\nBYE\nAGAIN\n", "")
 
 
-def test_offline_a_file_is_a_line(tmp_path: Path) -> None:
+def test_whole_a_file_is_a_line(tmp_path: Path) -> None:
     files = [as_file(tmp_path / "a.wav", ".HELO WORLD.BYE."), as_file(tmp_path / "b.flac", "AGAIN.")]
     assert run(files, plain_method()) == (0, "HELO WORLD BYE\nAGAIN\n", "")
 
@@ -294,7 +294,7 @@ def test_the_text_of_real_clips_is_what_the_model_alone_gives(reference: Callabl
     soundfile.write(tmp_path / "stereo.wav", to_pcm(np.stack([clip, 0.5 * clip], axis=1)), 44_100)
     files.append(tmp_path / "stereo.wav")
     stdout = io.StringIO()
-    assert transcribe(files, device="cpu", offline=True, stdout=stdout) == 0
+    assert transcribe(files, device="cpu", whole=True, stdout=stdout) == 0
     expected = [reference(path) for path in files]
     assert all(expected)
     assert stdout.getvalue().splitlines() == expected

@@ -20,11 +20,10 @@ from safetensors.torch import load_file, save_file
 from earshot_asr.engine.checkpoint import build_encoder, load_checkpoint
 from earshot_asr.engine.errors import CheckpointError, listed, shown
 from earshot_asr.engine.families import FAMILIES, family_of
-from earshot_asr.engine.files import MOST_JSON_BYTES
+from earshot_asr.engine.files import MOST_JSON_BYTES, MOST_SHARDS
 from earshot_asr.engine.training.data.units import characters
 from earshot_asr.engine.training.export import save
 from earshot_asr.engine.training.start import from_nothing
-from earshot_asr.engine.weights import MOST_SHARDS
 from tests.engine.training.tones import WAV2VEC2
 
 NESTED = "[" * 100_000 + "]" * 100_000

@@ -13,7 +13,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.recognizer import Batch, Recognizer
-from tests.helpers import INFO, FakeRunner, silence, speak
+from tests.helpers import INFO, FakeRunner, Polyglot, silence, speak
 
 
 def begin(pool: RunnerPool) -> None:
@@ -83,6 +83,27 @@ def test_a_runner_is_busy_until_it_is_done_and_free_after_a_failure() -> None:
     with pytest.raises(RuntimeError, match="on fire"):
         future.result()
     assert pool.submit(batch_of("TWO")).result().results
+    pool.close()
+
+
+def test_all_runners_learn_a_language() -> None:
+    learned: list[str] = []
+    pool = RunnerPool([lambda: Polyglot(load=learned.append)] * 2)
+    begin(pool)
+    assert pool.speaking("French").result(timeout=60).language == "fra"
+    assert learned == ["fra", "fra"]
+    with pytest.raises(ConfigError, match="fake has no language 'Klingon'"):
+        pool.speaking("Klingon").result(timeout=60)
+    recognizer = Recognizer(pool.runners[0])
+    pcm = np.concatenate([silence(1), speak("ABC"), silence(2)])
+    recognizer.open(StreamConfig(partials=False, language="fr")).feed(pcm)
+    batch = recognizer.take()
+    assert batch
+    for _ in pool.runners:
+        (result,) = pool.submit(batch).result().results
+        assert result.utterance
+        assert "".join(word.text for word in result.utterance.words) == "bcd"
+    assert learned == ["fra", "fra"]
     pool.close()
 
 

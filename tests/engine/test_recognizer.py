@@ -1,5 +1,7 @@
 """The loop: many streams through one runner."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,19 @@ from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Event
 from earshot_asr.engine.recognizer import Recognizer, Stream
-from tests.helpers import FakeRunner, configs, finals, partials, run_session, silence, speak, transcript, utterances
+from earshot_asr.engine.session import Session
+from tests.helpers import (
+    FakeRunner,
+    Polyglot,
+    configs,
+    finals,
+    partials,
+    run_session,
+    silence,
+    speak,
+    transcript,
+    utterances,
+)
 
 
 class ManualClock:
@@ -27,16 +41,19 @@ def run(recognizer: Recognizer, stream: Stream) -> list[Event]:
     return stream.events()
 
 
-@given(st.lists(st.tuples(utterances(), configs()), min_size=1, max_size=4), st.integers(1, 9))
+SPOKEN = st.sampled_from([None, "eng", "fr", "German"])
+
+
+@given(st.lists(st.tuples(utterances(), configs(), SPOKEN), min_size=1, max_size=4), st.integers(1, 9))
 @settings(max_examples=25)
-def test_company_makes_no_difference(streams: list[tuple[Pcm, StreamConfig]], chunks: int) -> None:
-    """Streams that share a recognizer say what each says alone, to the last partial."""
+def test_company_makes_no_difference(streams: list[tuple[Pcm, StreamConfig, str | None]], chunks: int) -> None:
+    """Streams that share a recognizer, in any languages, say what each says alone, to the last partial."""
     clock = ManualClock()
-    recognizer = Recognizer(FakeRunner(), clock)
-    opened = [recognizer.open(config) for _, config in streams]
+    recognizer = Recognizer(Polyglot(), clock)
+    opened = [recognizer.open(replace(config, language=language)) for _, config, language in streams]
     said: list[list[Event]] = [[] for _ in streams]
     for n in range(chunks):
-        for stream, (pcm, _) in zip(opened, streams, strict=True):
+        for stream, (pcm, _, _) in zip(opened, streams, strict=True):
             piece = np.array_split(pcm, chunks)[n]
             while len(piece):
                 piece = piece[stream.feed(piece) :]
@@ -50,8 +67,10 @@ def test_company_makes_no_difference(streams: list[tuple[Pcm, StreamConfig]], ch
     for events, stream in zip(said, opened, strict=True):
         events += stream.events()
         assert stream.done
-    for events, (pcm, config) in zip(said, streams, strict=True):
-        assert events == run_session(pcm, config)
+    for events, (pcm, config, language) in zip(said, streams, strict=True):
+        alone = Polyglot().speaking(language)
+        session = Session(alone.info, config)
+        assert events == run_session(pcm, config, session=session, encode=alone.encode)
 
 
 def test_under_load_partials_thin_out_and_finals_stay() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from earshot_asr.engine.audio import Pcm
-from earshot_asr.engine.errors import CheckpointError, DeviceError
+from earshot_asr.engine.errors import CheckpointError, ConfigError, DeviceError
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.runner import TorchRunner, load_runner, resolve_device
 from tests.helpers import noise
@@ -25,6 +25,9 @@ def test_the_bundled_model(runner: TorchRunner) -> None:
     assert (runner.info.grid.hop, runner.info.grid.field, runner.info.emission_delay) == (320, 560, 1)
     assert len(runner.info.fingerprint) == 16
     assert runner.device == "cpu"
+    assert runner.speaking("English") is runner.speaking("en-GB") is runner.speaking(None) is runner
+    with pytest.raises(ConfigError, match="base-en has no language 'fr'"):
+        runner.speaking("fr")
 
 
 def test_company_makes_no_difference(runner: TorchRunner) -> None:

@@ -94,6 +94,24 @@ def test_commit_hop_is_never_thinned() -> None:
     assert [s.take(now=100)[0].window.emit_from for _ in range(3)] == [0, 10, 20]
 
 
+def test_a_batch_is_of_one_language_and_the_earliest_deadline_of_all_goes_first() -> None:
+    """However many streams another language has, and however late they are: nobody's language starves."""
+    s = scheduler()
+    for stream in range(20):
+        s.add(Job(stream, final(100), 5.0 + stream, language="eng"))
+    s.add(Job(50, final(100), 5.5, language="fra"))
+    s.add(Job(51, final(99), 9.5, language="fra"))
+    s.add(Job(52, final(100), 7.5))
+    batches = [(batch[0].language, [job.stream for job in batch]) for batch in iter(lambda: s.take(100), [])]
+    assert batches == [
+        ("eng", [*range(8)]),
+        ("fra", [50, 51]),
+        (None, [52]),
+        ("eng", [*range(8, 16)]),
+        ("eng", [*range(16, 20)]),
+    ]
+
+
 def test_a_dropped_stream_is_forgotten() -> None:
     s = scheduler()
     s.add(Job(1, hop(0), 1.0))
@@ -104,22 +122,23 @@ def test_a_dropped_stream_is_forgotten() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 4), st.floats(0, 10), st.integers(1, 300)), max_size=40),
+    st.lists(st.tuples(st.integers(0, 5), st.floats(0, 10), st.integers(1, 300)), max_size=40),
     st.integers(1, 600),
     st.floats(0, 10),
 )
 def test_every_job_is_taken_once(jobs: list[tuple[int, float, int]], batch_frames: int, now: float) -> None:
     s = scheduler(batch_frames)
-    added = [Job(stream, final(frames), deadline) for stream, deadline, frames in jobs]
+    spoken = ("eng", "fra", None)
+    added = [Job(stream, final(frames), deadline, language=spoken[stream % 3]) for stream, deadline, frames in jobs]
     for job in added:
         s.add(job)
     taken = []
     while batch := s.take(now):
-        assert len({s.ladder.rung(job.window.frames) for job in batch}) == 1
+        assert len({(s.ladder.rung(job.window.frames), job.language) for job in batch}) == 1
         assert len(batch) == 1 or sum(s.ladder.rung(job.window.frames) for job in batch) <= batch_frames
         taken += batch
     assert sorted(map(repr, taken)) == sorted(map(repr, added))
-    for stream in range(5):
+    for stream in range(6):
         assert [job for job in taken if job.stream == stream] == [job for job in added if job.stream == stream]
 
 

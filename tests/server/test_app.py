@@ -253,7 +253,7 @@ def received(server: Server) -> int:
 def test_a_list_of_devices_is_a_runner_for_each() -> None:
     devices: list[str] = []
 
-    def load(model: object, device: str, revision: object) -> FakeRunner:
+    def load(model: object, device: str, **settings: object) -> FakeRunner:
         devices.append(device)
         return FakeRunner()
 

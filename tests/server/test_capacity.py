@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from earshot_asr.engine.config import StreamConfig, Timing
-from earshot_asr.engine.cost import Cost
-from earshot_asr.server.capacity import USABLE_SHARE, Capacity, Full, frames_a_second
+from earshot_asr.engine.cost import USABLE_SHARE, Cost, frames_a_second
+from earshot_asr.server.capacity import Capacity, Full
 from tests.helpers import GRID
 
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from earshot_asr.engine.config import StreamConfig
-from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
+from earshot_asr.engine.errors import AudioError, CheckpointError, ConfigError, EarshotError, ProtocolError
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.server.admission import ResumePoint, StreamRequest
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.conversation import CLOSED, FINISHING, STREAMING, WAITING, Conversation
-from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Refusal, Reply
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal, Reply
 from earshot_asr.server.refusals import CLOSE_CODES, Refused
 from earshot_asr.server.settings import Limits
-from tests.helpers import INFO, FakeRunner, finals, run_session, silence, speak
+from tests.helpers import INFO, Polyglot, finals, run_session, silence, speak
 
 REQUEST = StreamRequest(config=StreamConfig.preset("balanced", partials=False))
 Act = Callable[[Conversation], None]
@@ -25,12 +25,16 @@ class Desk:
     """A conversation and a recognizer in one thread; the test is the dialect."""
 
     def __init__(self) -> None:
-        self.recognizer = Recognizer(FakeRunner(), clock=lambda: 0.0)
-        self.conversation = Conversation("s1", INFO, "balanced", Limits(backlog_seconds=30), self.open)
+        self.recognizer = Recognizer(Polyglot(), clock=lambda: 0.0)
+        self.conversation = Conversation("s1", INFO, "balanced", Limits(backlog_seconds=30), self.open, self.prepare)
+        self.preparing: list[str | None] = []
         self.notices: list[Notice | Reply] = []
 
     def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
         return self.recognizer.open(config, at)
+
+    def prepare(self, config: StreamConfig) -> None:
+        self.preparing.append(config.language)
 
     def message(self, *acts: Act) -> None:
         """One message, by which the dialect is moved to do all of this."""
@@ -155,3 +159,63 @@ def test_a_client_that_has_gone_is_told_nothing() -> None:
     desk.message(audio)
     assert not desk.conversation.ended
     assert desk.conversation.state is CLOSED
+
+
+# ---- a language that has to be loaded
+
+
+def asking(language: str) -> Act:
+    return opening(StreamRequest(config=StreamConfig.preset("balanced", partials=False, language=language)))
+
+
+def test_nothing_is_received_until_the_language_is_there() -> None:
+    desk = Desk()
+    conversation = desk.conversation
+    desk.message(asking("French"))
+    assert desk.preparing == ["French"]
+    assert conversation.blocked
+    assert conversation.state is WAITING
+    for _ in range(100):  # no client is given up for that
+        conversation.tick()
+    assert set(conversation.outbox.take()) == {Progress(0, 0, 0)}
+    conversation.speak(desk.recognizer.runner.speaking("fra").info)
+    assert not conversation.blocked
+    desk.message(feeding(np.concatenate([silence(0.2), speak("ABC"), silence(0.2)]).tobytes()), Conversation.finish)
+    desk.compute()
+    admitted, *_, final, _, finished = desk.notices
+    assert isinstance(admitted, Admitted)
+    assert (admitted.language, isinstance(finished, Finished)) == ("fra", True)
+    assert isinstance(final, Final)
+    assert final.text == "bcd"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("fake has no language 'tlh'"), "language_unsupported"),
+        (CheckpointError("adapter.fra.safetensors is damaged"), "language_unavailable"),
+    ],
+)
+def test_a_language_that_can_not_be_spoken_ends_the_stream(error: EarshotError, code: str) -> None:
+    desk = Desk()
+    desk.message(asking("fra"))
+    desk.conversation.mute(error)
+    desk.compute()
+    (refusal,) = desk.notices
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == code
+    assert str(error) in refusal.sentence
+    assert not desk.conversation.blocked
+
+
+@pytest.mark.parametrize("end", ["abandon", "shut_down", "drain"])
+def test_a_language_that_comes_too_late_opens_nothing(end: str) -> None:
+    desk = Desk()
+    desk.message(asking("fra"))
+    getattr(desk.conversation, end)()
+    desk.conversation.speak(desk.recognizer.runner.speaking("fra").info)
+    desk.conversation.mute(CheckpointError("too late"))
+    desk.compute()
+    assert desk.conversation.stream is None
+    assert [type(notice) for notice in desk.notices] == ([] if end == "abandon" else [Refusal])
+    assert desk.conversation.error == (None if end == "abandon" else "shutting_down")

@@ -82,6 +82,7 @@ def test_a_newer_server_may_say_more() -> None:
         ('{"type":"start","partials":1}', "partials: Expected `bool`, got `int`"),
         ('{"type":"start","words":null}', "words: Expected `bool`, got `null`"),
         ('{"type":"start","language":7}', "language: Expected `str | null`, got `int`"),
+        ('{"type":"start","language":"' + "x" * 101 + '"}', "language: Expected `str` of length <= 100"),
         ('{"type":"start","hotwords":[7]}', "hotwords[0]: Expected `str | object`, got `int`"),
         ('{"type":"start","hotwords":[{"text":"a","wait":1}]}', "hotwords[0]: Object contains unknown field `wait`"),
         (

@@ -68,9 +68,11 @@ def begin(args: argparse.Namespace) -> tuple[Contrastive, dict[str, dict[str, An
     """The model, and the settings beside its weights, file name -> content. Raises CheckpointError, ConfigError."""
     folder = None
     if args.start:
-        folder = locate(args.start).with_weights().folder
-        config = read_json(folder / "config.json")
-        preprocessor = preprocessor_of(folder, config)
+        origin = locate(args.start)
+        config = read_json(origin.folder / "config.json")
+        preprocessor = preprocessor_of(origin.folder, config)
+        pretrained.trainable(config)  # raises an error before gigabytes are downloaded
+        folder = origin.with_weights().folder
     elif args.config:
         config, preprocessor = read_config(args.config)
     else:

@@ -9,7 +9,7 @@ import torch
 
 from earshot_asr.engine.checkpoint import outline
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed
-from earshot_asr.engine.families import FAMILIES, family_of
+from earshot_asr.engine.families import FAMILIES, Family, family_of
 from earshot_asr.engine.families.wav2vec2 import Wav2Vec2
 from earshot_asr.engine.files import read_json
 from earshot_asr.engine.hub import locate
@@ -38,12 +38,18 @@ def save(folder: Path, model: Contrastive, settings: Mapping[str, Mapping[str, A
     export.write(folder, tensors, {**settings, "config.json": config}, dtype)
 
 
-def create(config: Mapping[str, Any], preprocessor: Mapping[str, Any], **options: float) -> Contrastive:
-    """A model with random weights, of the sizes in config.json. options: see Contrastive. Raises CheckpointError."""
+def trainable(config: Mapping[str, Any]) -> Family:
+    """The family that a config.json names. Raises UnsupportedModel if it can't be pretrained."""
     family = family_of(config)
     if not family.pretraining:
         able = ", ".join(kind for kind in FAMILIES if family_of({"model_type": kind}).pretraining)
         raise UnsupportedModel(f"model_type {config['model_type']!r} can't be pretrained; these can: {able}")
+    return family
+
+
+def create(config: Mapping[str, Any], preprocessor: Mapping[str, Any], **options: float) -> Contrastive:
+    """A model with random weights, of the sizes in config.json. options: see Contrastive. Raises CheckpointError."""
+    family = trainable(config)
     outline(family, config, preprocessor)  # raises an error for sizes that make no sense
     encoder = family.build(config, preprocessor)
     assert isinstance(encoder, Wav2Vec2), encoder  # Contrastive takes its layers apart
@@ -88,9 +94,11 @@ def _part(name: str, prefix: str) -> str | None:
 
 def open_pretrained(model: str | Path) -> tuple[Contrastive, dict[str, dict[str, Any]]]:
     """A pretrained model, a folder or a hub id, and its settings, file name -> content. Raises CheckpointError."""
-    folder = locate(model).with_weights().folder
-    config = read_json(folder / "config.json")
-    settings = {"config.json": config, "preprocessor_config.json": preprocessor_of(folder, config)}
+    origin = locate(model)
+    config = read_json(origin.folder / "config.json")
+    settings = {"config.json": config, "preprocessor_config.json": preprocessor_of(origin.folder, config)}
+    trainable(config)  # raises an error before gigabytes are downloaded
+    folder = origin.with_weights().folder
     if not any(name.startswith("quantizer.") for name in read_tensors(weight_files(folder))):
         raise CheckpointError(f"{model} has no quantizer; it must be a Wav2Vec2ForPreTraining")
     return load(folder, *settings.values()), settings

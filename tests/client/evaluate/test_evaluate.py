@@ -188,7 +188,7 @@ def test_one_that_is_not_installed_is_asked_for(name: str, tmp_path: Path, monke
 def test_transformers_does_not_know_the_bundled_models_kind(tmp_path: Path) -> None:
     clips = load([manifest(tmp_path, one="HELLO")])
     with pytest.raises(
-        ConfigError, match="--against transformers can't run base-en: transformers does not know models of type"
+        ConfigError, match="--against transformers: transformers can't run base-en: it does not know models of type"
     ):
         judge(clips, FakeRunner(), Options(against=["transformers"]), lambda stage, number, clip: no_progress)
 

@@ -35,7 +35,10 @@ PARTS = [
     dict(feat_extract_norm=norm, conv_bias=bias, do_stable_layer_norm=stable)
     for norm, bias, stable in product(("group", "layer"), (False, True), (False, True))
 ]
+MMS = {**LARGE, "adapter_attn_dim": 6}
 OTHERS = [
+    MMS,
+    {**BASE, "adapter_attn_dim": 6},  # means nothing: there are adapters in pre-norm models only
     {**BASE, "num_conv_pos_embeddings": 15},
     {**BASE, "feat_extract_activation": "relu", "hidden_act": "gelu_new", "layer_norm_eps": 1e-3},
     {**LARGE, "conv_kernel": (8, 5, 3, 2), "conv_stride": (4, 2, 2, 3), "conv_dim": (8, 8, 8, 8)},
@@ -101,7 +104,7 @@ def test_equals_transformers(pair: Callable[..., Pair], parts: dict[str, Any], n
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("parts", PARTS, ids=repr)
+@pytest.mark.parametrize("parts", [*PARTS, MMS], ids=repr)
 @torch.inference_mode()
 def test_padded_equals_alone(pair: Callable[..., Pair], parts: dict[str, Any], normalize: bool) -> None:
     _, _, ours = pair(parts, normalize)
@@ -194,7 +197,6 @@ def test_what_is_not_supported_is_named() -> None:
     config = {**SMALL, **BASE, "model_type": "wav2vec2"}
     for name, entry in (
         ("add_adapter", {"add_adapter": True}),
-        ("adapter_attn_dim", {"adapter_attn_dim": 16}),
         ("batch", {"feat_extract_norm": "batch"}),
         ("quick_gelu", {"hidden_act": "quick_gelu"}),
     ):
@@ -207,7 +209,8 @@ def test_what_is_not_supported_is_named() -> None:
 @pytest.mark.parametrize(
     "entry",
     [{"hidden_size": 33}, {"hidden_size": "32"}, {"conv_dim": (16,)}, {"conv_stride": (0,) * 7}, {"conv_bias": 1},
-     {"num_conv_pos_embedding_groups": 5}, {"layer_norm_eps": None}],
+     {"num_conv_pos_embedding_groups": 5}, {"layer_norm_eps": None}, {"adapter_attn_dim": "16"},
+     {"adapter_attn_dim": 0}],
     ids=repr,
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_named(entry: dict[str, Any]) -> None:

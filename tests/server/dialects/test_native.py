@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import Pcm, seconds
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
 from earshot_asr.server import wire
@@ -28,7 +30,7 @@ from earshot_asr.server.intake import UNANSWERED_FLUSHES
 from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.outbox import SLOW_READER_NOTICES
 from earshot_asr.server.settings import Limits
-from tests.helpers import INFO, FakeRunner, finals, noise, partials, run_session, silence, speak, utterances
+from tests.helpers import INFO, FakeRunner, Polyglot, finals, noise, partials, run_session, silence, speak, utterances
 
 PAUSE = silence(0.2)
 LIMITS = Limits()
@@ -55,7 +57,8 @@ class Line:
 
     def __init__(self, runner: FakeRunner | None = None, limits: Limits = LIMITS, **settings: Any) -> None:
         self.recognizer = Recognizer(runner or FakeRunner(), clock=lambda: 0.0)
-        self.conversation = Conversation("s1", INFO, "balanced", limits, self.open, **settings)
+        info = self.recognizer.runner.info
+        self.conversation = Conversation("s1", info, "balanced", limits, self.open, self.prepare, **settings)
         self.dialect = Native(self.conversation, Handshake(wire.PATH))
         self.dialect.begin()
         self.heard: list[wire.ServerMessage] = []
@@ -68,6 +71,14 @@ class Line:
 
     def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
         return self.recognizer.open(config, at)
+
+    def prepare(self, config: StreamConfig) -> None:
+        try:
+            spoken = self.recognizer.runner.speaking(config.language)
+        except EarshotError as error:
+            self.conversation.mute(error)
+        else:
+            self.conversation.speak(spoken.info)
 
     def compute(self) -> None:
         while self.recognizer.step():
@@ -126,6 +137,47 @@ def test_ready() -> None:
             lookahead_ms=320,
         )
     ]
+
+
+def test_a_stream_speaks_the_language_that_it_names() -> None:
+    """By any of its names; a fingerprint is of the language, however it was called."""
+    marks: dict[str, set[str]] = {}
+    for asked, language in ((None, "eng"), ("eng", "eng"), ("fr", "fra"), ("French", "fra"), ("fra", "fra")):
+        line = Line(Polyglot())
+        start = wire.Start(language=asked, partials=False)
+        line.send(start, *chunks(said("ABC")), wire.Stop())
+        assert (line.ready.language, line.ready.model) == (language, "fake")
+        assert [final.text for final in line.finals] == ["ABC" if language == "eng" else "bcd"]
+        marks.setdefault(f"{asked and language}", set()).add(line.ready.fingerprint)
+    assert [len(found) for found in marks.values()] == [1, 1, 1]
+    assert len(set().union(*marks.values())) == 3
+
+
+def test_a_stream_resumes_in_its_language_only() -> None:
+    ours, theirs = wire.Start(language="fr"), wire.Start(language="de")
+    mark = {}
+    for start in (ours, theirs):
+        line = Line(Polyglot())
+        line.send(start)
+        mark[start.language] = line.ready.fingerprint
+    for language, code in (("fr", None), ("de", "fingerprint_mismatch"), (None, "fingerprint_mismatch")):
+        line = Line(Polyglot())
+        line.send(wire.Start(language=language, resume=wire.Resume(320, 0, mark["fr"])))
+        assert line.conversation.error == code
+    assert mark["fr"][:16] != mark["de"][:16]
+
+
+def test_a_model_of_one_language_takes_no_other() -> None:
+    runner = FakeRunner(replace(INFO, language="eng", languages=("eng",)))
+    for asked in ("en", "English", "eng", "en-GB"):
+        line = Line(runner)
+        line.send(wire.Start(language=asked))
+        assert line.ready.language == "eng"
+    line = Line(runner)
+    line.send(wire.Start(language="de"), wire.Flush())
+    (error,) = line.heard
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.message) == ("language_unsupported", "fake has no language 'de'; it has eng (English)")
 
 
 def test_a_stream_says_what_its_session_says() -> None:
@@ -452,7 +504,8 @@ def test_details_of_our_faults_are_logged_not_sent(caplog: pytest.LogCaptureFixt
     def break_down(config: StreamConfig, at: StartPoint | None) -> Stream:
         raise RuntimeError("the secret of the house")
 
-    native = Native(Conversation("s7", INFO, "balanced", Limits(), break_down), Handshake(wire.PATH))
+    conversation = Conversation("s7", INFO, "balanced", Limits(), break_down, lambda config: None)
+    native = Native(conversation, Handshake(wire.PATH))
     with caplog.at_level(logging.ERROR):
         native.receive(START)
     (text,) = native.messages()

@@ -45,7 +45,7 @@ class Talk:
 
     def __init__(self, handshake: Handshake, limits: Limits | None = None) -> None:
         self.recognizer = Recognizer(FakeRunner(), clock=lambda: 0.0)
-        self.conversation = Conversation("s1", INFO, "balanced", limits or Limits(), self.open)
+        self.conversation = Conversation("s1", INFO, "balanced", limits or Limits(), self.open, lambda config: None)
         self.dialect = Shout(self.conversation, handshake)
         self.heard: list[str | bytes] = []
         self.dialect.begin()

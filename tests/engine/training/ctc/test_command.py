@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from earshot_asr.engine.checkpoint import load_checkpoint
+from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.runner import load_runner
 from earshot_asr.engine.training import options, state
 from earshot_asr.engine.training.__main__ import USELESS, main, parser_for
@@ -30,11 +31,13 @@ from earshot_asr.engine.training.ctc.model import CtcModel, Losses
 from earshot_asr.engine.training.data.crops import Crops
 from earshot_asr.engine.training.data.units import characters
 from earshot_asr.engine.training.distributed import World
+from earshot_asr.engine.training.export import save
 from earshot_asr.engine.training.loop import LoopOptions, train
 from earshot_asr.engine.training.regularization import Regularization
 from earshot_asr.engine.training.start import from_checkpoint
 from earshot_asr.engine.training.task import TrainingBatch
 from earshot_asr.engine.weights import read_tensors
+from tests import mms
 from tests.engine.families.test_whisper import SMALL as SMALL_WHISPER
 from tests.engine.training import tones
 
@@ -187,6 +190,33 @@ def test_a_pretrained_checkpoint_gets_a_head(command: Callable[..., str], tmp_pa
     )  # its own head is kept
     more = load_checkpoint(tmp_path / "more" / "model")
     assert more.vocabulary == load_checkpoint(tmp_path / "out" / "model").vocabulary
+
+
+def test_adapters_learn_along_with_the_head(command: Callable[..., str], tmp_path: Path) -> None:
+    """Of a model of many languages (MMS): what comes out is a model of one."""
+    folder = mms.make(tmp_path / "mms", ("deu", "eng"))
+    command("--from", folder, "--vocabulary", "characters", "--dtype", "float32")
+    before, out = load_checkpoint(folder), load_checkpoint(tmp_path / "out" / "model")
+    assert (out.languages, set(out.vocabulary.symbols[5:])) == ((), set("ABCD"))
+    tensors = before.encoder.state_dict()
+    moved = {name for name, tensor in out.encoder.state_dict().items() if not tensor.equal(tensors[name])}
+    assert {name for name in out.encoder.adapted if "adapter_layer" in name} <= moved
+    theirs, info = AutoModelForCTC.from_pretrained(tmp_path / "out" / "model", output_loading_info=True)
+    assert not info["missing_keys"] | info["unexpected_keys"]
+    assert theirs.config.adapter_attn_dim == 8
+
+
+def test_a_model_of_many_languages_keeps_the_head_and_the_language_of_its_own_weights(tmp_path: Path) -> None:
+    folder = mms.make(tmp_path / "mms", ("deu", "eng"))
+    start = from_checkpoint(folder)
+    assert all(parameter.requires_grad for parameter in start.encoder.parameters())
+    save(tmp_path / "out", start.encoder, start.config, start.preprocessor, start.tokenizer, start.masked, "float32")
+    assert "language" in from_checkpoint(BUNDLED).config
+    assert "language" not in from_checkpoint(BUNDLED, characters(["XYZ"])).config
+    kept, before = load_checkpoint(tmp_path / "out"), load_checkpoint(folder)
+    assert (kept.vocabulary, kept.language, kept.languages) == (before.vocabulary, "eng", ("eng",))
+    samples = torch.from_numpy(mms.speech()[None, :16_000] / 32768).float()
+    assert torch.equal(kept.encoder(samples), before.encoder(samples))
 
 
 def whisper(folder: Path) -> Path:
