@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 IDEOGRAPHIC = (
-    (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3041, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFF),
+    (0x2E80, 0x2FDF), (0x3001, 0x301F), (0x3021, 0x3029), (0x3041, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF9F),
+    (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFF),
 )  # fmt: skip
-"""Code points, first and last, of Han, Hiragana and Katakana."""
+"""Code points, first and last, of Han, Hiragana, Katakana, and their punctuation."""
 SYLLABIC = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF), (0xA9E0, 0xA9FF),
     (0xAA60, 0xAADF),
@@ -69,6 +70,4 @@ def join(texts: Iterable[str]) -> str:
 
 
 def _ideographic(char: str) -> bool:
-    """Whether it is of Han, Hiragana or Katakana, or punctuation as wide as they are."""
-    wide_mark = unicodedata.category(char)[0] == "P" and unicodedata.east_asian_width(char) in "WF"
-    return wide_mark or any(first <= ord(char) <= last for first, last in IDEOGRAPHIC)
+    return any(first <= ord(char) <= last for first, last in IDEOGRAPHIC)
