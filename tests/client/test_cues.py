@@ -150,10 +150,8 @@ def test_spaces_that_were_written_stay_between_full_width_words() -> None:
 
 
 def test_without_words_chinese_is_divided_all_the_same() -> None:
-    final = wire.FinalMessage(0, 0.0, 20.0, "語" * 100, 1.0, 16_000 * 23, None)
-    said = list(CueTimer().feed(final))
-    assert "".join("".join(cue.lines) for cue in said) == final.text
-    assert len(said) > 2
+    final = wire.FinalMessage(0, 0.0, 6.0, "語" * 20, 1.0, 16_000 * 9, None)
+    assert list(CueTimer().feed(final)) == [Cue(("語" * 10, "語" * 10), 0, 6000)]
 
 
 def test_a_word_longer_than_a_line_is_divided() -> None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import LogProbs
@@ -166,6 +166,7 @@ def test_chinese_becomes_stable_character_by_character_with_commit_utterance() -
 
 
 @given(st.text("aA's.|_", min_size=6, max_size=40))
+@example("a_|_'_|___s|____")
 def test_stable_is_a_promise_where_spaces_are_cleaned_up(spoken: str) -> None:
     vocabulary = Vocabulary(("_", "|", "a", "A", "'", "s", "."), 0, 1, lower=True, clean=True)
     partials = heard(vocabulary, spoken, "hop").partials()
