@@ -7,6 +7,7 @@ after it. What can't begin a line (a closing mark, a small kana) belongs to the 
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 IDEOGRAPHIC = (
@@ -46,6 +47,7 @@ def clings(before: str, after: str) -> bool:
     return unicodedata.category(after).startswith(CLINGING) or unicodedata.category(before) in OPENING
 
 
+@lru_cache(maxsize=1 << 14)
 def breaks(before: str, after: str) -> bool:
     """Whether a word begins at the character `after`, with no space between it and the one before."""
     return (spaceless(before) or spaceless(after)) and not clings(before, after)
