@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from earshot_asr.client.cues import CaptionUtterance, Cue, CueTimer
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.scripts import join
 
 
 class CaptionWriter(Protocol):
@@ -76,7 +77,7 @@ class JsonWriter:
 
     def finish(self, duration: Seconds) -> str:
         """Returns the object."""
-        text = " ".join(segment["text"] for segment in self._segments)
+        text = join(segment["text"] for segment in self._segments)
         whole = {**self._of, "duration": round(duration, 3), "text": text, "segments": self._segments}
         return json.dumps(whole, ensure_ascii=False) + "\n"
 

@@ -3,22 +3,20 @@
 A cue ends where the speaker pauses or a phrase ends, and stays into the pause that follows until it can be read.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
-from earshot_asr.engine import events
+from rich.cells import cell_len, chop_cells
+
+from earshot_asr.engine import events, scripts
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 
-LINE_CHARACTERS = 42
-"""Maximum length of a line of SRT and WebVTT."""
 CUE_LINE_COUNT = 2
 """Maximum number of lines of a cue, which is what is shown at one time."""
-CUE_CHARACTERS = CUE_LINE_COUNT * LINE_CHARACTERS
-READING_CHARACTERS_PER_SECOND = 17
-"""A cue is shown for long enough to be read so fast, spaces counted, if the next one does not begin earlier."""
 GAP_MS = 80
 """Minimum gap between two cues, two frames of 25 a second, by which a viewer sees that the text is another."""
 MAX_CUE_MS = 7000
@@ -43,6 +41,39 @@ OPENING = frozenset({
 """English words with which a phrase begins, or which lean on the next word: a cue is not to end with one."""
 ROUGH, RUSHED = 1.5, 3.0
 """Weights, beside that of an unfilled cue, of an end in mid-phrase, and of text that is faster than can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What fits, and what can be read. A full-width character, of Chinese, Japanese or Korean, has two columns.
+
+    line_columns                  maximum width of a line of SRT and WebVTT
+    reading_columns_per_second    a cue is shown for long enough to be read so fast, spaces counted, if the next one
+                                  does not begin earlier
+    """
+
+    line_columns: int
+    reading_columns_per_second: int
+
+    @property
+    def cue_columns(self) -> int:
+        """Maximum width of a cue's lines, added."""
+        return CUE_LINE_COUNT * self.line_columns
+
+    def reading_ms(self, columns: int) -> int:
+        """How long a cue of so many columns is to be shown."""
+        return max(MIN_CUE_MS, -(-columns * 1000 // self.reading_columns_per_second))
+
+
+LATIN = Limits(42, 17)
+FULL_WIDTH = {"[\u3041-\u30ff]": Limits(26, 8), "[\uac00-\ud7a3]": Limits(32, 24), "[\u3400-\u9fff]": Limits(32, 18)}
+"""By characters that a text has: Japanese, Korean, Chinese. As Netflix's guides to timed text have it: 13, 16 and 16
+full-width characters a line; 4, 12 and 9 a second."""
+
+
+def limits_of(text: str) -> Limits:
+    """The limits for the script of a text."""
+    return next((limits for letters, limits in FULL_WIDTH.items() if re.search(letters, text)), LATIN)
 
 
 class CaptionWord(Protocol):
@@ -77,7 +108,7 @@ class CaptionUtterance(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word, or a part of a word that is longer than a line. `at`: index of its first character in the text."""
+    """A word, or a part of a word that is longer than a line. `at`: the column in which it begins in the text."""
 
     text: str
     at: int
@@ -86,8 +117,8 @@ class Piece:
 
     @property
     def to(self) -> int:
-        """Index of the character after its last."""
-        return self.at + len(self.text)
+        """The column after its last."""
+        return self.at + cell_len(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +144,15 @@ class CueTimer:
 
     def feed(self, utterance: CaptionUtterance) -> Iterator[Cue]:
         """The cues of an utterance whose ends are known, the one kept before them first."""
-        pieces = list(_pieces(utterance))
+        limits = limits_of(utterance.text)
+        pieces = list(_pieces(utterance, limits))
         cut_ms = round(utterance.cut / SAMPLE_RATE * 1000)
-        for begin, end in _spans(pieces, cut_ms):
+        for begin, end in _spans(pieces, cut_ms, limits):
             yield from self._close(pieces[begin].start_ms - GAP_MS)
             start_ms = max(pieces[begin].start_ms, self._free_ms)
             self._spoken_ms = max(pieces[end - 1].end_ms, start_ms + 1)
-            read_ms = start_ms + _reading_ms(_width(pieces, begin, end))
-            self._open = Cue(_lines(pieces, begin, end), start_ms, max(self._spoken_ms, read_ms))
+            read_ms = start_ms + limits.reading_ms(_width(pieces, begin, end))
+            self._open = Cue(_lines(pieces, begin, end, limits), start_ms, max(self._spoken_ms, read_ms))
         if self._open is not None and self._open.end_ms <= cut_ms - GAP_MS:
             yield from self._close(self._open.end_ms)
 
@@ -139,7 +171,7 @@ class CueTimer:
 # ---- words
 
 
-def _pieces(utterance: CaptionUtterance) -> Iterator[Piece]:
+def _pieces(utterance: CaptionUtterance, limits: Limits) -> Iterator[Piece]:
     """The words, at their places in the text. An utterance without timed words gets words with estimated times."""
     at = position = 0
     for word in utterance.words or _spread(utterance):
@@ -148,16 +180,17 @@ def _pieces(utterance: CaptionUtterance) -> Iterator[Piece]:
         position = max(found, position) + len(word.text)
         start_ms, end_ms = round(word.start * 1000), round(word.end * 1000)
         text = " ".join(word.text.split())
-        for first in range(0, len(text), LINE_CHARACTERS):
-            part = text[first : first + LINE_CHARACTERS]
+        first = 0
+        for part in chop_cells(text, limits.line_columns):
             times = [start_ms + (end_ms - start_ms) * n // len(text) for n in (first, first + len(part))]
             yield Piece(part, at, *times)
-            at += len(part)
+            first += len(part)
+            at += cell_len(part)
 
 
 def _spread(utterance: CaptionUtterance) -> Iterator[CaptionWord]:
     """The words of the text, with the utterance's duration divided in proportion to their lengths."""
-    texts = utterance.text.split()
+    texts = scripts.split(utterance.text)
     seconds_per_letter = (utterance.end - utterance.start) / max(1, sum(map(len, texts)))
     start = utterance.start
     for text in texts:
@@ -169,7 +202,7 @@ def _spread(utterance: CaptionUtterance) -> Iterator[CaptionWord]:
 # ---- cues
 
 
-def _spans(pieces: list[Piece], cut_ms: int) -> list[tuple[int, int]]:
+def _spans(pieces: list[Piece], cut_ms: int, limits: Limits) -> list[tuple[int, int]]:
     """Groups pieces into cues [begin, end): few, evenly filled, ending with phrases, and not faster than can be read.
 
     Minimizes the total cost by dynamic programming, as Knuth and Plass (1981) break lines.
@@ -180,8 +213,8 @@ def _spans(pieces: list[Piece], cut_ms: int) -> list[tuple[int, int]]:
         next_ms = pieces[end].start_ms if end < len(pieces) else cut_ms
         rough = _roughness(pieces, end)
         cost, begin = min(
-            (costs[begin] + _cost(pieces, begin, end, next_ms) + ROUGH * rough, begin)
-            for begin in _beginnings(pieces, end)
+            (costs[begin] + _cost(pieces, begin, end, next_ms, limits) + ROUGH * rough, begin)
+            for begin in _beginnings(pieces, end, limits)
         )
         costs.append(cost)
         begins.append(begin)
@@ -193,27 +226,22 @@ def _spans(pieces: list[Piece], cut_ms: int) -> list[tuple[int, int]]:
     return spans[::-1]
 
 
-def _beginnings(pieces: list[Piece], end: int) -> Iterator[int]:
+def _beginnings(pieces: list[Piece], end: int, limits: Limits) -> Iterator[int]:
     """Where a cue that ends before piece `end` may begin, in descending order. One piece is always allowed."""
     yield end - 1
     for begin in range(end - 2, -1, -1):
         pause = pieces[begin + 1].start_ms - pieces[begin].end_ms
         duration = pieces[end - 1].end_ms - pieces[begin].start_ms
-        if pause > MAX_PAUSE_MS or duration > MAX_CUE_MS or not _splits(pieces, begin, end):
+        if pause > MAX_PAUSE_MS or duration > MAX_CUE_MS or not _splits(pieces, begin, end, limits):
             return
         yield begin
 
 
-def _cost(pieces: list[Piece], begin: int, end: int, next_ms: int) -> float:
+def _cost(pieces: list[Piece], begin: int, end: int, next_ms: int, limits: Limits) -> float:
     """How far a cue is from a full one that can be read before `next_ms`."""
     width = _width(pieces, begin, end)
-    missing_ms = _reading_ms(width) - (next_ms - GAP_MS - pieces[begin].start_ms)
-    return (1 - width / CUE_CHARACTERS) ** 2 + RUSHED * max(missing_ms, 0) / 1000
-
-
-def _reading_ms(width: int) -> int:
-    """How long a cue of so many characters is to be shown."""
-    return max(MIN_CUE_MS, -(-width * 1000 // READING_CHARACTERS_PER_SECOND))
+    missing_ms = limits.reading_ms(width) - (next_ms - GAP_MS - pieces[begin].start_ms)
+    return (1 - width / limits.cue_columns) ** 2 + RUSHED * max(missing_ms, 0) / 1000
 
 
 def _roughness(pieces: list[Piece], end: int) -> float:
@@ -238,23 +266,23 @@ def _width(pieces: list[Piece], begin: int, end: int) -> int:
     return pieces[end - 1].to - pieces[begin].at
 
 
-def _splits(pieces: list[Piece], begin: int, end: int) -> list[int]:
+def _splits(pieces: list[Piece], begin: int, end: int, limits: Limits) -> list[int]:
     """Where the second of two lines may begin; `end` for one line; none if the text is too long."""
-    if _width(pieces, begin, end) <= LINE_CHARACTERS:
+    if _width(pieces, begin, end) <= limits.line_columns:
         return [end]
-    first = bisect_left(pieces, pieces[end - 1].to - LINE_CHARACTERS, begin + 1, end, key=lambda piece: piece.at)
-    last = bisect_left(pieces, pieces[begin].at + LINE_CHARACTERS + 1, begin + 1, end, key=lambda piece: piece.to)
+    first = bisect_left(pieces, pieces[end - 1].to - limits.line_columns, begin + 1, end, key=lambda piece: piece.at)
+    last = bisect_left(pieces, pieces[begin].at + limits.line_columns + 1, begin + 1, end, key=lambda piece: piece.to)
     return list(range(first, min(last, end - 1) + 1))
 
 
-def _lines(pieces: list[Piece], begin: int, end: int) -> tuple[str, ...]:
+def _lines(pieces: list[Piece], begin: int, end: int, limits: Limits) -> tuple[str, ...]:
     """One line, or two of similar length, the first of which ends with a phrase."""
-    splits = _splits(pieces, begin, end)
+    splits = _splits(pieces, begin, end, limits)
     if splits == [end]:
         return (_line(pieces, begin, end),)
 
     def cost(i: int) -> float:
-        uneven = (_width(pieces, i, end) - _width(pieces, begin, i) - 1) / LINE_CHARACTERS
+        uneven = (_width(pieces, i, end) - _width(pieces, begin, i) - 1) / limits.line_columns
         return uneven**2 + ROUGH * _roughness(pieces, i)
 
     i = min(splits, key=cost)

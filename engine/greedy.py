@@ -39,12 +39,12 @@ class GreedyDecoder:
 
     def feed(self, log_probs: LogProbs) -> None:
         """Appends frames (T, V)."""
-        vocabulary = self.vocabulary
-        ids = vocabulary.merged[log_probs.argmax(-1)]
+        blank, pieces = self.vocabulary.blank, self.vocabulary.pieces
+        ids = self.vocabulary.merged[log_probs.argmax(-1)]
         best = log_probs.max(-1)
         for symbol, log_prob in zip(ids.tolist(), best.tolist(), strict=True):
-            if symbol != vocabulary.blank:
-                piece = vocabulary.pieces[symbol]
+            if symbol != blank:
+                piece = pieces[symbol]
                 if symbol != self._last:
                     self._write(piece)
                 elif piece.before and not piece.text:

@@ -28,8 +28,8 @@ OTHERS = {
         "*.pt",
         "*.pth",
         "*.ckpt",
-    ): "a PyTorch file of another program, such as fairseq; convert it to Hugging "
-    "Face format, fairseq's with the script in transformers' repository (models/wav2vec2/convert_*.py)",
+    ): "a PyTorch file of another program, such as fairseq; convert it "
+    "to Hugging Face format, fairseq's with the script in transformers' repository (models/wav2vec2/convert_*.py)",
     ("model.bin",): "a model for CTranslate2 (faster-whisper); take the PyTorch weights that it was made from",
 }
 """Names of files, by which one sees what a folder or repository without what we need is instead, and what to do."""

@@ -7,13 +7,15 @@ after it. What can't begin a line (a closing mark, a small kana) belongs to the 
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 IDEOGRAPHIC = (
-    (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3041, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFF),
+    (0x2E80, 0x2FDF), (0x3001, 0x301F), (0x3021, 0x3029), (0x3041, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF9F),
+    (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFF),
 )  # fmt: skip
-"""Code points, first and last, of Han, Hiragana and Katakana."""
+"""Code points, first and last, of Han, Hiragana, Katakana, and their punctuation."""
 SYLLABIC = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF), (0xA9E0, 0xA9FF),
     (0xAA60, 0xAADF),
@@ -45,6 +47,7 @@ def clings(before: str, after: str) -> bool:
     return unicodedata.category(after).startswith(CLINGING) or unicodedata.category(before) in OPENING
 
 
+@lru_cache(maxsize=1 << 14)
 def breaks(before: str, after: str) -> bool:
     """Whether a word begins at the character `after`, with no space between it and the one before."""
     return (spaceless(before) or spaceless(after)) and not clings(before, after)
@@ -69,6 +72,4 @@ def join(texts: Iterable[str]) -> str:
 
 
 def _ideographic(char: str) -> bool:
-    """Whether it is of Han, Hiragana or Katakana, or punctuation as wide as they are."""
-    wide_mark = unicodedata.category(char)[0] == "P" and unicodedata.east_asian_width(char) in "WF"
-    return wide_mark or any(first <= ord(char) <= last for first, last in IDEOGRAPHIC)
+    return any(first <= ord(char) <= last for first, last in IDEOGRAPHIC)

@@ -36,6 +36,7 @@ from earshot_asr.engine.loading import check as check_model
 from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.phonemes import targets
+from earshot_asr.engine.scripts import join
 from earshot_asr.engine.transcription import plain
 from earshot_asr.engine.whole import check as check_path
 from earshot_asr.engine.whole import write_text
@@ -166,7 +167,7 @@ def play(clip: Clip, spoken: Pcm, runner: Runner, options: Options, progress: Pr
         block=options.block_samples / SAMPLE_RATE,
         work=playback.work,
         due=due(runner.info, options.config, pcm, options.block_samples, playback.outputs),
-        plain=" ".join(final.text for final in plain(runner, [spoken])),
+        plain=join(final.text for final in plain(runner, [spoken])),
     )
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.events import Final, Partial
+from earshot_asr.engine.scripts import join
 from earshot_asr.engine.text import normalize
 
 
@@ -93,7 +94,7 @@ class Take:
     @property
     def text(self) -> str:
         """The transcript: the text of all finals."""
-        return " ".join(final.text for final in self.finals)
+        return join(final.text for final in self.finals)
 
     @property
     def said(self) -> list[str]:

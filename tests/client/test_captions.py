@@ -59,6 +59,13 @@ def test_json_keeps_letters_readable() -> None:
     assert "HÉLLO" in as_json.finish(1.0)
 
 
+def test_json_of_chinese_has_no_spaces_between_utterances() -> None:
+    as_json = writer("json", "x")
+    for text in ("你好。", "世界", "ok"):
+        as_json.feed(utterance(text))
+    assert json.loads(as_json.finish(1.0))["text"] == "你好。世界 ok"
+
+
 def test_srt() -> None:
     srt = writer("srt")
     assert srt.feed(HELLO) == "1\n00:00:00,500 --> 00:00:01,500\nHELLO WORLD\n\n"

@@ -118,10 +118,40 @@ def test_slow_speech_is_divided_by_time() -> None:
     )
 
 
-def test_a_script_without_spaces_gets_none() -> None:
-    said = cues(utterance("語 " * 100, each=0.1, joiner=""))
-    assert "".join("".join(cue.lines) for cue in said) == "語" * 100
-    assert max(len(line) for cue in said for line in cue.lines) <= 42
+SCRIPTS = {
+    "Chinese": ("語", 16, 9),
+    "Japanese": ("語の", 13, 4),
+    "Korean": ("말", 16, 12),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_full_width_characters_count_double_and_get_no_spaces(script: str) -> None:
+    letters, most, a_second = SCRIPTS[script]
+    said = cues(utterance(" ".join(letters * (100 // len(letters))), each=0.2, joiner=""), duration=60)
+    assert "".join("".join(cue.lines) for cue in said) == letters * (100 // len(letters))
+    assert max(len(line) for cue in said for line in cue.lines) <= most
+    assert max(len("".join(cue.lines)) for cue in said) > most
+    last = said[-1]
+    assert last.end_ms - last.start_ms >= 1000 * len("".join(last.lines)) // a_second
+
+
+def test_a_short_cue_of_chinese_stays_until_it_is_read() -> None:
+    assert cues(utterance("你 好 世 界 你 好 世 界 啊", each=0.1, joiner=""), duration=9) == [
+        Cue(("你好世界你好世界啊",), 0, 1000)
+    ]
+    assert cues(utterance("の " * 8, each=0.1, joiner=""), duration=9) == [Cue(("の" * 8,), 0, 2000)]
+
+
+def test_spaces_that_were_written_stay_between_full_width_words() -> None:
+    words = tuple(Word(text, 0.3 * n, 0.3 * n + 0.3, 1.0) for n, text in enumerate(("你", "好", "iPhone", "手", "机")))
+    (cue,) = cues(Final(0, 0.0, 1.5, "你好 iPhone手机", 1.0, words, 16_000 * 3))
+    assert cue.lines == ("你好 iPhone手机",)
+
+
+def test_without_words_chinese_is_divided_all_the_same() -> None:
+    final = wire.FinalMessage(0, 0.0, 6.0, "語" * 20, 1.0, 16_000 * 9, None)
+    assert list(CueTimer().feed(final)) == [Cue(("語" * 10, "語" * 10), 0, 6000)]
 
 
 def test_a_word_longer_than_a_line_is_divided() -> None:

@@ -84,6 +84,14 @@ def test_of_a_long_utterance_on_a_small_screen_the_newest_lines_are_shown() -> N
     assert lines[-2].split()[-1] == "WORD059"
 
 
+def test_full_width_characters_fill_lines_by_columns_and_get_no_spaces() -> None:
+    captions = Captions()
+    captions.show(PartialMessage(0, 0, 9, "你好" * 20, 4), now=9.0)
+    *lines, _ = shown(captions, width=24)
+    assert [len(line) for line in lines] == [12, 12, 12, 4]
+    assert "".join(lines) == "你好" * 20
+
+
 def test_delay_goes_by_the_newest_audio() -> None:
     """A device that runs 1 % slow doesn't make it grow."""
     captions = Captions()

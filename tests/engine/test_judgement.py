@@ -126,6 +126,13 @@ def test_the_tokenizer_is_judged_before_the_weights(folder: Path) -> None:
         load_checkpoint(folder)
 
 
+def test_the_model_is_judged_before_its_preprocessor(folder: Path) -> None:
+    edit(folder / "config.json", architectures=["Wav2Vec2ForPreTraining"])
+    (folder / "preprocessor_config.json").write_text("{")
+    with pytest.raises(UnsupportedModel, match="has no CTC head"):
+        load_checkpoint(folder)
+
+
 def test_a_folder_of_something_else_is_refused_without_torch(folder: Path) -> None:
     only("adapter_config.json")(folder)
     with pytest.raises(UnsupportedModel, match="LoRA"):

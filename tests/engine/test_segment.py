@@ -1,7 +1,11 @@
 """Stitching: what is settled, what is peeked at, what a final says."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import LogProbs
 from earshot_asr.engine.config import StreamConfig, Timing
@@ -9,6 +13,7 @@ from earshot_asr.engine.decoder import DecodeConfig, decoder_factory
 from earshot_asr.engine.events import Final, Partial
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.segment import Segment
+from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.windows import Window
 from tests.helpers import GRID, VOCABULARY
 
@@ -133,6 +138,40 @@ def test_a_split_of_commit_hop_ends_at_the_last_settled_word() -> None:
     final = s.final()
     assert final is not None
     assert (final.text, s.end) == ("AB CD", 5)
+
+
+def heard(vocabulary: Vocabulary, spoken: str, commit: str) -> Segment:
+    """A segment that is given a frame for each symbol, two at a time, all with the next two as their right context."""
+    ids = [vocabulary.symbols.index(char) for char in spoken]
+    probs = np.log(np.eye(vocabulary.size, dtype=np.float32)[ids] * 0.9 + 0.01)
+    info = ModelInfo("fake", "", GRID, vocabulary)
+    timing = Timing.of(StreamConfig(commit=commit), GRID, 0, 0)  # type: ignore[arg-type]
+    s = Segment(info, timing, decoder_factory(DecodeConfig(), vocabulary), 0)
+    for end in range(2, len(spoken) - 1, 2):
+        s.accept(Window(0, end + 2, end - 2, end, False, commit != "hop", 0), probs[: end + 2])
+    return s
+
+
+def test_chinese_becomes_stable_character_by_character_with_commit_hop() -> None:
+    vocabulary = Vocabulary(("_", "|", *"你好世界"), 0, 1)
+    partials = heard(vocabulary, "你_好_世_|界_你_", "hop").partials()
+    assert [(p.text, p.stable) for p in partials] == [("你好", 0), ("你好世", 1), ("你好世 界", 2), ("你好世 界你", 3)]
+    assert all(b.text.startswith(a.text[: a.stable]) for a, b in pairwise(partials))
+
+
+def test_chinese_becomes_stable_character_by_character_with_commit_utterance() -> None:
+    vocabulary = Vocabulary(("_", "|", *"你好世界"), 0, 1)
+    partials = heard(vocabulary, "______你_好_世_界_你_好____", "utterance").partials()
+    assert [p.stable for p in partials][-4:] == [0, 1, 2, 3]
+
+
+@given(st.text("aA's.|_", min_size=6, max_size=40))
+@example("a_|_'_|___s|____")
+def test_stable_is_a_promise_where_spaces_are_cleaned_up(spoken: str) -> None:
+    vocabulary = Vocabulary(("_", "|", "a", "A", "'", "s", "."), 0, 1, lower=True, clean=True)
+    partials = heard(vocabulary, spoken, "hop").partials()
+    for n, partial in enumerate(partials):
+        assert all(later.text.startswith(partial.text[: partial.stable]) for later in partials[n:])
 
 
 def test_a_window_of_the_wrong_length_is_a_broken_invariant() -> None:

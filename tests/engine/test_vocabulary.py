@@ -1,13 +1,15 @@
 """Text from ids: equal to Wav2Vec2CTCTokenizer's and Wav2Vec2PhonemeCTCTokenizer's, on any settings and any ids."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import ParakeetTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from earshot_asr.engine.errors import CheckpointError, UnsupportedModel
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -181,5 +183,83 @@ def test_broken_files_are_named(
         (tmp_path / file).unlink()
     else:
         (tmp_path / file).write_text(content)
+    with pytest.raises(error, match=message):
+        Vocabulary.from_folder(tmp_path)
+
+
+WORDS = ["the cat sat on the mat", "a cat is on the other mat", "hello, there it is", "it 's a cat ."] * 3
+TRAINED: dict[str, tuple[Any, Any, Any]] = {
+    "BPE": (
+        models.BPE(unk_token="<unk>"),
+        trainers.BpeTrainer(vocab_size=60, special_tokens=["<unk>", "<pad>"], show_progress=False),
+        decoders.Metaspace(),
+    ),
+    "Unigram": (
+        models.Unigram(),
+        trainers.UnigramTrainer(
+            vocab_size=40, special_tokens=["<unk>", "<pad>"], unk_token="<unk>", show_progress=False
+        ),
+        decoders.Metaspace(),
+    ),
+    "spaces replaced one by one": (
+        models.BPE(unk_token="<unk>"),
+        trainers.BpeTrainer(vocab_size=60, special_tokens=["<unk>", "<pad>"], show_progress=False),
+        decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]),
+    ),
+}
+
+
+BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+
+
+@pytest.fixture(scope="module", params=TRAINED)
+def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ParakeetTokenizer]:
+    """A tokenizer of parts of words, trained on a few, and its folder."""
+    model, trainer, decoder = TRAINED[request.param]
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoder
+    tokenizer.train_from_iterator(WORDS, trainer)
+    folder = tmp_path_factory.mktemp("parts")
+    theirs = ParakeetTokenizer(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", add_prefix_space=False)
+    theirs.save_pretrained(folder)
+    return folder, theirs
+
+
+@given(ids=st.lists(st.integers(0, 37), max_size=12))
+def test_parts_of_words_equal_the_tokenizers(parts: tuple[Path, ParakeetTokenizer], ids: list[int]) -> None:
+    folder, theirs = parts
+    vocabulary = Vocabulary.from_folder(folder, 40)
+    assert vocabulary.size == 40
+    assert vocabulary.text(ids) == theirs.decode(ids).strip()
+    assert vocabulary.blank == theirs.pad_token_id
+    assert vocabulary.spaced
+
+
+def test_cleaning_is_overlooked_for_bpe(parts: tuple[Path, ParakeetTokenizer], tmp_path: Path) -> None:
+    folder, _ = parts
+    config = json.loads((folder / "tokenizer_config.json").read_text()) | {"clean_up_tokenization_spaces": True}
+    shutil.copy(folder / "tokenizer.json", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    bpe = json.loads((folder / "tokenizer.json").read_text())["model"]["type"] == "BPE"
+    assert Vocabulary.from_folder(tmp_path).clean == (not bpe)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ({"decoder": BYTES}, UnsupportedModel, "'ByteLevel'.*symbols one by one"),
+        ({"decoder": {"type": "None"}}, CheckpointError, "damaged or too new"),
+        ({"model": None, "decoder": {"type": "Fuse"}}, CheckpointError, "damaged or too new"),
+        ({"model": {"type": "WordLevel"}}, CheckpointError, r"model\.vocab is None"),
+        ({"added_tokens": [1]}, CheckpointError, "added_tokens must each have"),
+    ],
+)
+def test_a_tokenizer_json_that_is_not_understood_is_named(
+    tmp_path: Path, content: dict[str, Any], error: type[CheckpointError], message: str
+) -> None:
+    vocab = {"<pad>": 0, "<unk>": 1, "Ġa": 2, "ä½": 3, "ł": 4}
+    model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model, **content}))
     with pytest.raises(error, match=message):
         Vocabulary.from_folder(tmp_path)

@@ -24,6 +24,7 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.utterance import Utterance, split_frame
+from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.windows import Window
 from tests.helpers import (
     GRID,
@@ -354,6 +355,24 @@ def test_stable_is_a_promise_with_commit_hop(pcm: Pcm, config: StreamConfig) -> 
             assert (texts[event.segment] + " ")[event.stable] == " "
 
 
+@given(pcm=utterances(), config=configs(), lower=st.booleans(), cuts=st.data())
+@settings(max_examples=30)
+def test_stable_is_a_promise_in_any_script(pcm: Pcm, config: StreamConfig, lower: bool, cuts: st.DataObject) -> None:
+    """Chinese, Thai with its marks, Greek with its final sigma, and English whose spaces are cleaned up, in one."""
+    symbols = ("<pad>", "|", *"你好世界，。「のゃーกเ่ΣΑΒ.,'snt", "n't", "'s", "a", "b", "É")
+    assert len(symbols) == VOCABULARY.size
+    vocabulary = replace(VOCABULARY, symbols=symbols, lower=lower, clean=True)
+    info = replace(INFO, vocabulary=vocabulary)
+    config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "hop"})
+    events = run_session(pcm, config, session=Session(info, config))
+    texts = {final.segment: final.text for final in finals(events)}
+    for event in events:
+        if not isinstance(event, Final | Flushed) and event.stable:
+            assert texts[event.segment].startswith(event.text[: event.stable])
+    again = cuts.draw(positions(pcm, 5))
+    assert run_session(pcm, config, session=Session(info, config), cuts=again) == events
+
+
 @given(pcm=utterances(), config=configs())
 def test_superseded_hops_change_no_final(pcm: Pcm, config: StreamConfig) -> None:
     """With commit: utterance, partials may thin out, and finals stay the same to the letter."""
@@ -399,6 +418,22 @@ def test_split_frame_prefers_a_delimiter_then_a_pause_then_the_most_blank() -> N
     most = rows("ABCD")
     most[2, VOCABULARY.blank] = np.log(0.3)
     assert split_frame(most, info) == 3
+
+
+def test_split_frame_keeps_words_of_scripts_without_spaces_and_of_parts_whole() -> None:
+    def split(symbols: tuple[str, ...], spoken: list[str]) -> int:
+        out = np.full((len(spoken), len(symbols)), 0.01, np.float32)
+        out[np.arange(len(spoken)), [symbols.index(symbol) for symbol in spoken]] = 0.5
+        delimiter = symbols.index("|") if "|" in symbols else None
+        return split_frame(np.log(out), ModelInfo("fake", "", GRID, Vocabulary(symbols, 0, delimiter)))
+
+    thai = ("_", "|", "ก", "่", "a")
+    assert split(thai, list("aaaaaaก___่ก_กก")) == 12  # not in the longest run: a mark follows it
+    assert split(thai, list("aaaaaaกก่ก่aaaa")) == 11  # no blank at all: before the last word
+    assert split(thai, list("aaaaaaa___a__กก")) == 12  # not in the middle of letters
+    parts = ("_", " the", "re", " cat")
+    assert split(parts, [*[" the"] * 6, "_", "_", "_", "re", " cat", "_", "re"]) == 10
+    assert split(parts, [*[" the"] * 6, "_", "_", "re", "_", " cat", "_", "re"]) == 9
 
 
 def test_the_tests_own_decoder() -> None:
