@@ -45,10 +45,16 @@ def runner(model: Path) -> TorchRunner:
     return load_runner(model, "cpu")
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a few languages."""
+    return mms.make(tmp_path_factory.mktemp("mms") / "few", FEW)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A checkpoint of a few languages, to change."""
-    return mms.make(tmp_path / "few", FEW)
+def folder(few: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    return Path(shutil.copytree(few, tmp_path / "few"))
 
 
 def edit(path: Path, **entries: object) -> None:
