@@ -256,6 +256,7 @@ def test_a_fine_tuned_model_has_its_own_language(folder: Path, flat: bool, said:
         assert (runner.info.language, runner.info.languages) == (None, ())
         with pytest.raises(ConfigError, match="does not say which language it speaks"):
             runner.speaking("tur")
+        assert load_runner(folder, "cpu", language="../Turkish (Old)").info.language == "../Turkish (Old)"
         taken = load_runner(folder, "cpu", language="tr")  # at one's word
         assert taken.speaking("Turkish") is taken
         assert taken.info.fingerprint == runner.info.fingerprint
