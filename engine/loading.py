@@ -16,6 +16,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def load_runner(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> Runner:
     """See runner.load_runner, which loads torch. Raises CheckpointError and DeviceError."""
     check(model, device, revision)
+    _locate(model, revision)
     from earshot_asr.engine.runner import load_runner
 
     return load_runner(model, device, revision)
@@ -26,10 +27,20 @@ def fetch(model: str | Path | None = None, revision: str | None = None) -> None:
 
     Loads torch only if it is a model of the hub. Raises CheckpointError.
     """
-    if model is not None and local_folder(model, revision) is None:
+    if model is not None and _locate(model, revision):
         from earshot_asr.engine.checkpoint import fetch
 
         fetch(model, revision)
+
+
+def _locate(model: str | Path | None, revision: str | None) -> bool:
+    """Whether it is a model of the hub, whose settings are here then. Raises CheckpointError."""
+    if model is None or local_folder(model, revision) is not None:
+        return False
+    from earshot_asr.engine.hub import locate
+
+    locate(model, revision)
+    return True
 
 
 def check(model: str | Path | None = None, device: str = "auto", revision: str | None = None) -> None:
