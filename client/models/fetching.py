@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from earshot_asr.engine.hub.progress import size
-
 from earshot_asr.engine.errors import ConfigError, EarshotError
 from earshot_asr.engine.hub import cached, locate, pull, remove
+from earshot_asr.engine.hub.progress import size
 from earshot_asr.engine.languages import match
 
 BEFORE, AFTER = "adapter.", ".safetensors"
