@@ -72,7 +72,7 @@ class Adapter:
     def find(cls, origin: Origin, language: str) -> Self | None:
         """That of a language, downloaded if need be; None if there is none. Raises CheckpointError."""
         failure: CheckpointError | None = None
-        for name in FILES:
+        for name in FILES if NAME.fullmatch(language) else ():
             try:
                 path = origin.file(name.format(language))
             except CheckpointError as error:

@@ -54,9 +54,12 @@ def _here(choice: "Choice") -> "Choice":
     """
     if choice.model is None or local_folder(choice.model, choice.revision) is not None:
         return choice
-    from earshot_asr.engine.checkpoint import fetch
+    from earshot_asr.engine.hub import locate
 
     try:
+        locate(choice.model, choice.revision)  # what is wrong with its settings is said before torch is loaded
+        from earshot_asr.engine.checkpoint import fetch
+
         fetch(choice.model, choice.revision)
     except HubError as error:
         if not choice.bundled_will_do:

@@ -109,7 +109,8 @@ class TorchRunner:
         valid = None if same else self._to_device(torch.tensor(lengths))
         adapter = self._checkpoint.adapter
         weights = self._adapters.weights(adapter) if adapter else {}
-        log_probs = functional_call(self._encoder, weights, (samples, valid)).float().cpu().numpy()
+        outputs = functional_call(self._encoder, weights, (samples, valid), tie_weights=False)
+        log_probs = outputs.float().cpu().numpy()
         return [log_probs[i, :n] for i, n in enumerate(frames)]
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -129,33 +129,13 @@ class Conversation:
 
     def open(self, request: StreamRequest) -> None:
         """Starts or resumes the stream, once its language is ready if it names one. Raises Refused, Full."""
-        if self.state is not WAITING:
+        if self.state is not WAITING or self._request:
             raise Refused("start_repeated", "the stream was started already; a connection has only one")
         if request.config.language is None:
             self._begin(request, self.info)
         else:
             self._request = request
             self._prepare(request.config)
-
-    def _begin(self, request: StreamRequest, info: ModelInfo) -> None:
-        at = resume_point(info, self.latency, request)
-        try:
-            self.stream = stream = self._open_stream(request.config, at)
-        except ConfigError as e:
-            raise Refused("resume_invalid", str(e)) from None
-        self._intake = Intake(stream, request.audio, self.limits.longest_seconds)
-        self._progress_told_at = stream.received
-        self._resumable = request.resumable
-        self.outbox.put(
-            Admitted(
-                session=self.session,
-                model=info.name,
-                language=info.language,
-                fingerprint=fingerprint(info, request),
-                resumable=request.resumable,
-                timing=stream.timing,
-            )
-        )
 
     def feed(self, data: bytes) -> None:
         """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded."""
@@ -253,6 +233,27 @@ class Conversation:
             self.stream.close()
 
     # ---- within attempt()
+
+    def _begin(self, request: StreamRequest, info: ModelInfo) -> None:
+        """Opens the engine's stream, for a model in its language. Raises Refused, Full."""
+        at = resume_point(info, self.latency, request)
+        try:
+            self.stream = stream = self._open_stream(request.config, at)
+        except ConfigError as e:
+            raise Refused("resume_invalid", str(e)) from None
+        self._intake = Intake(stream, request.audio, self.limits.longest_seconds)
+        self._progress_told_at = stream.received
+        self._resumable = request.resumable
+        self.outbox.put(
+            Admitted(
+                session=self.session,
+                model=info.name,
+                language=info.language,
+                fingerprint=fingerprint(info, request),
+                resumable=request.resumable,
+                timing=stream.timing,
+            )
+        )
 
     def _receive(self, message_bytes: int, interpret: Callable[[], None]) -> None:
         if self._intake and self._intake.fault:

@@ -54,6 +54,7 @@ def list_(
         ),
     ] = None,
     format: Annotated[ListFormat, typer.Option("--format", help="json: one object per line.")] = ListFormat.text,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure the speed of this machine again.")] = False,
 ) -> None:
     """List the models of the catalogue by language; those in bold are recommended.
 
@@ -69,7 +70,7 @@ def list_(
     from earshot_asr.engine.hub import cache_folder, cached
 
     console = Console()
-    speed = _speed()
+    speed = _speed(again=measure)
     copies = cached()
     found = rows(speed, {copy.hub_id for copy in copies}, language)
     if format is ListFormat.json:
@@ -78,15 +79,7 @@ def list_(
         print("\n".join(table.lines(found)))
     else:
         table.show(found, console)
-        rate = f"{speed.operations / 1e9:,.0f} billion multiplications a second on {speed.device}"
-        console.print(
-            f"\n~ is an estimate: the bundled model makes {rate}.\n"
-            f"Models that are here are in {cache_folder()}.\n"
-            "earshot models show NAME tells from where each value is; earshot mic --model NAME uses it.",
-            style="dim",
-            highlight=False,
-            soft_wrap=True,
-        )
+        table.explain(speed, cache_folder(), console)
 
 
 @app.command(epilog="Example: earshot models show base-960h")
@@ -119,7 +112,7 @@ def pull(
 ) -> None:
     """Download a model, so that it is there without a network. Goes on where a download broke off.
 
-    From then on it is used at the revision that was pulled, until it is removed or pulled again. Files that were here
+    From then on it is used at the revision that was pulled, until it is removed or pulled again. Files that are here
     already are checked by their hashes.
     """
     from earshot_asr.client.models.fetching import pulled
@@ -145,6 +138,7 @@ def check(
     from earshot_asr.engine.catalogue import choose
     from earshot_asr.engine.errors import CheckpointError
     from earshot_asr.engine.loading import check as check_arguments
+    from earshot_asr.engine.text import printable
 
     choice = choose(model, language, revision)
     check_arguments(choice.model, revision=choice.revision)
@@ -154,7 +148,7 @@ def check(
     examination = Examination(choice.model, choice.revision, choice.language)
     for heading, text in examination.lines():
         console.print(f"[dim]{heading:14}[/]", end="")
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(printable(text), markup=False, soft_wrap=True)
     if examination.faults:
         raise CheckpointError(f"{model}: {'; '.join(examination.faults)}")
 
@@ -200,11 +194,11 @@ def _unknown(name: str) -> Exception:
     return CheckpointError(f"the catalogue has no model {shown(name)}; {offer}")
 
 
-def _speed() -> Any:
-    """The speed of this machine, measured if it was not yet."""
+def _speed(*, again: bool = False) -> Any:
+    """The speed of this machine, measured if it was not yet, or again."""
     from earshot_asr.client.models.speed import kept, measured
 
-    if (speed := kept()) is not None:
+    if not again and (speed := kept()) is not None:
         return speed
     with Console(stderr=True).status("measuring how fast this machine is; only this time"):
         return measured()

@@ -36,6 +36,7 @@ class Transformers:
         if not hasattr(transformers, head := family_of(config).head):
             raise ConfigError(f"transformers can't run {name}: it does not know models of type {head}")
         logging.disable_progress_bar()
+        logging.set_verbosity_error()
         adapted = language is not None and config.get("adapter_attn_dim") is not None
         spoken: dict[str, Any] = {"target_lang": language, "ignore_mismatched_sizes": True} if adapted else {}
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from earshot_asr.client.models.rows import name_of, rate, rounded
+from earshot_asr.client.models.rows import estimate, name_of, rate, rounded
 from earshot_asr.client.models.speed import Speed
 from earshot_asr.engine.catalogue import UNKNOWN, Entry, Known, Published
 from earshot_asr.engine.hub import Cached
@@ -67,5 +67,5 @@ def _here(entry: Entry, speed: Speed, copies: list[Cached]) -> Iterator[tuple[st
     for copy in copies:
         used = "" if copy.pinned or len(copies) == 1 else ", not used unless --revision names it"
         yield "here", f"{size(copy.bytes)}, commit {copy.commit[:12]}{used}, {copy.folder}"
-    streams = speed.streams(entry.operations)
-    yield "streams", UNKNOWN if streams is None else f"~{streams:,.1f} on {speed.device}"
+    streams = estimate(speed.streams(entry.operations))
+    yield "streams", streams if streams == UNKNOWN else f"{streams} on {speed.device}"

@@ -43,9 +43,16 @@ class Row:
     @property
     def fitting(self) -> str:
         """The streams in words, which are an estimate."""
-        if self.streams is None:
-            return UNKNOWN
-        return f"~{self.streams:,.0f}" if self.streams >= 10 else f"~{self.streams:.1f}"
+        return estimate(self.streams)
+
+
+def estimate(streams: float | None) -> str:
+    """A number of streams in words."""
+    if streams is None:
+        return UNKNOWN
+    if streams < 0.1:
+        return "<0.1"
+    return f"~{streams:,.0f}" if streams >= 10 else f"~{streams:.1f}"
 
 
 def rounded(count: int) -> str:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from earshot_asr.client.models.rows import Row
+from earshot_asr.client.models.speed import Speed
 
 WIDE_COLUMNS, WIDEST_COLUMNS = 112, 165
 """Terminals of that width show the recordings, too; and the hub id."""
@@ -45,6 +47,21 @@ def show(rows: Sequence[Row], console: Console) -> None:
         before = row.language
         table.add_row(*cells)
     console.print(table)
+
+
+def explain(speed: Speed, folder: Path, console: Console) -> None:
+    """Prints what the columns mean."""
+    rate = f"{speed.operations / 1e9:,.0f} billion multiplications a second on {speed.device}"
+    legend = Table.grid(padding=(0, 2, 0, 0))
+    legend.add_row(
+        "streams",
+        "how many fit on this machine: an estimate (~) from the operations of a model and the speed of the bundled "
+        f"one, {rate}; below 1 it does not keep up; --measure measures again",
+    )
+    legend.add_row("here", f"in {folder}")
+    legend.add_row("", "`earshot models show NAME` tells where each value was read")
+    console.print()
+    console.print(legend, style="dim")
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:

@@ -162,8 +162,8 @@ def _from_cache(model: str, revision: str | None, commit: str | None, error: Hub
     folder = Copy.of(model).snapshot(commit) if commit else None
     if folder is None or not folder.is_dir():
         at = f" at revision {revision}" if revision else ""
-        absent = f"{model}{at} is not in the cache, and {error}"
-        raise HubError(absent if constants.HF_HUB_OFFLINE else str(error)) from None
+        absent = "" if model in str(error) else f"{model}{at} is not in the cache, and "
+        raise HubError(f"{absent}{error}") from None
     origin = Origin(model, folder, model, revision, reason=str(error)).with_settings()
     if not constants.HF_HUB_OFFLINE:
         log.warning("%s; %s is taken from the cache", error, model)

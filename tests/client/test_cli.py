@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from earshot_asr.client.cli import app, main
 from earshot_asr.client.options import RETRY_SECONDS
+from earshot_asr.engine.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +75,7 @@ def wav(tmp_path: Path) -> Path:
         ["serve", "--port", "99999"],
         ["serve", "--latency", "none"],
         ["mic", "--url", "ws://h:1", "--latency", "low"],
+        ["mic", "--url", "ws://h:1", "--revision", "v1"],
         ["transcribe"],
     ],
 )
@@ -100,6 +102,33 @@ def test_every_command_explains_itself() -> None:
         done = CliRunner().invoke(app, [command, "--help"])
         assert done.exit_code == 0
         assert f"earshot {command}" in done.output
+
+
+@pytest.mark.parametrize(("given", "whole"), [([], False), (["--whole"], True), (["--offline"], True)])
+def test_a_whole_file_in_one_pass_by_its_name_and_its_old_one(
+    given: list[str], whole: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, object] = {}
+    monkeypatch.setattr("earshot_asr.client.transcribe.transcribe", lambda files, **more: options.update(more) or 0)
+    assert earshot("transcribe", "talk.wav", *given, monkeypatch=monkeypatch) == 0
+    assert options["whole"] is whole
+    notice = "earshot: --offline is called --whole now; the old name goes with the next version\n"
+    assert capsys.readouterr().err == (notice if given == ["--offline"] else "")
+
+
+def test_the_old_name_is_not_in_the_help() -> None:
+    shown = CliRunner().invoke(app, ["transcribe", "--help"], env={"COLUMNS": "200"}).output
+    assert "--whole" in shown and "--offline" not in shown
+
+
+def test_mic_takes_a_revision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def local_server(console: object, **options: object) -> None:
+        raise ConfigError(f"{options['model']} at {options['revision']}")
+
+    monkeypatch.setattr("earshot_asr.client.live.local_server", local_server)
+    monkeypatch.setattr("earshot_asr.client.microphone.Microphone", lambda *_: None)
+    assert earshot("mic", "--model", "acme/small", "--revision", "v1", monkeypatch=monkeypatch) == 1
+    assert capsys.readouterr().err == "earshot: acme/small at v1\n"
 
 
 def test_a_missing_recording_of_the_demo_is_said(

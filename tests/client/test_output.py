@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from earshot_asr.client.output import Output
+from earshot_asr.client.output import Output, show_notices
 from earshot_asr.engine.text import ESCAPES
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,19 @@ def test_any_character_can_be_written_and_json_reads_it_back(encoding: str) -> N
     output.flush()
     assert json.loads(data.getvalue().decode(encoding)) == text
     output.detach()
+
+
+def test_the_log_is_shown_as_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On what standard error is at the time, once; how far a download is only where no bar is drawn."""
+    hub = logging.getLogger("earshot_asr.engine.hub")
+    for stream in (first := io.StringIO(), second := io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        show_notices()
+        hub.warning("%d of %d", 1, 2)
+        hub.info("some of it is here")
+        logging.getLogger("earshot_asr.server").info("not for users")
+    wanted = "earshot: 1 of 2\nearshot: some of it is here\n"
+    assert [first.getvalue(), second.getvalue()] == [wanted] * 2
 
 
 def test_the_handler_is_for_encoding_alone() -> None:

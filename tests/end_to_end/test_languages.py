@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from websockets.asyncio.server import ServerConnection
 
 from earshot_asr.client.files import FileAudio
 from earshot_asr.client.stream import ClientStream, FinalMessage, Resumed, StreamError, Timeouts
@@ -18,7 +19,9 @@ from earshot_asr.engine.runner import load_runner
 from earshot_asr.engine.transcription import streamed
 from earshot_asr.server.app import build
 from earshot_asr.server.settings import Limits, ServerConfig
+from earshot_asr.server.wire import Ack
 from tests import mms
+from tests.client.scripted import listening, say
 from tests.end_to_end.proxy import Cut, Proxy
 from tests.end_to_end.test_client import device as device
 from tests.end_to_end.test_client import earshot
@@ -89,9 +92,14 @@ async def test_a_client_waits_for_a_language_that_is_loaded_for_long(monkeypatch
 
 
 async def test_a_client_gives_up_a_server_that_falls_silent_before_it_is_ready() -> None:
-    async with serving(Polyglot(load=lambda _: time.sleep(1.5)), limits=Limits(streams=9)) as server:
-        with pytest.raises(StreamError, match=r"has sent nothing for 0.5 s \(timeout\)"):
-            await finals(server.url, "fr", TALK, timeouts=Timeouts(silence=0.5), retry=0)
+    async def loading(socket: ServerConnection) -> None:
+        await socket.recv()
+        await say(socket, Ack(0, 0, 0))
+        await socket.wait_closed()
+
+    async with listening(loading) as url:
+        with pytest.raises(StreamError, match=r"has sent nothing for 0.3 s \(timeout\)"):
+            await finals(url, "fr", TALK, timeouts=Timeouts(silence=0.3), retry=0)
 
 
 async def test_a_language_on_the_command_line(tmp_path: Path) -> None:

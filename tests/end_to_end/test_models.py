@@ -164,7 +164,7 @@ def test_without_a_hub(home: Path, unused_tcp_port: int) -> None:
     outs, errs = [out for _, out, _ in said], [err for _, _, err in said]
     assert [status for status, _, _ in said] == [1, 0, 1, 1]
     for number in (0, 2, 3):
-        assert outs[number] == "" and errs[number].startswith(f"earshot: {endpoint} can't be reached (")
+        assert outs[number] == "" and f"{endpoint} can't be reached (" in errs[number]
         assert errs[number].count("\n") == 1
     assert "CAPTIONS" in outs[1]
     assert errs[1].endswith("; the bundled English model takes its place\n") and errs[1].count("\n") == 1

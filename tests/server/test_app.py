@@ -78,6 +78,51 @@ async def test_a_model_that_cannot_be_loaded_gives_the_port_back() -> None:
     assert not server.listening
 
 
+async def test_all_is_here_before_a_device_loads_it() -> None:
+    did: list[str] = []
+
+    def load() -> Runner:
+        did.append("load")
+        return FakeRunner()
+
+    server = Server(ServerConfig(port=0, limits=Limits(streams=2)), [load, load], fetch=lambda: did.append("fetch"))
+    await server.fetch()
+    await server.start()
+    assert did == ["fetch", "load", "load"]
+    await server.stop()
+
+
+async def test_ctrl_c_while_a_model_is_fetched_ends_it_at_once() -> None:
+    fetching, never = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def fetch() -> None:
+        loop.call_soon_threadsafe(fetching.set)
+        never.wait()
+
+    server = Server(ServerConfig(port=0), [FakeRunner], fetch=fetch)
+
+    async def press() -> None:
+        await fetching.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def until_it_ends() -> BaseException | None:
+        pressing = asyncio.create_task(press())
+        try:
+            await serve(server)
+        except KeyboardInterrupt as error:  # a task that ended with it would end the loop
+            return error
+        finally:
+            await pressing
+        return None
+
+    try:
+        assert isinstance(await until_it_ends(), KeyboardInterrupt)
+        assert not server.listening
+    finally:
+        never.set()
+
+
 async def test_no_model_no_server() -> None:
     with pytest.raises(CheckpointError):
         await build(ServerConfig(port=0, model="/no/such/model")).start()
@@ -254,11 +299,13 @@ def test_a_list_of_devices_is_a_runner_for_each() -> None:
     devices: list[str] = []
 
     def load(model: object, device: str, **settings: object) -> FakeRunner:
+        assert (model, settings) == ("mms-1b-all", {"revision": "v2", "language": "fr"})
         devices.append(device)
         return FakeRunner()
 
+    chosen = {"model": "mms-1b-all", "revision": "v2", "language": "fr"}
     with patch("earshot_asr.server.app.load_runner", load):
-        server = build(ServerConfig(device="cuda:0, cuda:1", limits=Limits(streams=4)))
+        server = build(ServerConfig(**chosen, device="cuda:0, cuda:1", limits=Limits(streams=4)))  # type: ignore[arg-type]
         server._pool.begin([loading.result() for loading in server._pool.load()])
     assert sorted(devices) == ["cuda:0", "cuda:1"]
     assert server._pool.size == 2

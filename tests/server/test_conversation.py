@@ -175,6 +175,8 @@ def test_nothing_is_received_until_the_language_is_there() -> None:
     assert desk.preparing == ["French"]
     assert conversation.blocked
     assert conversation.state is WAITING
+    with pytest.raises(Refused, match="started already"):
+        conversation.open(REQUEST)
     for _ in range(100):  # no client is given up for that
         conversation.tick()
     assert set(conversation.outbox.take()) == {Progress(0, 0, 0)}

@@ -82,10 +82,12 @@ def test_other_answers(hub: LoopbackHub, status: int, message: str) -> None:
 
 def test_what_is_no_hub(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.behaviour.page = True
-    assert refusal("acme/small") == f"what answers at {hub.url} is no hub; HF_ENDPOINT must name one, or not be set"
+    absent = "acme/small is not in the cache, and "
+    what = f"what answers at {hub.url} is no hub; HF_ENDPOINT must name one, or not be set"
+    assert refusal("acme/small") == absent + what
     for endpoint in ("http://127.0.0.1:9", "http://hub.invalid"):
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        assert refusal("acme/small").startswith(f"{endpoint} can't be reached (")
+        assert refusal("acme/small").startswith(f"{absent}{endpoint} can't be reached (")
         assert refusal("acme/small").endswith("is there a network, and is HF_ENDPOINT right?")
     monkeypatch.setattr(constants, "ENDPOINT", "hub.example")
     assert "hub.example can't be reached (" in refusal("acme/small")
@@ -94,7 +96,7 @@ def test_what_is_no_hub(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_hub_that_never_answers(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "ANSWER_SECONDS", 0.2)
     hub.behaviour.silent = True
-    assert refusal("acme/small") == f"{hub.url} did not answer within 0.2 s"
+    assert refusal("acme/small") == f"acme/small is not in the cache, and {hub.url} did not answer within 0.2 s"
 
 
 def test_offline(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
