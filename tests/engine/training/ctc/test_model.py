@@ -102,7 +102,10 @@ def test_padding_and_company_make_no_difference_to_what_is_learned(config: dict[
 @pytest.mark.filterwarnings("ignore")  # of the compiler itself
 @pytest.mark.parametrize("config", [tones.CONFIG, tones.WAV2VEC2, *RELATIVES], ids=lambda config: config["model_type"])
 def test_compiled_is_eager(config: dict[str, Any]) -> None:
-    """Loss and gradients, in bfloat16 as it is trained; dropout and layer drop compile, too."""
+    """Loss and gradients; dropout and layer drop compile, too.
+
+    In bfloat16, as it is trained, which moves the relatives' smallest gradients by a fifth: these are in float32.
+    """
     task = tones.task({**config, "mask_time_prob": 0.3, "layerdrop": 0.0, "hidden_dropout": 0.0})
     batch = task.draw(0)
     found = []
@@ -110,7 +113,7 @@ def test_compiled_is_eager(config: dict[str, Any]) -> None:
         compile_encoder(task.start.encoder, eager)
         Regularization.read({**config, **dict.fromkeys(RATES, 0.0), "layerdrop": 0.0}).apply(task.start.encoder)
         torch.manual_seed(0)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=config not in RELATIVES):
             loss, _ = task.module(batch, 1.0)
         loss.backward()
         found.append((loss.detach(), {n: p.grad for n, p in task.module.named_parameters() if p.grad is not None}))
