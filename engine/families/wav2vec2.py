@@ -2,6 +2,8 @@
 
     samples -> convolutions, a frame every 320 samples -> positional convolution -> transformer -> CTC head
 
+Its relatives, of which each has a file of its own, are built from the same parts (see relative).
+
 All states are (B, T, C). Convolutions are matrix products over views of them, so that nothing is transposed. Padding
 could change the result in three places, and is masked in each: the group norm's statistics over time, the input of the
 positional convolution, and the attention keys.

@@ -1,6 +1,6 @@
 """Parity with transformers and speed beside it, at full size, with random weights.
 
-    python -m tests.benchmarks.full_size --shape base --shape xlsr-large --shape w2v-bert-2.0
+    python -m tests.benchmarks.full_size --shape base --shape xlsr-large --shape w2v-bert-2.0 --shape wavlm-base
 
 Both are given the same samples and make log-probabilities of them; "model" is theirs without the feature extractor.
 Runs take turns, and the fastest of each counts. On a machine that is busy with other things, --threads 1 --cpu-time

@@ -178,7 +178,7 @@ def test_any_setting_is_taken_or_refused_in_a_line(kind: str) -> None:
     config = {**family.with_new_head(config), "architectures": [family.head]}
     preprocessor = family.preprocessor(config)
     kinds = [kind for name, kind in vars(import_module(FAMILIES[kind])).items() if name.endswith("Dims")]
-    names = [field.name for kind in kinds if is_dataclass(kind) for field in fields(kind)]
+    names = list(dict.fromkeys(field.name for kind in kinds if is_dataclass(kind) for field in fields(kind)))
     names += ["architectures", "add_adapter", "position_embeddings_type"]
     changes: list[tuple[dict[str, Any], dict[str, Any]]] = [({name: value}, {}) for name in names for value in ODD]
     changes += [({}, {name: value}) for name in (*preprocessor, "stride") for value in ODD]

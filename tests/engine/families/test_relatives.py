@@ -39,13 +39,8 @@ PARTS: dict[str, list[dict[str, Any]]] = {
     ],
     "sew": [
         CONVOLUTIONS,
-        {
-            **CONVOLUTIONS,
-            **LARGE,
-            "squeeze_factor": 3,
-            "num_conv_pos_embeddings": 15,
-        },  # do_stable_layer_norm is not read
-        {**CONVOLUTIONS, "hidden_size": 20, "squeeze_factor": 1},  # no projection
+        {**CONVOLUTIONS, "hidden_size": 20, "squeeze_factor": 1, "do_stable_layer_norm": True},  # the last is not read
+        {**CONVOLUTIONS, **LARGE, "squeeze_factor": 3, "num_conv_pos_embeddings": 15},
     ],
 }
 ALL = [(kind, parts) for kind, several in PARTS.items() for parts in several]

@@ -5,8 +5,10 @@ import torch
 
 from earshot_asr.engine.families.filters import band_filters
 from earshot_asr.engine.families.wav2vec2 import FAMILY, build
+from earshot_asr.engine.training.data.units import characters
 from earshot_asr.engine.training.pretrain.pretrained import create
 from earshot_asr.engine.training.shapes import PRETRAINING_SHAPES
+from earshot_asr.engine.training.start import from_nothing
 
 
 @pytest.mark.parametrize(("name", "millions"), [("tiny", 6.4), ("base", 95.0), ("large", 317.4)])
@@ -38,3 +40,11 @@ def test_narrow_convolutions_begin_at_random() -> None:
     first = encoder.feature_extractor.conv_layers[0].conv.weight  # type: ignore[union-attr]
     assert isinstance(first, torch.Tensor)
     assert float(first.detach().std()) == pytest.approx((2 / 10) ** 0.5, rel=0.1)
+
+
+def test_wavlm_begins_without_a_liking_for_any_distance() -> None:
+    """As transformers does. A table with torch's usual weights would drown what the layers say."""
+    config = {"model_type": "wavlm", "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    start = from_nothing({**config, "num_conv_pos_embedding_groups": 4}, {}, characters(["AB"]))
+    table = start.encoder.get_parameter("encoder.rel_attn_embed.weight").detach()
+    assert float(table.std()) == pytest.approx(0.02, rel=0.1)

@@ -12,8 +12,12 @@ import pytest
 import soundfile
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModel,
     AutoModelForCTC,
+    AutoModelForPreTraining,
     Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -38,6 +42,8 @@ from earshot_asr.engine.training.start import from_checkpoint
 from earshot_asr.engine.training.task import TrainingBatch
 from earshot_asr.engine.weights import read_tensors
 from tests import mms
+from tests.engine.families.test_relatives import PARTS
+from tests.engine.families.test_wav2vec2 import SMALL as SMALL_WAV2VEC2
 from tests.engine.families.test_whisper import SMALL as SMALL_WHISPER
 from tests.engine.training import tones
 
@@ -217,6 +223,28 @@ def test_a_model_of_many_languages_keeps_the_head_and_the_language_of_its_own_we
     assert (kept.vocabulary, kept.language, kept.languages) == (before.vocabulary, "eng", ("eng",))
     samples = torch.from_numpy(mms.speech()[None, :16_000] / 32768).float()
     assert torch.equal(kept.encoder(samples), before.encoder(samples))
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_pretrained_relative_of_wav2vec2_gets_a_head(command: Callable[..., str], tmp_path: Path, kind: str) -> None:
+    """With losses on a middle layer, too; it learns in all layers, and transformers loads what comes of it."""
+    torch.manual_seed(0)
+    small = {"num_codevectors_per_group": 8, "codevector_dim": 16, "proj_codevector_dim": 16, "num_clusters": 5}
+    config = AutoConfig.for_model(kind, **{**SMALL_WAV2VEC2, **PARTS[kind][-1], **small})
+    made: Any = AutoModelForPreTraining if kind.startswith("unispeech") else AutoModel
+    theirs = made.from_config(config)
+    theirs.save_pretrained(tmp_path / "bare")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "bare")
+    begun = from_checkpoint(tmp_path / "bare", characters(tones.TEXTS)).encoder
+    learning = ["--no-freeze-features", "--freeze-body", "0", "--warmup", "0", "--intermediate-ctc", "0.3"]
+    command("--from", tmp_path / "bare", "--dtype", "float32", "--average", "0", "--layerdrop", "0", *learning)
+    model = tmp_path / "out" / "model"
+    checkpoint = load_checkpoint(model)
+    assert len(checkpoint.vocabulary.symbols) == 9
+    after = checkpoint.encoder.state_dict()
+    assert [name for name, weight in begun.state_dict().items() if torch.equal(after[name], weight)] == []
+    _, info = AutoModelForCTC.from_pretrained(model, output_loading_info=True)
+    assert not info["missing_keys"] | info["unexpected_keys"]
 
 
 def whisper(folder: Path) -> Path:
