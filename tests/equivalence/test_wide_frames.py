@@ -81,6 +81,10 @@ def test_each_frame_is_committed_once(runner: TorchRunner, speech: Pcm) -> None:
     assert words[0].start >= 0 and words[-1].end <= (len(speech) + 16000) / 16000
 
 
+def test_lengths_of_windows_are_as_far_apart_as_for_other_models(runner: TorchRunner) -> None:
+    assert runner.ladder.step * runner.info.grid.hop == 16 * 320
+
+
 def test_windows_of_a_batch_are_as_alone(runner: TorchRunner, speech: Pcm) -> None:
     windows = [speech[n * 8000 : n * 8000 + length] for n, length in enumerate((16000, 9000, 31_000, 3000))]
     for window, log_probs in zip(windows, runner.run(windows), strict=True):

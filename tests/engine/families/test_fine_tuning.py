@@ -1,6 +1,7 @@
 """`earshot train ctc --from` a checkpoint that transformers saved, of families whose frames or norms are their own."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from transformers import AutoConfig, AutoModelForCTC
 
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.families import family_of
+from earshot_asr.engine.training.ctc.model import CtcModel, Losses, body
+from earshot_asr.engine.training.regularization import Regularization
+from earshot_asr.engine.training.start import from_checkpoint
+from earshot_asr.engine.training.task import TrainingBatch
 from tests.engine.families.test_omniasr_ctc import SMALL as OMNIASR
 from tests.engine.families.test_parakeet_ctc import SMALL as PARAKEET
 from tests.engine.families.test_wav2vec2 import LARGE, difference, speechlike
@@ -62,7 +67,9 @@ def test_it_is_trained_further_and_transformers_loads_what_comes_of_it(
     out = tmp_path / "out"
     given = ["ctc", manifest, "--out", out, "--cache", tmp_path / "cache", *STEPS, "--intermediate-ctc", "0.3"]
     train_a_little([str(option) for option in [*given, "--from", tmp_path / "theirs", "--vocabulary", vocabulary]])
-    before, after = load_checkpoint(tmp_path / "theirs").encoder, load_checkpoint(out / "model").encoder
+    made = load_checkpoint(out / "model")
+    assert made.vocabulary.symbols[made.vocabulary.blank] == "<pad>"
+    before, after = load_checkpoint(tmp_path / "theirs").encoder, made.encoder
     moved = {name for name, weight in before.named_parameters() if not torch.equal(weight, after.get_parameter(name))}
     body = {name for name, _ in before.named_parameters() if not name.startswith(("lm_head.", "feature_extractor."))}
     assert body <= moved | {"lm_head.weight"}
@@ -72,3 +79,39 @@ def test_it_is_trained_further_and_transformers_loads_what_comes_of_it(
     assert np.isfinite(log_probs.numpy()).all()
     expected = their_log_probs(out / "model", samples)[:, : log_probs.shape[1]]
     assert difference(log_probs, expected) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2-bert", "parakeet_ctc"])
+def test_the_loss_of_a_padded_batch_is_that_of_its_rows(kind: str, tmp_path: Path) -> None:
+    """As many frames count as the grid has for a row."""
+    save(tmp_path, kind, next(parts for name, _, parts in CASES if name == kind))
+    start = from_checkpoint(tmp_path)
+    still = Regularization(**{f.name: 0.0 for f in fields(Regularization) if f.type is float})
+    model = CtcModel(start.encoder, start.masked, 0, regularization=still, losses=Losses(), eager=True)
+    ids, lengths = torch.tensor([3, 4, 5, 3, 4]), torch.tensor([16_000, 9000])
+    rows = [speechlike(length, n) for n, length in enumerate(lengths.tolist())]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=100.0)
+    together = ctc_of(model, TrainingBatch(padded, lengths, ids, torch.tensor([3, 2])))
+    apart = sum(
+        ctc_of(model, TrainingBatch(row[None], None, some, torch.tensor([len(some)])))
+        for row, some in zip(rows, (ids[:3], ids[3:]), strict=True)
+    )
+    assert together == pytest.approx(apart, rel=1e-5)
+
+
+def ctc_of(model: CtcModel, batch: TrainingBatch) -> float:
+    """The loss, not divided by the frames."""
+    grid = model.encoder.grid
+    frames = [grid.frames(n) for n in ([batch.samples.shape[1]] if batch.lengths is None else batch.lengths.tolist())]
+    with torch.no_grad():
+        return float(model(batch, 1.0)[1]["ctc"]) * sum(frames)
+
+
+@pytest.mark.parametrize(
+    ("kind", "above"), [("wav2vec2-bert", "adapter.proj."), ("wav2vec2-conformer", "encoder.layer_norm.")]
+)
+def test_what_is_above_the_layers_is_trained_like_the_last(kind: str, above: str, tmp_path: Path) -> None:
+    save(tmp_path, kind, next(parts for name, _, parts in CASES if name == kind))
+    encoder = load_checkpoint(tmp_path).encoder
+    levels = {level for name, level in body(encoder).items() if name.startswith(above)}
+    assert levels == {len(encoder.layers)}
