@@ -18,8 +18,9 @@ BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 """Audio in a full batch. A larger one is not more efficient, and urgent windows would wait longer."""
 RUNG_MS = 320
 """Audio between two lengths to which windows are padded, the shorter ones."""
-WARM_UP_MS = (1000, 3000)
-"""Lengths of the windows that are computed before the first stream."""
+WARM_UP_MS = {"cpu": (200,), "cuda": (1000, 3000)}
+"""Lengths of the windows that are computed before the first stream. A CPU gains little by it, and large models are slow
+on one."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -134,6 +135,6 @@ def load_runner(
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
     checkpoint = load_checkpoint(model or BUNDLED, revision=revision, language=language, device=chosen, dtype=dtype)
     runner = TorchRunner(checkpoint, chosen)
-    for ms in WARM_UP_MS:
+    for ms in WARM_UP_MS[chosen.type]:
         runner.run([np.zeros(from_ms(ms), np.int16)])
     return runner
