@@ -100,11 +100,13 @@ def test_padding_and_company_make_no_difference_to_what_is_learned(config: dict[
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler itself
-@pytest.mark.parametrize("config", [tones.CONFIG, tones.WAV2VEC2, *RELATIVES], ids=lambda config: config["model_type"])
+@pytest.mark.parametrize(
+    "config", [tones.CONFIG, tones.WAV2VEC2, RELATIVES[0]], ids=lambda config: config["model_type"]
+)
 def test_compiled_is_eager(config: dict[str, Any]) -> None:
     """Loss and gradients; dropout and layer drop compile, too.
 
-    In bfloat16, as it is trained, which moves the relatives' smallest gradients by a fifth: these are in float32.
+    In bfloat16, as it is trained, which moves WavLM's smallest gradients by a fifth: it is in float32.
     """
     task = tones.task({**config, "mask_time_prob": 0.3, "layerdrop": 0.0, "hidden_dropout": 0.0})
     batch = task.draw(0)
