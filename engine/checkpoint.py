@@ -14,7 +14,7 @@ from earshot_asr.engine.families import Family
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.fingerprint import fingerprint
 from earshot_asr.engine.hub import Origin, locate
-from earshot_asr.engine.judgement import TRAIN, check_preprocessor, judge, preprocessor_of, read_config
+from earshot_asr.engine.judgement import TRAIN, check_preprocessor, judge, preprocessor_of
 from earshot_asr.engine.languages import match
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -98,7 +98,7 @@ def load_checkpoint(
     """
     origin = locate(model, revision)
     folder = origin.folder
-    config = read_config(folder)
+    config = origin.config
     judge(config)
     encoder = build_encoder(config, preprocessor_of(folder, config))
     own = own_language(folder, config)
@@ -121,7 +121,7 @@ def load_checkpoint(
 def fetch(model: str | Path, revision: str | None = None) -> Origin:
     """Download what load_checkpoint needs of a model of the hub, unless it is here. Raises what that raises."""
     origin = locate(model, revision)
-    config = read_config(origin.folder)
+    config = origin.config
     judge(config)
     build_encoder(config, preprocessor_of(origin.folder, config))
     return origin.with_weights()

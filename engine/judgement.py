@@ -49,21 +49,24 @@ def another_kind(names: Iterable[str]) -> str | None:
     return None
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json. Raises CheckpointError; UnsupportedModel where the folder holds something else that is known."""
+def read_config(folder: Path, hub_id: str = "", names: Iterable[str] | None = None) -> dict[str, Any]:
+    """config.json. Raises CheckpointError; UnsupportedModel where the checkpoint is something else that is known.
+
+    hub_id, names   of a repository on the hub, and of all of its files, which are not in the folder yet
+    """
     path = folder / "config.json"
     if present(path) and isinstance((config := read_json(path)).get("model_type"), str):
         return config
-    if (what := another_kind(names_in(folder))) is not None:
-        raise UnsupportedModel(f"{folder} holds {what}")
+    if (what := another_kind(names_in(folder) if names is None else names)) is not None:
+        raise UnsupportedModel(f"{hub_id or folder} holds {what}")
     return read_json(path)
 
 
-def no_weights(folder: Path) -> CheckpointError:
-    """What to raise for a folder that has no file with weights."""
-    if (what := another_kind(names_in(folder))) is not None:
-        return UnsupportedModel(f"{folder} holds {what}")
-    return CheckpointError(f"{folder} has no weights; one of {', '.join(WEIGHTS)} must be there")
+def no_weights(folder: Path, hub_id: str = "", names: Iterable[str] | None = None) -> CheckpointError:
+    """What to raise where there is no file with weights. Arguments: see read_config."""
+    if (what := another_kind(names_in(folder) if names is None else names)) is not None:
+        return UnsupportedModel(f"{hub_id or folder} holds {what}")
+    return CheckpointError(f"{hub_id or folder} has no weights; one of {', '.join(WEIGHTS)} must be there")
 
 
 def judge(config: Mapping[str, Any]) -> Family:

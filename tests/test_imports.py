@@ -19,7 +19,7 @@ OURS = "earshot_asr."
 MAY_START_A_SERVER = {"client.commands.serve", "client.demo", "client.live"}
 WITH_TORCH = {
     *(name.removeprefix(OURS) for name in FAMILIES.values()),
-    *(f"engine.families.{name}" for name in ("layers", "filters")),
+    *(f"engine.families.{name}" for name in ("layers", "filters", "conformer", "wav2vec2_bert_adapter")),
     *(f"engine.{name}" for name in ("adapters", "weights", "checkpoint", "runner")),
     "client.evaluate.against",
     "client.models.examine",

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from earshot_asr.engine.errors import CheckpointError, HubError, listed
 from earshot_asr.engine.files import SETTINGS, WEIGHTS, present, read_json, shards
@@ -18,6 +18,7 @@ from earshot_asr.engine.hub.cache import Copy, cache_folder
 from earshot_asr.engine.hub.download import fetch
 from earshot_asr.engine.hub.listing import Listing, ask
 from earshot_asr.engine.hub.progress import Progress
+from earshot_asr.engine.judgement import no_weights, read_config
 from earshot_asr.engine.loading import local_folder
 
 log = logging.getLogger("earshot_asr.engine.hub")
@@ -52,6 +53,11 @@ class Origin:
             return sorted(self.listing.files)
         return sorted(path.name for path in self.folder.iterdir() if path.is_file())
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json. Raises CheckpointError; UnsupportedModel if the files are of something else that is known."""
+        return read_config(self.folder, self.hub_id, None if self.listing is None else self.names)
+
     def file(self, name: str) -> Path | None:
         """The file of that name, downloaded if need be; None if the checkpoint has no such file.
 
@@ -76,10 +82,11 @@ class Origin:
         first = next((name for name in WEIGHTS if self._knows(name)), None)
         if first is None and self.reason:
             raise HubError(self._lacks(["the weights"]))
-        if first is not None:
-            self._fetch([first], progress)
-            if first.endswith(".index.json"):
-                self._fetch(shards(self.folder / first), progress)
+        if first is None:
+            raise no_weights(self.folder, self.hub_id, self.names)
+        self._fetch([first], progress)
+        if first.endswith(".index.json"):
+            self._fetch(shards(self.folder / first), progress)
         return self
 
     def with_settings(self) -> Self:

@@ -9,9 +9,9 @@ from earshot_asr.engine.files import SETTINGS, WEIGHTS, shards
 from earshot_asr.engine.hub.cache import Copy
 from earshot_asr.engine.hub.download import fetch, matches, wrong
 from earshot_asr.engine.hub.listing import File, Listing, ask
-from earshot_asr.engine.hub.origin import forget, taken
+from earshot_asr.engine.hub.origin import Origin, forget, taken
 from earshot_asr.engine.hub.progress import Progress
-from earshot_asr.engine.judgement import has_ctc_head, preprocessor_of, read_config
+from earshot_asr.engine.judgement import has_ctc_head, preprocessor_of
 from earshot_asr.engine.loading import local_folder
 
 
@@ -59,7 +59,7 @@ def pull(
     wanted = [*(name for name in SETTINGS if name in listing.files), *([first] if first else []), *further]
     there = _checked(model, listing, wanted)
     origin = taken(model, revision, listing, pin=True)
-    judge(origin.folder)
+    judge(origin)
     if first and first.endswith(".index.json") and (index := origin.file(first)):
         parts = [name for name in shards(index) if name in listing.files]
         wanted += parts
@@ -71,15 +71,15 @@ def pull(
     return Pulled(model, listing.commit, origin.folder, every, fetched, newer)
 
 
-def judge(folder: Path) -> None:
-    """Raises UnsupportedModel if the settings in a folder are those of a model that can neither be run nor trained."""
+def judge(origin: Origin) -> None:
+    """Raises UnsupportedModel if the settings are those of a model that can neither be run nor trained."""
     from earshot_asr.engine.checkpoint import build_encoder
     from earshot_asr.engine.families import family_of
 
-    config = read_config(folder)
+    config = origin.config
     family_of(config)
     if has_ctc_head(config):
-        build_encoder(config, preprocessor_of(folder, config))
+        build_encoder(config, preprocessor_of(origin.folder, config))
 
 
 def _wanted(model: str, revision: str | None) -> tuple[Listing, str | None]:

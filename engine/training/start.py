@@ -43,7 +43,7 @@ class TrainingModel:
 def describe(model: str | Path, revision: str | None = None) -> tuple[Path, dict[str, Any], Vocabulary | None]:
     """Folder, config.json and vocabulary of a checkpoint; None if it has no CTC head. Raises CheckpointError."""
     origin = locate(model, revision)
-    config = read_json(origin.folder / "config.json")
+    config = origin.config
     family_of(config)  # raises an error before gigabytes are downloaded
     folder = origin.with_weights().folder
     if not (has_ctc_head(config) and present(folder / "vocab.json")):

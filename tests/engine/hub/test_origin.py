@@ -49,6 +49,28 @@ def test_no_weights_of_what_is_not_supported(
     assert "config.json" in hub.files and set(hub.files) <= set(SETTINGS)
 
 
+@pytest.mark.parametrize("load", [load_checkpoint, fetch, describe])
+@pytest.mark.parametrize(
+    ("there", "gone", "said"),
+    [
+        ("hyperparams.yaml", "config.json", "acme/other holds a SpeechBrain model"),
+        ("parakeet.nemo", "config.json", "acme/other holds a model of NeMo"),
+        ("onnx/model.onnx", "model.safetensors", "acme/other holds a model for ONNX Runtime"),
+        ("notes.txt", "model.safetensors", "acme/other has no weights"),
+    ],
+)
+def test_what_a_repository_holds_instead_is_seen_by_its_files(
+    hub: LoopbackHub, folder: Path, load: type, there: str, gone: str, said: str
+) -> None:
+    (folder / there).parent.mkdir(exist_ok=True)
+    (folder / there).write_bytes(b"not needed")
+    (folder / gone).unlink()
+    hub.add("acme/other", folder)
+    with pytest.raises(CheckpointError, match=said):
+        load("acme/other")
+    assert set(hub.files) <= set(SETTINGS)
+
+
 def test_no_pickles_beside_safetensors(hub: LoopbackHub, folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"not needed")
     (folder / "tf_model.h5").write_bytes(b"not needed")
