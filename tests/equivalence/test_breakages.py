@@ -15,7 +15,7 @@ from earshot_asr.engine.scheduler import Job, Scheduler
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.utterance import Utterance
 from earshot_asr.engine.windows import Window, WindowPlanner
-from tests.engine import test_recognizer, test_runner
+from tests.engine import test_recognizer, test_runner, test_scheduler
 from tests.equivalence import test_invariants
 from tests.helpers import FakeRunner
 
@@ -95,7 +95,7 @@ BREAKAGES: dict[str, tuple[list[tuple[Any, str, Callable[..., Any]]], Callable[[
     ),
     "languages that share a batch": (
         [(Scheduler, "_kind", kind_of_any_language)],
-        test_recognizer.test_company_makes_no_difference,
+        test_scheduler.test_a_batch_is_of_one_language_and_the_earliest_deadline_of_all_goes_first,
     ),
     "padding that leaks into a row": (
         [(TorchRunner, "run", run_unmasked)],
