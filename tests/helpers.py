@@ -163,15 +163,16 @@ class Polyglot(FakeRunner):
         return self.spoken[name]
 
     def encode(self, pcm: Pcm) -> LogProbs:
-        """One window."""
-        shift = self.info.languages.index(self.info.language or "eng") - 1
-        letters = [0, 1, *np.roll(np.arange(2, VOCABULARY.size), shift)]
-        return fake_log_probs(pcm)[:, letters]
+        """One window, alone."""
+        return self._heard(fake_log_probs(pcm))
 
     def run(self, windows: Sequence[Pcm]) -> list[LogProbs]:
         """See Runner."""
-        super().run(windows)
-        return [self.encode(pcm) for pcm in windows]
+        return [self._heard(log_probs) for log_probs in super().run(windows)]
+
+    def _heard(self, log_probs: LogProbs) -> LogProbs:
+        shift = self.info.languages.index(self.info.language or "eng") - 1
+        return log_probs[:, [0, 1, *np.roll(np.arange(2, VOCABULARY.size), shift)]]
 
 
 def plain_text(log_probs: LogProbs) -> str:

@@ -11,10 +11,11 @@ from hypothesis import settings
 from earshot_asr.engine.audio import LogProbs, Pcm
 from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.runner import TorchRunner, load_runner
+from earshot_asr.engine.scheduler import Job, Scheduler
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.utterance import Utterance
 from earshot_asr.engine.windows import Window, WindowPlanner
-from tests.engine import test_recognizer, test_runner
+from tests.engine import test_recognizer, test_runner, test_scheduler
 from tests.equivalence import test_invariants
 from tests.helpers import FakeRunner
 
@@ -53,6 +54,11 @@ def run_with_neighbours(self: FakeRunner, windows: Sequence[Pcm]) -> list[LogPro
     return [np.roll(log_probs, len(windows) - 1, axis=1) for log_probs in fake_run(self, windows)]
 
 
+def kind_of_any_language(self: Scheduler, job: Job) -> tuple[int, str | None]:
+    """A batch is computed in the language of its first window."""
+    return self.ladder.rung(job.window.frames), None
+
+
 def run_unmasked(self: TorchRunner, windows: Sequence[Pcm]) -> list[LogProbs]:
     """Padding is taken for audio."""
     longest = max(len(pcm) for pcm in windows)
@@ -86,6 +92,10 @@ BREAKAGES: dict[str, tuple[list[tuple[Any, str, Callable[..., Any]]], Callable[[
     "a leak between rows of a batch": (
         [(FakeRunner, "run", run_with_neighbours)],
         test_recognizer.test_company_makes_no_difference,
+    ),
+    "languages that share a batch": (
+        [(Scheduler, "_kind", kind_of_any_language)],
+        test_scheduler.test_a_batch_is_of_one_language_and_the_earliest_deadline_of_all_goes_first,
     ),
     "padding that leaks into a row": (
         [(TorchRunner, "run", run_unmasked)],
