@@ -134,7 +134,7 @@ class Wav2Vec2Bert(Encoder):
     @property
     def layers(self) -> Stack:
         """See Encoder.layers."""
-        return Stack([*self.encoder.layers, *(self.adapter.layers if self.adapter else ())])
+        return Stack([*self.encoder.layers, *self.adapter.layers]) if self.adapter else self.encoder.layers
 
     @property
     def width(self) -> int:

@@ -86,8 +86,7 @@ def test_the_loss_of_a_padded_batch_is_that_of_its_rows(kind: str, tmp_path: Pat
     """As many frames count as the grid has for a row."""
     save(tmp_path, kind, next(parts for name, _, parts in CASES if name == kind))
     start = from_checkpoint(tmp_path)
-    rates: dict[str, Any] = {f.name: 0.0 for f in fields(Regularization) if f.type is float}
-    still = Regularization(**rates)
+    still = Regularization.read({f.name: 0.0 for f in fields(Regularization) if f.type is float})
     model = CtcModel(start.encoder, start.masked, 0, regularization=still, losses=Losses(), eager=True)
     ids, lengths = torch.tensor([3, 4, 5, 3, 4]), torch.tensor([16_000, 9000])
     rows = [speechlike(length, n) for n, length in enumerate(lengths.tolist())]
