@@ -44,6 +44,7 @@ from earshot_asr.engine.families.layers import (
 )
 
 EXTRACTOR = "Wav2Vec2FeatureExtractor"
+WITHOUT_ADAPTERS = "such models run without adapters here; take a checkpoint that has none"
 NORM_EPS = 1e-5
 """Epsilon of the norms inside the feature extractor; layer_norm_eps is for those behind it."""
 POSITIONS = "pos_conv_embed.conv."
@@ -93,7 +94,7 @@ class Wav2Vec2Dims:
 def build(config: Config, preprocessor: Config) -> "Wav2Vec2":
     """See Family.build."""
     if config.get("add_adapter"):
-        raise UnsupportedModel("config.json: add_adapter is true; adapters are not supported")
+        raise UnsupportedModel(f"config.json: add_adapter is true; {WITHOUT_ADAPTERS}")
     return Wav2Vec2(read_dims(Wav2Vec2Dims, config), normalizes(config, preprocessor))
 
 
@@ -481,7 +482,7 @@ def relative(model: type[Wav2Vec2], head: str, dims: type[Wav2Vec2Dims] = Wav2Ve
     def build_relative(config: Config, preprocessor: Config) -> Wav2Vec2:
         for name in ("add_adapter", "adapter_attn_dim"):
             if config.get(name):
-                raise UnsupportedModel(f"config.json: {name} is {shown(config[name])}; {head} runs without adapters")
+                raise UnsupportedModel(f"config.json: {name} is {shown(config[name])}; {WITHOUT_ADAPTERS}")
         return model(read_dims(dims, {**config, **fixed}), normalizes(config, preprocessor))
 
     return replace(

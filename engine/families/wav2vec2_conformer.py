@@ -15,7 +15,15 @@ from earshot_asr.engine.errors import UnsupportedModel
 from earshot_asr.engine.families import Config
 from earshot_asr.engine.families.conformer import Conformer, Shape, positions_of
 from earshot_asr.engine.families.layers import Encoder, Recipe, Size, read_dims
-from earshot_asr.engine.families.wav2vec2 import DIRECTION, MAGNITUDE, POSITIONS, Wav2Vec2, Wav2Vec2Dims, normalizes
+from earshot_asr.engine.families.wav2vec2 import (
+    DIRECTION,
+    MAGNITUDE,
+    POSITIONS,
+    WITHOUT_ADAPTERS,
+    Wav2Vec2,
+    Wav2Vec2Dims,
+    normalizes,
+)
 from earshot_asr.engine.families.wav2vec2 import FAMILY as WAV2VEC2
 
 KINDS = ("relative", "rotary", None)
@@ -47,7 +55,7 @@ class Wav2Vec2ConformerDims(Wav2Vec2Dims):
 def build(config: Config, preprocessor: Config) -> "Wav2Vec2Conformer":
     """See Family.build."""
     if config.get("add_adapter"):
-        raise UnsupportedModel("config.json: add_adapter is true; Wav2Vec2ConformerForCTC runs without adapters")
+        raise UnsupportedModel(f"config.json: add_adapter is true; {WITHOUT_ADAPTERS}")
     dims = read_dims(Wav2Vec2ConformerDims, config)
     encoder = ConformerEncoder(dims.shape(positions_of(config, "relative", KINDS)), dims.layer_norm_eps)
     return Wav2Vec2Conformer(dims, normalizes(config, preprocessor), encoder)
