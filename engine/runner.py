@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from earshot_asr.engine.adapters import Adapters
 from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, from_ms
 from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
 from earshot_asr.engine.errors import DeviceError
+from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo
 
 BATCH_SECONDS = {"cpu": 8, "cuda": 320}
@@ -54,6 +56,13 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
+def twin(encoder: Encoder) -> Encoder:
+    """An encoder with the same tensors: functional_call exchanges those of one, while threads that load a language read
+    the other."""
+    tensors = [*encoder.parameters(), *encoder.buffers()]
+    return deepcopy(encoder, {id(tensor): tensor for tensor in tensors})
+
+
 class TorchRunner:
     """A checkpoint's encoder on a device. See Runner; those of its languages share the encoder.
 
@@ -72,7 +81,7 @@ class TorchRunner:
         )
         self._checkpoint = checkpoint
         self._device = device
-        self._encoder = checkpoint.encoder.eval()
+        self._encoder: Encoder = beside._encoder if beside else twin(checkpoint.encoder.eval())
         self._adapters: Adapters = beside._adapters if beside else Adapters(self._encoder)
         self._spoken: dict[str | None, TorchRunner] = beside._spoken if beside else {checkpoint.language: self}
         self.ladder = Ladder(max(1, self.info.grid.from_ms(RUNG_MS)))

@@ -20,6 +20,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.events import Event
 from earshot_asr.engine.hub import Origin
+from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import Recognizer
 from earshot_asr.engine.runner import TorchRunner, load_runner
 from earshot_asr.engine.transcription import transcribe
@@ -103,6 +104,19 @@ def test_windows_of_any_company_are_what_they_are_alone(runner: TorchRunner) -> 
         for one, other in zip(together, alone[language], strict=True):
             assert one.shape == other.shape
             assert np.abs(np.exp(one) - np.exp(other)).max() < 1e-5
+
+
+def test_a_language_may_be_loaded_while_another_one_is_computed(few: Path) -> None:
+    """A thread that loads it sees nothing of the weights that take the place of the encoder's meanwhile."""
+    idle = load_runner(few, "cpu", language="fra")
+    expected = [idle.speaking(language).info for language in FEW]
+    runner, infos = load_runner(few, "cpu", language="fra"), list[ModelInfo]()
+    hook = runner._encoder.register_forward_pre_hook(
+        lambda *_: infos.extend(runner.speaking(language).info for language in FEW)
+    )
+    runner.run([SPEECH[:16_000]])
+    hook.remove()
+    assert infos == expected
 
 
 def _said(runner: TorchRunner, language: str, pcm: Pcm) -> list[Event]:
