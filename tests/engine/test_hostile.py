@@ -153,7 +153,11 @@ VOCABULARIES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"added_tokens_decoder": {"20": {"content": 7}}},
         "added tokens must have ids",
     ),
-    "a list as the language": ("tokenizer_config.json", {"target_lang": [1]}, r"at target_lang \[1\] must map"),
+    "a list as the language": (
+        "tokenizer_config.json",
+        {"target_lang": [1]},
+        r"target_lang is \[1\]; it must be the name of a language",
+    ),
     "a number of extra tokens": ("tokenizer_config.json", {"extra_special_tokens": 5}, "extra special tokens are 5"),
     "a nested token": ("special_tokens_map.json", {"pad_token": [[[["x" * 999]]]]}, r"pad_token is \[.*a short text"),
 }
@@ -170,6 +174,10 @@ ODD: list[Any] = [None, True, -1, 0, 1, 10**9, 10**30, 1.5, float("inf"), float(
                   {"a": {"b": []}}, [10**9] * 9999]  # fmt: skip
 
 
+INSIDE = {"parakeet_ctc": "encoder_config", "omniasr_ctc": "audio_config"}
+"""The entry of config.json that has a family's sizes in it, where they are not in config.json itself."""
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_any_setting_is_taken_or_refused_in_a_line(kind: str) -> None:
     """Whatever an entry is: an encoder comes of it, or a short message, and no other error."""
@@ -179,8 +187,17 @@ def test_any_setting_is_taken_or_refused_in_a_line(kind: str) -> None:
     preprocessor = family.preprocessor(config)
     kinds = [kind for name, kind in vars(import_module(FAMILIES[kind])).items() if name.endswith("Dims")]
     names = list(dict.fromkeys(field.name for kind in kinds if is_dataclass(kind) for field in fields(kind)))
-    names += ["architectures", "add_adapter", "position_embeddings_type"]
-    changes: list[tuple[dict[str, Any], dict[str, Any]]] = [({name: value}, {}) for name in names for value in ODD]
+    changes: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({name: value}, {})
+        for name in ("architectures", "add_adapter", "position_embeddings_type", "vocab_size")
+        for value in ODD
+    ]
+    if kind in INSIDE:
+        config[INSIDE[kind]] = {"num_hidden_layers": 1}
+        changes += [({INSIDE[kind]: {"num_hidden_layers": 1, name: value}}, {}) for name in names for value in ODD]
+        changes += [({INSIDE[kind]: value}, {}) for value in ODD]
+    else:
+        changes += [({name: value}, {}) for name in names for value in ODD]
     changes += [({}, {name: value}) for name in (*preprocessor, "stride") for value in ODD]
     refused = [complaint(build_encoder, config | one, preprocessor | other) for one, other in changes]
     assert all(len(message) <= 300 for message in refused)
