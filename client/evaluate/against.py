@@ -1,6 +1,7 @@
 """The same weights run by `transformers`, to check what we make of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ class Transformers:
     folder     where its files are
     language   whose weights are used, if it has some for each language, as the checkpoint names it
 
-    Raises ConfigError if transformers is not installed or does not know this kind of model, CheckpointError if it can't
-    load the model.
+    Raises ConfigError if transformers is not installed or does not know this kind of model; CheckpointError, its
+    methods too, if it can't load or run the model, whatever it raises itself.
     """
 
     def __init__(self, folder: Path, name: str, device: str, language: str | None = None) -> None:
@@ -39,14 +40,13 @@ class Transformers:
         logging.set_verbosity_error()
         adapted = language is not None and config.get("adapter_attn_dim") is not None
         spoken: dict[str, Any] = {"target_lang": language, "ignore_mismatched_sizes": True} if adapted else {}
-        try:
+        self._name = name
+        with self._asked("load"):
             self._extractor = AutoFeatureExtractor.from_pretrained(folder)
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
             network = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, **spoken)
             if adapted:
                 self._tokenizer.set_target_lang(language)
-        except (OSError, ValueError) as e:
-            raise CheckpointError(f"transformers can't load {name}: {str(e).strip().splitlines()[0]}") from None
         self.version: str = transformers.__version__
         self._network = network.to(device).eval()
         self._device = device
@@ -54,12 +54,26 @@ class Transformers:
     @torch.inference_mode()
     def log_probs(self, pcm: Pcm) -> LogProbs:
         """The log-probabilities (T, V) of samples (S,)."""
-        inputs = self._extractor(to_float(pcm), sampling_rate=16_000, return_tensors="pt").to(self._device)
-        return self._network(**inputs).logits[0].float().log_softmax(-1).cpu().numpy()  # type: ignore[no-any-return]
+        with self._asked("run"):
+            inputs = self._extractor(to_float(pcm), sampling_rate=16_000, return_tensors="pt").to(self._device)
+            log_probs: LogProbs = self._network(**inputs).logits[0].float().log_softmax(-1).cpu().numpy()
+        return log_probs
 
     def text(self, ids: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> str:
         """The text of frame-wise ids."""
-        return str(self._tokenizer.decode(ids))
+        with self._asked("run"):
+            text = str(self._tokenizer.decode(ids))
+        return text
+
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[None]:
+        """Turns what transformers raises, of a checkpoint that it does not expect, into CheckpointError."""
+        try:
+            yield
+        except Exception as e:  # OSError, ValueError, but also KeyError, TypeError and AttributeError
+            why = (str(e).strip().splitlines() or [""])[0]
+            why = why if isinstance(e, OSError | ValueError) else f"{type(e).__name__}: {why}"
+            raise CheckpointError(f"transformers can't {what} {self._name}: {why}") from None
 
 
 def transformers_plain(

@@ -67,18 +67,18 @@ class Examination:
         """What transformers makes of it, beside ours."""
         try:
             peer = Transformers(origin.folder, origin.name, "cpu", checkpoint.language)
+            theirs = peer.log_probs(pcm)
+            said = peer.text(theirs.argmax(-1))
         except (ConfigError, CheckpointError) as e:
             return f"not compared: {e}"
-        theirs = peer.log_probs(pcm)
         if theirs.shape != log_probs.shape:
             self.faults.append(f"transformers makes log-probabilities of shape {theirs.shape}, not {log_probs.shape}")
             return self.faults[-1]
         difference = float(np.abs(theirs - log_probs).max())
-        said = peer.text(theirs.argmax(-1))
         if not difference <= MOST_DIFFERENCE:
             self.faults.append(f"the log-probabilities differ from those of transformers by up to {difference:.2g}")
         if said != text:
-            self.faults.append(f"transformers writes {said[:100]!r}")
+            self.faults.append(f"transformers writes another text: {said[:100]!r}")
         same = "the same text" if said == text else f"another text: {said}"
         return f"{peer.version} writes {same}; log-probabilities differ by at most {difference:.1g}"
 

@@ -68,7 +68,23 @@ def test_what_transformers_makes_otherwise_is_a_fault(
         {
             "values": "the log-probabilities differ from those of transformers by up to 0.1",
             "frames": "transformers makes log-probabilities of shape (",
-            "text": "transformers writes 'something else'",
+            "text": "transformers writes another text: 'something else'",
         }[fault]
     )
     assert lines["transformers"]
+
+
+@pytest.mark.parametrize("fault", ["vocabulary", "language"])
+def test_what_transformers_cannot_load_is_not_compared(folder: Path, fault: str) -> None:
+    said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    if fault == "language":  # of a vocabulary that is not one of several languages
+        (folder / "tokenizer_config.json").write_text(json.dumps({**said, "target_lang": "deu"}))
+    else:
+        symbols = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        table = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": symbols}}
+        (folder / "tokenizer.json").write_text(json.dumps(table))
+        (folder / "vocab.json").unlink()
+    examination = Examination(str(folder))
+    lines = dict(examination.lines())
+    assert lines["transformers"].startswith(f"not compared: transformers can't load {folder.name}: ")
+    assert lines["it hears"] and examination.faults == []
