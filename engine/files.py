@@ -41,6 +41,14 @@ def present(path: Path) -> bool:
     return True
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether all files with weights are in a folder. Raises CheckpointError for an index that can't be read."""
+    first = next((name for name in WEIGHTS if present(folder / name)), None)
+    if first is None or not first.endswith(".index.json"):
+        return first is not None
+    return all(present(folder / name) for name in shards(folder / first))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises CheckpointError that names the file."""
     if not present(path):

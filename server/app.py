@@ -94,8 +94,7 @@ class Server:
         """
         try:
             await self._listen()
-            model = self.config.model or self.config.language or "the bundled model"
-            log.info("port %d is open; loading %s, until then streams are refused", self.port, model)
+            log.info("port %d is open; loading %s, until then streams are refused", self.port, self._wanted)
             await self.fetch()
             self._pool.begin(await asyncio.gather(*map(asyncio.wrap_future, self._pool.load())))
             capacity = self._capacity()
@@ -111,6 +110,13 @@ class Server:
         self._census.most = most_per_address(self.config.limits.per_address, room)
         log.info("listening at %s, %s on %s, room for %d streams", self.url, info.name, devices, room)
 
+    @property
+    def _wanted(self) -> str:
+        """What is to be loaded, in words."""
+        if self.config.model is None and self.config.language:
+            return f"the model that is recommended for {self.config.language}"
+        return self.config.model or "the bundled model"
+
     async def fetch(self) -> None:
         """Downloads what the model needs, unless it is here. start() does it, too. Raises CheckpointError."""
         if self._fetch is None:
@@ -118,7 +124,7 @@ class Server:
         try:
             await apart(self._fetch)
         except asyncio.CancelledError:
-            log.warning("stopped before all of %s was here; what has come is kept", self.config.model)
+            log.warning("stopped before all of %s was here; what has come is kept", self._wanted)
             raise
         self._fetch = None
 

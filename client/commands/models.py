@@ -71,8 +71,7 @@ def list_(
 
     console = Console()
     speed = _speed(again=measure)
-    copies = cached()
-    found = rows(speed, {copy.hub_id for copy in copies}, language)
+    found = rows(speed, cached(), language)
     if format is ListFormat.json:
         print("\n".join(table.objects(found)))
     elif not console.is_terminal:

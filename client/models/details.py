@@ -66,6 +66,7 @@ def _here(entry: Entry, speed: Speed, copies: list[Cached]) -> Iterator[tuple[st
         yield "here", f"no; earshot models pull {entry.name}"
     for copy in copies:
         used = "" if copy.pinned or len(copies) == 1 else ", not used unless --revision names it"
-        yield "here", f"{size(copy.bytes)}, commit {copy.commit[:12]}{used}, {copy.folder}"
+        part = "" if copy.whole else f", without weights; earshot models pull {entry.name}"
+        yield "here", f"{size(copy.bytes)}, commit {copy.commit[:12]}{used}, {copy.folder}{part}"
     streams = estimate(speed.streams(entry.operations))
     yield "streams", streams if streams == UNKNOWN else f"{streams} on {speed.device}"

@@ -14,7 +14,8 @@ BEFORE, AFTER = "adapter.", ".safetensors"
 def pulled(model: str, revision: str | None, languages: Sequence[str]) -> str:
     """Downloads a model, with the weights for languages. Raises HubError, CheckpointError, and ConfigError."""
     done = pull(model, revision, files=_adapters(model, revision, languages) if languages else ())
-    came = f"{size(done.fetched)} of it came now" if done.fetched else "it was here already, and its hashes are right"
+    right = "and its hashes are right" if all(file.tag for file in done.files) else "the hub names no hashes to check"
+    came = f"{size(done.fetched)} of it came now" if done.fetched else f"it was here already, {right}"
     line = f"{model} is here, {size(done.bytes)} at commit {done.commit[:12]}; {came}"
     if done.newer:
         line += f"\nThe hub has a newer commit: earshot models pull {model} --revision {done.newer[:12]}"

@@ -1,10 +1,11 @@
 """The catalogue as rows: of each language the checkpoints for it, what they cost, and whether they are here."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from earshot_asr.client.models.speed import Speed
 from earshot_asr.engine.catalogue import UNKNOWN, USES, Entry, Published, entries, for_language, most_spoken
+from earshot_asr.engine.hub import Cached
 from earshot_asr.engine.languages import name
 
 PHONEMES, ANY = "phonemes", "any of {:,}"
@@ -66,13 +67,14 @@ def rate(error: Published) -> str:
     return f"{error.measure} {error.value:g}"
 
 
-def rows(speed: Speed, here: Collection[str], language: str | None = None) -> list[Row]:
+def rows(speed: Speed, copies: Iterable[Cached], language: str | None = None) -> list[Row]:
     """The rows for a language, or all: the languages with most speakers first, those for any of many at the end.
 
-    here   hub ids of the models in the cache
+    copies   what is in the cache
 
     Raises ConfigError if there is no such language.
     """
+    here = {copy.hub_id for copy in copies if copy.whole}
 
     def row(spoken: str, entry: Entry) -> Row:
         return Row(spoken, entry, not entry.id or entry.id in here, speed.streams(entry.operations))

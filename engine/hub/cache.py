@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from earshot_asr.engine.errors import CheckpointError, EarshotError
-from earshot_asr.engine.files import read_json
+from earshot_asr.engine.files import has_weights, read_json
 from earshot_asr.engine.hub.listing import COMMIT, HASHES, File, Listing
 from earshot_asr.engine.whole import write_text
 
@@ -164,6 +164,7 @@ class Cached:
 
     bytes     that its files take
     pinned    whether it is the commit that is used where no revision is asked for
+    whole     whether its weights are here, too
     """
 
     hub_id: str
@@ -171,6 +172,7 @@ class Cached:
     bytes: int
     folder: Path
     pinned: bool
+    whole: bool
 
 
 def cached() -> list[Cached]:
@@ -188,11 +190,19 @@ def cached() -> list[Cached]:
             revision.size_on_disk,
             revision.snapshot_path,
             Copy.of(repo.repo_id).record().pinned == revision.commit_hash,
+            _is_whole(revision.snapshot_path),
         )
         for repo in repos
         for revision in repo.revisions
     ]
     return sorted(found, key=lambda each: (each.hub_id, not each.pinned, each.commit))
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return has_weights(folder)
+    except CheckpointError:  # what can't be read has to be downloaded again
+        return False
 
 
 def remove(model: str) -> int:

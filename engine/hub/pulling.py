@@ -1,7 +1,7 @@
 """Pulls a model: downloads all that is needed of it, and checks by hash what was here already."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earshot_asr.engine.errors import CheckpointError, listed
@@ -66,7 +66,7 @@ def pull(
         there |= _checked(model, listing, parts)
     origin.with_weights(progress)
     fetch(model, listing, [listing.files[name] for name in further], progress)
-    every = tuple(listing.files[name] for name in dict.fromkeys(wanted))
+    every = tuple(_sized(listing.files[name], origin.folder) for name in dict.fromkeys(wanted))
     fetched = sum(file.size or 0 for file in every if file.name not in there)
     return Pulled(model, listing.commit, origin.folder, every, fetched, newer)
 
@@ -96,6 +96,11 @@ def _further(model: str, listing: Listing, patterns: Sequence[str]) -> list[str]
     if missing := [pattern for pattern in patterns if not listing.matching([pattern])]:
         raise CheckpointError(f"{model} on the hub has no file {listed(missing)}")
     return [file.name for file in listing.matching(patterns)]
+
+
+def _sized(file: File, folder: Path) -> File:
+    """A file that is here, with its size, which some mirrors of the hub do not say."""
+    return file if file.size is not None else replace(file, size=(folder / file.name).stat().st_size)
 
 
 def _checked(model: str, listing: Listing, names: Sequence[str]) -> set[str]:

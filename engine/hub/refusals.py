@@ -107,7 +107,7 @@ def _near(model: str) -> list[str]:
         near: list[str] = import_module("earshot_asr.engine.catalogue").near(model)
     except ImportError:
         return []
-    return near
+    return [name for name in near if name.lower() != model.lower()]
 
 
 def _status(code: int, model: str) -> str:
@@ -133,7 +133,7 @@ def _unreachable(error: Exception, hub: str, seconds: float) -> str:
     kind = type(error).__name__
     if "Timeout" in kind:
         return f"{hub} did not answer within {seconds:g} s"
-    return f"{hub} can't be reached ({_line(error) or kind}); is there a network, and is HF_ENDPOINT right?"
+    return f"{hub} can't be reached ({_line(error) or kind}): there is no network, or HF_ENDPOINT is wrong"
 
 
 def _line(error: Exception) -> str:

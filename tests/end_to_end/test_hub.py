@@ -132,9 +132,9 @@ def test_serve_is_interrupted_while_it_loads(hub: LoopbackHub, variables: dict[s
 
 def test_serve_is_interrupted_while_the_hub_is_silent(hub: LoopbackHub, variables: dict[str, str]) -> None:
     hub.behaviour.silent = True
-    process = earshot("serve", "--model", "acme/small", "--port", "0", env={**variables, "HF_HUB_ETAG_TIMEOUT": "900"})
+    process = earshot("serve", "--language", "de", "--port", "0", env={**variables, "HF_HUB_ETAG_TIMEOUT": "900"})
     wait_for(lambda: hub.requests)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=GIVE_UP_SECONDS)
     assert process.returncode == 130
-    assert "stopped before all of acme/small was here" in err.splitlines()[-1]
+    assert "stopped before all of the model that is recommended for de was here" in err.splitlines()[-1]

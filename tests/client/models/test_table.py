@@ -2,6 +2,8 @@
 
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,7 @@ from earshot_asr.client.models.rows import Row, rows
 from earshot_asr.client.models.speed import Speed
 from earshot_asr.engine.catalogue import entries, most_spoken
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.hub import Cached
 from earshot_asr.engine.languages import name
 
 SPEED = Speed("cpu", 22e9, 0.01)
@@ -58,8 +61,10 @@ def test_rows_for_a_language_end_with_those_for_any() -> None:
 
 
 def test_what_is_here_and_what_is_not_known() -> None:
-    german, small = rows(SPEED, {GERMAN}, "de")[:2]
+    copy = Cached(GERMAN, "a" * 40, 1, Path("snapshots"), pinned=True, whole=True)
+    german, small = rows(SPEED, [copy], "de")[:2]
     assert german.here and not small.here
+    assert not rows(SPEED, [replace(copy, whole=False)], "de")[0].here
     assert (small.size, small.error, small.recordings) == ("-", "-", "-")
     (unknown,) = (row for row in rows(SPEED, ()) if row.entry.name == "parakeet-1.1b")
     assert unknown.fitting == "-"

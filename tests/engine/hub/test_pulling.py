@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from earshot_asr.client.models.fetching import pulled as pull_in_words
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.errors import CheckpointError, HubError, UnsupportedModel
 from earshot_asr.engine.files import SETTINGS
@@ -30,6 +31,17 @@ def test_pull_and_again(hub: LoopbackHub, checkpoint: Path) -> None:
     hub.requests.clear()
     assert load_checkpoint("acme/small").name == "acme/small"
     assert hub.requests == []
+
+
+def test_of_a_hub_that_says_neither_sizes_nor_hashes(hub: LoopbackHub) -> None:
+    sound = pull("acme/small")
+    remove("acme/small")
+    hub.behaviour.mute = True
+    pulled = pull("acme/small")
+    assert (pulled.bytes, pulled.fetched) == (sound.bytes, sound.bytes)
+    assert not any(file.tag for file in pulled.files)
+    assert pull("acme/small").fetched == 0
+    assert pull_in_words("acme/small", None, ()).endswith("it was here already, the hub names no hashes to check")
 
 
 def test_sizes_and_hashes_are_kept_beside_the_cache(hub: LoopbackHub) -> None:
@@ -130,6 +142,15 @@ def test_what_is_in_the_cache_and_removed_from_it(hub: LoopbackHub) -> None:
             remove(model)
     origin.forget()
     assert locate("acme/small").folder == pulled.folder  # from the hub again
+
+
+def test_a_part_in_the_cache_is_not_whole(hub: LoopbackHub, sharded: Path) -> None:
+    hub.add("acme/sharded", sharded)
+    for model, name in (("acme/small", "model.safetensors"), ("acme/sharded", "model-00002-of-00003.safetensors")):
+        path = pull(model).folder / name
+        assert [each.whole for each in cached() if each.hub_id == model] == [True]
+        path.unlink()
+        assert [each.whole for each in cached() if each.hub_id == model] == [False]
 
 
 def test_what_was_removed_is_downloaded_again(hub: LoopbackHub) -> None:

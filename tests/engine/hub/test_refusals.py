@@ -35,6 +35,12 @@ def test_a_typo_or_a_private_one(hub: LoopbackHub, monkeypatch: pytest.MonkeyPat
     assert refusal("acme/secret").startswith("there is no folder acme/secret, and no such model on the hub; near are")
 
 
+def test_a_name_of_the_catalogue_is_not_near_to_itself(hub: LoopbackHub) -> None:
+    """Of a mirror that does not have it."""
+    message = refusal("facebook/wav2vec2-base-960h")
+    assert message.count("facebook/wav2vec2-base-960h") == 1 and "facebook/wav2vec2-large-960h" in message
+
+
 def test_without_names_that_are_near(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "earshot_asr.engine.catalogue", None)
     assert "no such model on the hub; if it is private, log in" in refusal("acme/smal")
@@ -88,7 +94,7 @@ def test_what_is_no_hub(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> No
     for endpoint in ("http://127.0.0.1:9", "http://hub.invalid"):
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         assert refusal("acme/small").startswith(f"{absent}{endpoint} can't be reached (")
-        assert refusal("acme/small").endswith("is there a network, and is HF_ENDPOINT right?")
+        assert refusal("acme/small").endswith("): there is no network, or HF_ENDPOINT is wrong")
     monkeypatch.setattr(constants, "ENDPOINT", "hub.example")
     assert "hub.example can't be reached (" in refusal("acme/small")
 
