@@ -49,6 +49,10 @@ log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 5.0
 """How long clients may take to say goodbye when the server goes down; then they are disconnected."""
 DRAIN_POLL_SECONDS = 0.05
+TOO_SLOW = (
+    "%s is too large for %s: one stream needs %.1f times what it can do, and its text will come late; "
+    "`earshot models list` says what would fit"
+)
 ADDRESS_SHARE, ADDRESS_STREAMS = 0.75, 2
 """An address may have this share of the streams that fit, but so many at least, if nothing else is said."""
 
@@ -106,9 +110,12 @@ class Server:
         self._engine_task.add_done_callback(self._engine_ended)
         self._ready = True
         info, devices = self._pool.runners[0].info, ", ".join(runner.device for runner in self._pool.runners)
-        room = capacity.room(timing_of(info, StreamConfig.preset(self.config.latency)))
+        timing = timing_of(info, StreamConfig.preset(self.config.latency))
+        room = capacity.room(timing)
         self._census.most = most_per_address(self.config.limits.per_address, room)
         log.info("listening at %s, %s on %s, room for %d streams", self.url, info.name, devices, room)
+        if (load := capacity.load(timing)) > 1:
+            log.warning(TOO_SLOW, info.name, devices, load)
 
     @property
     def _wanted(self) -> str:

@@ -41,9 +41,13 @@ class Capacity:
         """Share of the capacity that the open streams may need; above 1 if the device has become slower."""
         return self._share(list(self._open.values()))
 
+    def load(self, timing: Timing) -> float:
+        """Share of the capacity that one stream with these settings may need; above 1 its text comes ever later."""
+        return self._share([frames_a_second(timing)])
+
     def room(self, timing: Timing) -> int:
         """How many streams with these settings fit, if there are no others; at least one."""
-        return max(1, int(1 / max(self._share([frames_a_second(timing)]), 1e-6)))
+        return max(1, int(1 / max(self.load(timing), 1e-6)))
 
     def fits(self, timing: Timing) -> bool:
         """Whether one more stream may be admitted. The first always is, however slow the device is."""

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from earshot_asr.engine.cost import Cost
 from earshot_asr.engine.errors import CheckpointError, ConfigError
 from earshot_asr.engine.model import Runner
 from earshot_asr.server import app, wire
@@ -329,6 +330,16 @@ async def test_a_server_says_what_it_does_while_it_starts(caplog: pytest.LogCapt
     _, measuring, listening, *_ = messages()
     assert measuring == "measuring how many streams cpu can serve"
     assert listening.startswith(f"listening at {server.url}, fake on cpu, room for ")
+
+
+@pytest.mark.parametrize("slow", [True, False])
+async def test_a_model_that_is_too_large_for_the_device_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    monkeypatch.setattr(app, "measure", lambda runner, config: Cost(frame=0.1 if slow else 1e-6, process=1e-6))
+    async with Server(ServerConfig(port=0), [FakeRunner]):
+        told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert any(line.startswith("fake is too large for cpu: one stream needs ") for line in told) == slow
 
 
 async def test_a_start_that_is_given_up_while_the_model_loads_waits_for_nothing() -> None:

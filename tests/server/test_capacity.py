@@ -51,6 +51,7 @@ def test_a_limit_that_was_set_is_the_limit() -> None:
 
 def test_however_slow_one_stream_is_served() -> None:
     capacity = Capacity(Cost(1.0, 1.0))
+    assert capacity.load(timing()) > 1
     assert admitted(capacity, timing()) == capacity.room(timing()) == 1
 
 
