@@ -85,8 +85,9 @@ class Adapter:
         return None
 
     def read(self, encoder: Encoder) -> dict[str, Tensor]:
-        """The weights by the names of the encoder's parameters, mapped into memory. Only the size of the head may vary.
+        """The weights by the names of the encoder's parameters. Only the size of the head may vary.
 
+        They are copied: what is only mapped into memory would change with the file, and end the process with its end.
         Raises CheckpointError for a file that is not of this model, or not what it was.
         """
         tensors = read_tensors([self.path])
@@ -94,7 +95,9 @@ class Adapter:
         wanted = {part for recipe in recipes.values() for part in recipe.names}
         missing, unexpected = sorted(wanted - tensors.keys()), sorted(tensors.keys() - wanted)
         self._refuse({"missing": missing, "unexpected": unexpected})
-        weights = {name: recipe.make(*(tensors[part] for part in recipe.names)) for name, recipe in recipes.items()}
+        weights = {
+            name: recipe.make(*(tensors[part].clone() for part in recipe.names)) for name, recipe in recipes.items()
+        }
         odd = [name for name, weight in weights.items() if not _fits(name, weight, encoder, weights["lm_head.bias"])]
         self._refuse({"of another shape": [f"{name} {tuple(weights[name].shape)}" for name in odd]})
         if _digest(self.path) != self.digest:

@@ -347,6 +347,18 @@ def test_a_file_that_is_replaced_meanwhile_is_not_taken_for_what_it_was(
         french.run([SPEECH])
 
 
+@pytest.mark.parametrize("bytes_left", [None, 3000], ids=["overwritten", "cut off"])
+def test_weights_stay_what_they_were_though_their_file_is_written_to(folder: Path, bytes_left: int | None) -> None:
+    """A page of a mapped file would change with it, or end the process where it is no longer there."""
+    expected, path = theirs(folder, "fra"), folder / "adapter.fra.safetensors"
+    french = load_runner(folder, "cpu").speaking("fra")
+    check(french, expected)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size) if bytes_left is None else b"")
+        file.truncate(bytes_left)
+    check(french, expected)
+
+
 def test_a_language_of_the_hub_that_is_not_in_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """vocab.json names it, and no file is there for it: offline, or because there is none."""
     from huggingface_hub import constants
