@@ -7,12 +7,14 @@ from functools import lru_cache
 from iso639 import Lang
 from iso639.exceptions import InvalidLanguageValue
 
-from earshot_asr.engine.errors import ConfigError, shown
+from earshot_asr.engine.errors import ConfigError, listed, shown
 
 MOST_NEAR = 5
 """Languages that an error names for one that is not there."""
 KEPT_NAMES = 1 << 14
 """Names whose code is remembered: clients may ask for anything."""
+LISTED_CHARACTERS = 120
+"""Of the languages in an error: a model may have a thousand."""
 LIKENESS = 0.55
 """From 0 to 1: how alike two names must be for one to be offered for the other."""
 
@@ -33,9 +35,8 @@ def match(asked: str, among: Collection[str], owner: str) -> str:
     if found:
         raise ConfigError(f"language {shown(asked)} is several of {owner}: {_listed(sorted(found))}; name one of them")
     near = nearest(asked, among)
-    offer = f"near are {_listed(near)}" if near else f"it has {_listed(sorted(among)[:MOST_NEAR])}"
-    more = f" and {len(among) - MOST_NEAR:,} more" if not near and len(among) > MOST_NEAR else ""
-    raise ConfigError(f"{owner} has no language {shown(asked)}; {offer}{more}")
+    offer = f"near are {_listed(near)}" if near else f"it has {_listed(sorted(among))}"
+    raise ConfigError(f"{owner} has no language {shown(asked)}; {offer}")
 
 
 def matches(asked: str, among: Collection[str]) -> list[str]:
@@ -91,4 +92,5 @@ def _macros(language: str) -> set[str]:
 
 
 def _listed(languages: Iterable[str]) -> str:
-    return ", ".join(each if name(each) == each else f"{each} ({name(each)})" for each in languages)
+    named = (each if name(each) == each else f"{each} ({name(each)})" for each in languages)
+    return listed(named, LISTED_CHARACTERS)

@@ -1,8 +1,9 @@
 """Languages by any of their names, and never another one."""
 
 import pytest
+from iso639 import Lang
 
-from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.errors import MESSAGE_CHARACTERS, ConfigError
 from earshot_asr.engine.languages import code, match, name
 
 MMS = ["eng", "fra", "deu", "cmn", "uzb-script_cyrillic", "uzb-script_latin", "nob", "skr", "por"]
@@ -40,12 +41,21 @@ def test_a_language_of_a_macrolanguage() -> None:
         ("frnech", r"near are fra \(French\)"),
         ("nl", r"the model has no language 'nl'; (near are|it has) "),
         ("uz", r"several of the model: uzb-script_cyrillic .*, uzb-script_latin .*; name one"),
-        ("", r"no language ''; it has cmn \(Mandarin Chinese\), .* and 4 more"),
+        ("", r"no language ''; it has cmn \(Mandarin Chinese\), .* and 3 more"),
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is_near(asked: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         match(asked, MMS, "the model")
+
+
+def test_what_is_said_of_many_languages_is_short() -> None:
+    chinese = [each.pt3 for each in Lang("zho").individuals()]
+    odd = [f"{number}{'x' * 98}" for number in range(9)]
+    for asked, among, said in (("zh", chinese, "several of"), ("zh", odd, "it has"), (odd[0][:-1], odd, "near are")):
+        with pytest.raises(ConfigError, match=rf"{said} .* and \d+ more") as error:
+            match(asked, among, "facebook/mms-1b-all")
+        assert len(str(error.value)) <= MESSAGE_CHARACTERS
 
 
 def test_codes_and_names() -> None:
