@@ -190,7 +190,7 @@ class Connection:
 
     def _prepare(self, config: StreamConfig) -> None:
         """Has the stream's language loaded. Other streams go on meanwhile; this one is not read, nor has it a place."""
-        assert config.language
+        assert config.language is not None
         self._engine_loop.require_room(config)
         self._engine_loop.speaking(config.language).add_done_callback(self._prepared)
 

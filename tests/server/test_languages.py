@@ -95,6 +95,7 @@ async def test_a_language_that_can_not_be_had_is_refused_and_others_lose_nothing
             ("de", "language_unavailable", 1013, "adapter.deu.safetensors is damaged"),
             ("de", "language_unavailable", 1013, "adapter.deu.safetensors is damaged"),  # it is tried again
             ("germ", "language_unsupported", 1008, "fake has no language 'germ'; near are deu (German)"),
+            ("", "language_unsupported", 1008, "fake has no language ''; it has deu (German)"),
         ):
             heard, how = await talk(server, spoken(asked), *cut(TALK.tobytes()), wire.Stop())
             (error,) = heard
