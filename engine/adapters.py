@@ -33,12 +33,15 @@ def own_language(folder: Path, config: Mapping[str, Any]) -> str | None:
     """The language that a checkpoint says its own weights are for; None if it says none. Raises CheckpointError."""
     path = folder / "tokenizer_config.json"
     target = read_json(path).get("target_lang") if present(path) else None
-    said = {"tokenizer_config.json: target_lang": target, "config.json: language": config.get("language")}
-    for key, value in said.items():
-        if value is not None and not (isinstance(value, str) and NAME.fullmatch(value)):
-            raise CheckpointError(f"{key} is {shown(value)}; it must be the name of a language, as 'fra'")
-        if value is not None:
-            return value
+    if target is not None and not (isinstance(target, str) and NAME.fullmatch(target)):
+        raise CheckpointError(
+            f"tokenizer_config.json: target_lang is {shown(target)}; it must be the name of a language, as 'fra'"
+        )
+    if target is not None:
+        return target
+    said = config.get("language")  # a field of our own, in which others may have put anything
+    if isinstance(said, str) and NAME.fullmatch(said):
+        return said
     tables = _tables(folder)
     return tables[0] if len(tables) == 1 else None
 

@@ -9,6 +9,23 @@ from iso639.exceptions import InvalidLanguageValue
 
 from earshot_asr.engine.errors import ConfigError, listed, shown
 
+MEANT = {
+    "arb": "ara",
+    "azj": "aze",
+    "cmn": "zho",
+    "ekk": "est",
+    "khk": "mon",
+    "lvs": "lav",
+    "nob": "nor",
+    "npi": "nep",
+    "ory": "ori",
+    "pes": "fas",
+    "swh": "swa",
+    "uzn": "uzb",
+    "zlm": "msa",
+    "zsm": "msa",
+}
+"""Languages that one means by the name of a macrolanguage, by ISO 639-3: Mandarin by Chinese, but never Cantonese."""
 MOST_NEAR = 5
 """Languages that an error names for one that is not there."""
 KEPT_NAMES = 1 << 14
@@ -25,8 +42,8 @@ def match(asked: str, among: Collection[str], owner: str) -> str:
     among    names as a checkpoint or a catalogue has them: "fra", "de", "uzb-script_latin"
     owner    who has them, for the error's sentence: "facebook/mms-1b-all"
 
-    A macrolanguage stands for a language in it ("zh" for "cmn") if it is the only one there. Never another language:
-    raises ConfigError that names those that are near.
+    A macrolanguage and the language that one means by its name stand for each other ("zh" and "cmn"). Never another
+    language: raises ConfigError that names those that are near.
     """
     asked = asked.strip()
     found = matches(asked, among)
@@ -48,8 +65,8 @@ def matches(asked: str, among: Collection[str]) -> list[str]:
     found = [each for each in among if each.lower() == asked.lower()] or [
         each for each in among if wanted and code(each) == wanted
     ]
-    found = found or [each for each in among if wanted and wanted in _macros(each)]
-    return found or [each for each in among if code(each) and code(each) in _macros(asked)]
+    found = found or [each for each in among if wanted and MEANT.get(code(each)) == wanted]
+    return found or [each for each in among if code(each) and code(each) == MEANT.get(wanted)]
 
 
 @lru_cache(maxsize=KEPT_NAMES)
@@ -82,13 +99,6 @@ def nearest(asked: str, among: Iterable[str]) -> list[str]:
         for spelled in get_close_matches(given, by_name, n=MOST_NEAR, cutoff=LIKENESS)
     ]
     return list(dict.fromkeys(alike))[:MOST_NEAR]
-
-
-def _macros(language: str) -> set[str]:
-    """The macrolanguage that a language belongs to: {"zho"} of "cmn"."""
-    known = code(language)
-    macro = Lang(known).macro() if known else None
-    return {str(macro.pt3)} if macro else set()
 
 
 def _listed(languages: Iterable[str]) -> str:
