@@ -120,7 +120,12 @@ def configure(*, as_json: bool, to: TextIO | None = None) -> None:
 
 
 def _drain(records: "Queue[logging.LogRecord]") -> None:
-    """At exit: gives the writer a moment for its last lines."""
+    """At exit: gives the writer a moment for its last lines, and ends the log.
+
+    Threads that are still at work, such as a download, would else log while the interpreter takes its modules apart.
+    """
     until = time.monotonic() + DRAIN_SECONDS
     while records.unfinished_tasks and time.monotonic() < until:
         time.sleep(0.01)
+    logging.disable()
+    logging.raiseExceptions = False
