@@ -8,14 +8,14 @@ from copy import copy
 from dataclasses import dataclass
 
 from earshot_asr.engine.audio import LogProbs
-from earshot_asr.engine.decoder import DecodeConfig, DecodedWord
+from earshot_asr.engine.decoder import DecodeConfig, DecodedWord, Hypothesis
+from earshot_asr.engine.lm import Lexicon
+from earshot_asr.engine.spelling import Spelling
 from earshot_asr.engine.vocabulary import Piece, Vocabulary
 
 
 @dataclass(slots=True)
 class _OpenWord:
-    before: str = ""
-    text: str = ""
     start: int = 0
     end: int = 0
     log_prob: float = 0.0
@@ -28,12 +28,12 @@ class GreedyDecoder:
     boundary    the frame of the last space, or in which the last word has begun
     """
 
-    def __init__(self, vocabulary: Vocabulary, config: DecodeConfig) -> None:
+    def __init__(self, vocabulary: Vocabulary, config: DecodeConfig, lexicon: Lexicon | None) -> None:
         self.vocabulary = vocabulary
         self.boundary = 0
         self._frame = 0
         self._last = vocabulary.blank
-        self._space = ""  # written since the open word
+        self._spelling = Spelling()
         self._done: list[DecodedWord] = []
         self._open = _OpenWord()
 
@@ -58,28 +58,23 @@ class GreedyDecoder:
 
     def _write(self, piece: Piece) -> None:
         """A symbol begins in this frame."""
-        vocabulary = self.vocabulary
-        ended = self._open.text and (self._space or vocabulary.begins(self._open.text, piece.text))
-        if piece.before or ended:
+        spelling, ended = self._spelling.then(piece, self.vocabulary)
+        if ended:
             self._close()
-        self._space = self._space or piece.before
-        if piece.text:
-            if not self._open.text:
-                self._open = _OpenWord(self._space or vocabulary.separator, start=self._frame)
-            between = vocabulary.separator if self._open.text else ""
-            self._open.text += between + piece.text
-            self._space = piece.after
+        if spelling.text and not self._spelling.text:
+            self._open = _OpenWord(start=self._frame)
+        self._spelling = spelling
 
     def _close(self) -> None:
-        if self._open.text:
+        if self._spelling.text:
             self._done.append(self._closed())
-        self._open = _OpenWord()
+        self._spelling = self._spelling._replace(text="", before="")
         self.boundary = self._frame
 
     def _closed(self) -> DecodedWord:
-        word = self._open
+        (text, before, _), word = self._spelling, self._open
         confidence = math.exp(word.log_prob / word.frames)
-        return DecodedWord(self.vocabulary.lowered(word.text), word.start, word.end, confidence, word.before)
+        return DecodedWord(self.vocabulary.lowered(text), word.start, word.end, confidence, before)
 
     def peek(self, log_probs: LogProbs) -> "GreedyDecoder":
         """A decoder that was also fed `log_probs`; this one stays as it is."""
@@ -91,8 +86,12 @@ class GreedyDecoder:
 
     def words(self) -> list[DecodedWord]:
         """All words so far, the open one too."""
-        return self._done + ([self._closed()] if self._open.text else [])
+        return self._done + ([self._closed()] if self._spelling.text else [])
 
     def settled(self) -> list[DecodedWord]:
         """The words that no later frame can change: all but the open one."""
         return self._done.copy()
+
+    def alternatives(self) -> list[Hypothesis]:
+        """See Decoder: only one."""
+        return [Hypothesis(self.words(), 0.0)]

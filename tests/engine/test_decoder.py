@@ -34,8 +34,8 @@ from tests.helpers import (
 class Shouting:
     """A decoder of the test's own, around the greedy one."""
 
-    def __init__(self, vocabulary: Vocabulary, config: DecodeConfig) -> None:
-        self.greedy = GreedyDecoder(vocabulary, config)
+    def __init__(self, vocabulary: Vocabulary, config: DecodeConfig, lexicon: Lexicon | None) -> None:
+        self.greedy = GreedyDecoder(vocabulary, config, None)
 
     @property
     def boundary(self) -> int:

@@ -27,7 +27,7 @@ def rows(text: str, certainty: float = 0.9) -> LogProbs:
 
 
 def decode(log_probs: LogProbs, vocabulary: Vocabulary = VOCABULARY) -> GreedyDecoder:
-    decoder = GreedyDecoder(vocabulary, DecodeConfig())
+    decoder = GreedyDecoder(vocabulary, DecodeConfig(), None)
     decoder.feed(log_probs)
     return decoder
 
@@ -43,7 +43,7 @@ def test_equals_the_definition(text: str) -> None:
 
 @given(texts, st.lists(st.integers(0, 40), max_size=8).map(sorted))
 def test_frames_may_come_in_any_pieces(text: str, cuts: list[int]) -> None:
-    decoder, log_probs = GreedyDecoder(VOCABULARY, DecodeConfig()), rows(text)
+    decoder, log_probs = GreedyDecoder(VOCABULARY, DecodeConfig(), None), rows(text)
     for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
         decoder.feed(log_probs[start:end])
     assert decoder.words() == decode(log_probs).words()

@@ -80,7 +80,7 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
     decoders: list[GreedyDecoder] = []
 
     def new_decoder() -> GreedyDecoder:
-        decoders.append(GreedyDecoder(VOCABULARY, DecodeConfig()))
+        decoders.append(GreedyDecoder(VOCABULARY, DecodeConfig(), None))
         return decoders[-1]
 
     session = Session(INFO, config, new_decoder)

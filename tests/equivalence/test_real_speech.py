@@ -48,7 +48,7 @@ def test_a_final_is_one_plain_pass_over_its_window(runner: TorchRunner, speech: 
             start, end = final.segment // grid.hop, final.cut // grid.hop
             margin = min(start, grid.from_ms(config.margin_ms))
             window = padded[(start - margin) * grid.hop : (end - 1) * grid.hop + grid.field]
-            decoder = GreedyDecoder(runner.info.vocabulary, DecodeConfig())
+            decoder = GreedyDecoder(runner.info.vocabulary, DecodeConfig(), None)
             decoder.feed(runner.run([window])[0][margin:])
             assert final.text == " ".join(word.text for word in decoder.words())
             words += len(final.words)

@@ -117,7 +117,7 @@ def test_text_equals_the_tokenizers(pair: Callable[..., Pair]) -> None:
 def test_a_stream_has_words(pair: Callable[..., Pair]) -> None:
     """Parts of words are joined, and a word begins where a part with a space does."""
     _, processor, ours = pair(PARTS[0])
-    decoder = GreedyDecoder(ours.vocabulary, DecodeConfig())
+    decoder = GreedyDecoder(ours.vocabulary, DecodeConfig(), None)
     ids = [tokenizer().get_vocab()[part] for part in ("▁the", "▁a", "or", "<pad>", "t", "▁t", "o")]
     decoder.feed(np.log(np.eye(ours.vocabulary.size, dtype=np.float32)[ids] + 1e-9))
     assert [word.text for word in decoder.words()] == ["the", "aort", "to"]
