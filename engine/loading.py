@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from earshot_asr.engine.errors import CheckpointError, DeviceError, HubError, shown
 from earshot_asr.engine.judgement import read_config
+from earshot_asr.engine.lm import NO_LM
 from earshot_asr.engine.model import Runner
 
 if TYPE_CHECKING:
@@ -23,19 +24,24 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def load_runner(
-    model: str | Path | None = None, device: str = "auto", revision: str | None = None, language: str | None = None
+    model: str | Path | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    language: str | None = None,
+    lm: str | Path | None = None,
 ) -> Runner:
     """Loads a model by its folder, its name in the catalogue or its hub id; see runner.load_runner, which loads torch.
 
     language   by any of its names; without a model, its recommended checkpoint is loaded. If that is for English and
                can't be had from the hub, the bundled model is loaded, and that is logged
+    lm         the file or folder of a language model, or "none"; None: the one that goes with the model
 
     Raises CheckpointError, ConfigError and DeviceError.
     """
-    choice = _here(check(model, device, revision, language))
+    choice = _here(check(model, device, revision, language, lm))
     from earshot_asr.engine.runner import load_runner
 
-    return load_runner(choice.model, device, choice.revision, choice.language)
+    return load_runner(choice.model, device, choice.revision, choice.language, lm)
 
 
 def fetch(model: str | Path | None = None, revision: str | None = None, language: str | None = None) -> None:
@@ -70,7 +76,11 @@ def _here(choice: "Choice") -> "Choice":
 
 
 def check(
-    model: str | Path | None = None, device: str = "auto", revision: str | None = None, language: str | None = None
+    model: str | Path | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    language: str | None = None,
+    lm: str | Path | None = None,
 ) -> "Choice":
     """What is to be loaded. Raises what load_runner would, if it is clear without torch and the hub.
 
@@ -80,6 +90,8 @@ def check(
 
     if "cuda" in device and (reason := _why_no_cuda()) is not None:
         raise DeviceError(f"there is no device {device}: {reason}; use cpu")
+    if lm is not None and lm != NO_LM and not Path(lm).expanduser().exists():
+        raise CheckpointError(f"there is no language model {lm}; give an ARPA or KenLM file, its folder, or {NO_LM}")
     choice = choose(model, language, revision)
     if choice.model is None and revision is not None:
         raise CheckpointError(f"the bundled model has no revision {shown(revision)}; revisions are for hub ids")

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.engine.lm import NO_LM, Lexicon, Weights, bundled_lm, has_lm, open_lm
 from earshot_asr.engine.vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent / "models" / "base-en"
 """The small English model that comes with the engine."""
+BUNDLED_WEIGHTS = Weights(alpha=0.5, beta=0.0, unk_offset=-5.2)
+"""Of the bundled language model beside the bundled model, chosen on fold 0 of the dev recordings."""
 MOST_DELAY_FRAMES = 50
 """Largest emission delay."""
 
@@ -23,6 +27,7 @@ class ModelInfo:
     emission_delay    frames by which symbols come after their sound
     language          that it speaks, as the model names it; None: it is not known
     languages         all that the model can speak, see Runner.speaking; empty: it is not known
+    lexicon           words of the language model that goes with it; None: there is none
     """
 
     name: str
@@ -32,6 +37,7 @@ class ModelInfo:
     emission_delay: int = 0
     language: str | None = None
     languages: tuple[str, ...] = ()
+    lexicon: Lexicon | None = None
 
     def named(self, language: str) -> str:
         """The model's own name for one of its languages. Raises ConfigError if it has no such language."""
@@ -42,6 +48,27 @@ class ModelInfo:
         if not self.languages:
             raise ConfigError(f"{self.name} does not say which language it speaks; language has to be null")
         return match(language, self.languages, self.name)
+
+
+def lexicon_for(folder: Path, lm: str | Path | None = None) -> Lexicon | None:
+    """The language model that goes with a checkpoint; None if there is none.
+
+    lm    its file or folder; NO_LM: none; None: the bundled one for the bundled model, else the checkpoint's own
+
+    Raises CheckpointError.
+    """
+    if lm == NO_LM:
+        return None
+    if lm is not None:
+        return _lexicon(Path(lm).expanduser())
+    if folder.resolve() == BUNDLED.resolve():
+        return _lexicon(None)
+    return _lexicon(folder) if has_lm(folder) else None
+
+
+@cache
+def _lexicon(path: Path | None) -> Lexicon:
+    return Lexicon(bundled_lm() if path is None else open_lm(path), BUNDLED_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)

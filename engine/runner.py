@@ -14,7 +14,8 @@ from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, from_ms
 from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
 from earshot_asr.engine.errors import DeviceError
 from earshot_asr.engine.families.layers import Encoder
-from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo
+from earshot_asr.engine.lm import Lexicon
+from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo, lexicon_for
 
 BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 """Audio in a full batch. A larger one is not more efficient, and urgent windows would wait longer."""
@@ -66,10 +67,17 @@ def twin(encoder: Encoder) -> Encoder:
 class TorchRunner:
     """A checkpoint's encoder on a device. See Runner; those of its languages share the encoder.
 
-    beside   a runner of the same checkpoint in another language, on the same device
+    beside     a runner of the same checkpoint in another language, on the same device
+    lexicon    of the language that the checkpoint speaks
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, beside: "TorchRunner | None" = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        beside: "TorchRunner | None" = None,
+        lexicon: Lexicon | None = None,
+    ) -> None:
         self.info = ModelInfo(
             checkpoint.name,
             checkpoint.fingerprint,
@@ -78,6 +86,7 @@ class TorchRunner:
             checkpoint.emission_delay,
             checkpoint.language,
             checkpoint.languages,
+            lexicon,
         )
         self._checkpoint = checkpoint
         self._device = device
@@ -130,11 +139,16 @@ class TorchRunner:
 
 
 def load_runner(
-    model: str | Path | None = None, device: str = "auto", revision: str | None = None, language: str | None = None
+    model: str | Path | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    language: str | None = None,
+    lm: str | Path | None = None,
 ) -> TorchRunner:
     """Loads a checkpoint (a folder or a hub id; None: the bundled model) onto a device, and computes a first window.
 
     language   that it speaks unless speaking() says another one; see load_checkpoint
+    lm         a language model for it, see lexicon_for
 
     Raises CheckpointError, DeviceError, and ConfigError if the model has no such language.
     """
@@ -143,7 +157,7 @@ def load_runner(
         leave_a_core()
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
     checkpoint = load_checkpoint(model or BUNDLED, revision=revision, language=language, device=chosen, dtype=dtype)
-    runner = TorchRunner(checkpoint, chosen)
+    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon_for(checkpoint.origin.folder, lm))
     for ms in WARM_UP_MS[chosen.type]:
         runner.run([np.zeros(from_ms(ms), np.int16)])
     return runner

@@ -67,7 +67,7 @@ class Session:
         from_sample: int = 0,
     ) -> None:
         self.info = info
-        self._new_decoder = new_decoder or decoder_factory(config.decode, info.vocabulary)
+        self._new_decoder = new_decoder or decoder_factory(config.decode, info.vocabulary, info.lexicon)
         self._hop = info.grid.hop
         self._detector: VoiceDetector = EnergyGate(self._hop, stream_start=from_sample == 0)
         self.timing = timing_of(info, config)

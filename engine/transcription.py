@@ -9,7 +9,7 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
 from earshot_asr.engine.config import DEFAULT_DECODE, StreamConfig
-from earshot_asr.engine.decoder import DecodeConfig, decoder_factory
+from earshot_asr.engine.decoder import DecodeConfig, Hotword, decoder_factory
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
@@ -36,6 +36,8 @@ def transcribe(
     revision: str | None = None,
     language: str | None = None,
     latency: str = "balanced",
+    lm: str | Path | None = None,
+    hotwords: Iterable[str | Hotword] = (),
     raw: RawFormat | None = None,
     track: int | None = None,
     channel: int | None = None,
@@ -47,6 +49,9 @@ def transcribe(
     revision   branch, tag or commit of a model on the hub
     language   one of a model of several languages, by any of its names; None: the one that it speaks by itself
     latency    low, balanced or accurate: how long the windows are
+    lm         a language model's file or folder, or "none"; None: the one that goes with the model, if there is one. A
+               runner has one already
+    hotwords   words and phrases that are expected
     raw        how to read a file of samples without a header
     track      the audio track to read, from 1 on; None: the one that players choose
     channel    the channel to read, from 1 on; None: all are mixed
@@ -55,9 +60,10 @@ def transcribe(
     one might expect, when what can be read of it has been transcribed. Raises
     ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
     """
-    config = StreamConfig.preset(latency, partials=False)
+    expected = tuple(Hotword(each) if isinstance(each, str) else each for each in hotwords)
+    config = StreamConfig.preset(latency, partials=False, decode=DecodeConfig(hotwords=expected))
     if model is None or isinstance(model, str | Path):
-        runner = load_runner(model, device, revision, language)
+        runner = load_runner(model, device, revision, language, lm)
     else:
         runner = model.speaking(language)
     return _transcribed(runner, config, path, raw=raw, track=track, channel=channel)
@@ -97,7 +103,9 @@ def plain(runner: Runner, audio: Iterable[Pcm], decode: DecodeConfig = DEFAULT_D
         return
     log_probs = np.concatenate(kept)
     config = StreamConfig(decode=decode)
-    timing, new_decoder = timing_of(runner.info, config), decoder_factory(config.decode, runner.info.vocabulary)
+    timing, new_decoder = timing_of(runner.info, config), decoder_factory(
+        decode, runner.info.vocabulary, runner.info.lexicon
+    )
     segment, whole = Segment(runner.info, timing, new_decoder, 0), WindowPlanner(timing, 0).last(len(log_probs))
     assert whole is not None
     segment.close(whole.end)

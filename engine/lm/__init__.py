@@ -9,7 +9,11 @@ from pathlib import Path
 from earshot_asr.engine.lm.lexicon import Lexicon
 from earshot_asr.engine.lm.model import LanguageModel, State, Weights
 
-__all__ = ["LanguageModel", "Lexicon", "State", "Weights", "bundled_lm", "open_lm"]
+__all__ = ["NO_LM", "LanguageModel", "Lexicon", "State", "Weights", "bundled_lm", "has_lm", "open_lm"]
+
+NO_LM = "none"
+"""Stands for no language model, where a file may be given."""
+
 
 
 def open_lm(path: str | Path) -> LanguageModel:
@@ -18,6 +22,11 @@ def open_lm(path: str | Path) -> LanguageModel:
     Raises CheckpointError that names the file and what is wrong with it.
     """
     raise NotImplementedError
+
+
+def has_lm(folder: Path) -> bool:
+    """Whether a checkpoint's folder has a language model."""
+    return (folder / "language_model").is_dir()
 
 
 def bundled_lm() -> LanguageModel:
