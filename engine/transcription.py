@@ -36,26 +36,28 @@ def transcribe(
     revision: str | None = None,
     language: str | None = None,
     latency: str = "balanced",
+    endpoint_ms: int | None = None,
     raw: RawFormat | None = None,
     track: int | None = None,
     channel: int | None = None,
 ) -> Iterator[Final]:
     """The utterances of an audio or video file, each as soon as it is final, in bounded memory.
 
-    model      a folder or a hub id; None: the bundled model. For several files load it once: `load_runner(model)`
-    device     auto, cpu, cuda or cuda:N; a runner has one already
-    revision   branch, tag or commit of a model on the hub
-    language   one of a model of several languages, by any of its names; None: the one that it speaks by itself
-    latency    low, balanced or accurate: how long the windows are
-    raw        how to read a file of samples without a header
-    track      the audio track to read, from 1 on; None: the one that players choose
-    channel    the channel to read, from 1 on; None: all are mixed
+    model         a folder or a hub id; None: the bundled model. For several files load it once: `load_runner(model)`
+    device        auto, cpu, cuda or cuda:N; a runner has one already
+    revision      branch, tag or commit of a model on the hub
+    language      one of a model of several languages, by any of its names; None: the one that it speaks by itself
+    latency       low, balanced or accurate: how long the windows are
+    endpoint_ms   silence that ends an utterance; None: as `latency` has it
+    raw           how to read a file of samples without a header
+    track         the audio track to read, from 1 on; None: the one that players choose
+    channel       the channel to read, from 1 on; None: all are mixed
 
     `path` may be a pipe, or "-": standard input. Warns (UserWarning) of a file that is cut off, damaged, or not read as
     one might expect, when what can be read of it has been transcribed. Raises
     ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
     """
-    config = StreamConfig.preset(latency, partials=False)
+    config = StreamConfig.preset(latency, partials=False, endpoint_ms=endpoint_ms)
     if model is None or isinstance(model, str | Path):
         runner = load_runner(model, device, revision, language)
     else:
