@@ -13,6 +13,9 @@ INTERRUPTED_EXIT_STATUS = 130
 RETRY_SECONDS = 300.0
 """Default of --retry; the same as client.stream.RETRY_SECONDS."""
 
+LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
+"""Range of --endpoint-ms; the same as in engine.config."""
+
 
 class Latency(StrEnum):
     """Names of the presets of engine.config.StreamConfig."""
@@ -85,6 +88,17 @@ CommitOption = Annotated[
         help="When text becomes final. utterance: each utterance is decoded once more as a whole when it ends, which "
         "is most accurate. hop: text becomes final every 0.24 to 0.64 s of speech, depending on --latency, and text "
         "marked as stable never changes.",
+    ),
+]
+EndpointOption = Annotated[
+    int | None,
+    typer.Option(
+        "--endpoint-ms",
+        min=LEAST_ENDPOINT_MS,
+        max=MOST_ENDPOINT_MS,
+        metavar="MS",
+        help="Silence that ends an utterance and makes its text final, in milliseconds.",
+        show_default="480, 640 or 800, depending on --latency",
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]

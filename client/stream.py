@@ -112,7 +112,7 @@ class ClientStream:
                that `send` waits
     wait       whether entering the context waits for the server; otherwise audio may be sent before it is there
     timeouts   see Timeouts
-    options    fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, ...
+    options    fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, endpoint_ms, ...
 
     Entering the context connects and waits until the server admits the stream; `ready` is its first message. Iterating
     yields PartialMessage, FinalMessage, Ack and, at the end, Done. Messages are received in the background, so it is

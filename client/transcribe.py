@@ -40,6 +40,7 @@ def transcribe(
     device: str = "auto",
     latency: str = "balanced",
     commit: Commit = "utterance",
+    endpoint_ms: int | None = None,
     format: str = "text",
     whole: bool = False,
     revision: str | None = None,
@@ -54,7 +55,7 @@ def transcribe(
 
     model      a folder, a name of the catalogue or a hub id, of `revision`; None: the one that is recommended for
                `language`, or the bundled model
-    latency    low, balanced or accurate; not used with `whole`, nor is `commit`
+    latency    low, balanced or accurate; not used with `whole`, nor are `commit` and `endpoint_ms`
     format     text, json, srt or vtt
     whole      one forward pass over each file instead of streaming
     files      "-": standard input
@@ -66,7 +67,7 @@ def transcribe(
 
     Raises ConfigError, CheckpointError and DeviceError before any file is transcribed.
     """
-    config = StreamConfig.preset(latency, commit=commit, partials=False)
+    config = StreamConfig.preset(latency, commit=commit, partials=False, endpoint_ms=endpoint_ms)
     writer(format)  # raises ConfigError for an unknown format before the model is loaded
     files = list(files)
     if format in ("srt", "vtt") and len(files) > 1:

@@ -1,6 +1,6 @@
 """Settings, checked when they are made; milliseconds outside, frames inside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from earshot_asr.engine.audio import FrameGrid, from_ms
@@ -19,6 +19,9 @@ ATTACK_MS = 60
 SILENT_CUT_MS = 500
 """In silence, a cut follows every so often."""
 
+
+LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
+"""How little, and how much, silence may end an utterance."""
 
 DEFAULT_DECODE = DecodeConfig()
 
@@ -54,19 +57,17 @@ class StreamConfig:
     language: str | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (
+        for name, least, most in (
             ("hop_ms", 80, 5000),
             ("left_ms", 0, 5000),
             ("right_ms", 0, 5000),
             ("margin_ms", 0, 5000),
-            ("silence_ms", 100, 5000),
+            ("silence_ms", LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS),
             ("preroll_ms", 0, 1000),
             ("tail_ms", 0, 1000),
             ("longest_ms", 1000, 20_000),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} is {value}; it must be between {low} and {high}")
+            _check(name, getattr(self, name), least, most)
         if self.tail_ms > self.silence_ms:
             raise ConfigError(f"tail_ms is {self.tail_ms}; it must be at most silence_ms, {self.silence_ms}")
         if self.commit not in ("utterance", "hop"):
@@ -81,14 +82,26 @@ class StreamConfig:
         partials: bool = True,
         decode: DecodeConfig = DEFAULT_DECODE,
         language: str | None = None,
+        endpoint_ms: int | None = None,
     ) -> Self:
         """The settings of a preset: low, balanced or accurate.
 
-        Raises ConfigError for any other name.
+        endpoint_ms    silence that ends an utterance; None: the preset's
+
+        Raises ConfigError for any other name, and for an endpoint_ms out of range.
         """
         if latency not in PRESETS:
             raise ConfigError(f"latency is {latency!r}; it must be one of {', '.join(PRESETS)}")
-        return cls(**PRESETS[latency], commit=commit, partials=partials, decode=decode, language=language)
+        config = cls(**PRESETS[latency], commit=commit, partials=partials, decode=decode, language=language)
+        if endpoint_ms is None:
+            return config
+        _check("endpoint_ms", endpoint_ms, LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS)
+        return replace(config, silence_ms=endpoint_ms, tail_ms=min(config.tail_ms, endpoint_ms))
+
+
+def _check(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{name} is {value}; it must be between {least} and {most}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

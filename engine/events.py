@@ -28,7 +28,10 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """An utterance that will not change any more. All audio before sample `cut` is committed with it."""
+    """An utterance that will not change any more. All audio before sample `cut` is committed with it.
+
+    flushed    a flush, or the end of the stream, ended it, not a pause of the speaker
+    """
 
     segment: int
     start: Seconds
@@ -37,6 +40,7 @@ class Final:
     confidence: float
     words: tuple[Word, ...]
     cut: int
+    flushed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

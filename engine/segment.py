@@ -28,6 +28,7 @@ class Segment:
     start      its first frame
     end        one past its last frame, once that is known
     split      it was too long: its last window decides where it ends
+    flushed    a flush ends it
     settled    one past the last frame that was fed to the decoder
     complete   all windows have come; `end` is the cut
     """
@@ -38,7 +39,7 @@ class Segment:
         self.new_decoder = new_decoder
         self.start = self.settled = start
         self.end: int | None = None
-        self.split = False
+        self.split = self.flushed = False
         self.complete = False
         self._decoder = new_decoder()
         self._waiting: dict[int, tuple[Window, LogProbs]] = {}
@@ -50,10 +51,10 @@ class Segment:
 
     # ---- in
 
-    def close(self, end: int, *, split: bool = False) -> None:
-        """Sets its end, which is known from the audio."""
+    def close(self, end: int, *, split: bool = False, flushed: bool = False) -> None:
+        """Sets its end, which is known from the audio, or from where a flush stands in it."""
         self.end = end
-        self.split = split
+        self.split, self.flushed = split, flushed
         self._complete_if_settled()
 
     def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
@@ -145,6 +146,7 @@ class Segment:
             confidence=round(math.exp(sum(log_probs) / len(log_probs)), 4),
             words=words,
             cut=self.end * self.timing.grid.hop,
+            flushed=self.flushed,
         )
 
     def withdraw(self) -> None:

@@ -235,7 +235,7 @@ class Session:
         if self._segment is None and self._endpointer.start is not None and self._endpointer.start < end:
             self._open(self._endpointer.start)
         if self._segment:
-            self._close(min(end, self._endpointer.until))
+            self._close(min(end, self._endpointer.until), flushed=True)
         self._mark(end, flushed=True)
 
     def _open(self, start: int) -> None:
@@ -243,13 +243,13 @@ class Session:
         self._planner = WindowPlanner(self.timing, start)
         self._line.append(self._segment)
 
-    def _close(self, end: int, *, split: bool = False) -> None:
+    def _close(self, end: int, *, split: bool = False, flushed: bool = False) -> None:
         """Ends the current utterance before frame `end`, or a little later if hop windows have committed more."""
         assert self._segment and self._planner
         end = max(end, self._planner.committed)
         if (window := self._planner.last(end, split=split)) is not None:
             self._wanted.append(window)
-        self._segment.close(end, split=split)
+        self._segment.close(end, split=split, flushed=flushed)
         if split:
             self._after_split()
         else:

@@ -36,6 +36,7 @@ def transcribe(
     revision: str | None = None,
     language: str | None = None,
     latency: str = "balanced",
+    endpoint_ms: int | None = None,
     lm: str | Path | None = None,
     hotwords: Iterable[str | Hotword] = (),
     raw: RawFormat | None = None,
@@ -44,24 +45,25 @@ def transcribe(
 ) -> Iterator[Final]:
     """The utterances of an audio or video file, each as soon as it is final, in bounded memory.
 
-    model      a folder or a hub id; None: the bundled model. For several files load it once: `load_runner(model)`
-    device     auto, cpu, cuda or cuda:N; a runner has one already
-    revision   branch, tag or commit of a model on the hub
-    language   one of a model of several languages, by any of its names; None: the one that it speaks by itself
-    latency    low, balanced or accurate: how long the windows are
-    lm         a language model's file or folder, or "none"; None: the one that goes with the model, if there is one. A
-               runner has one already
-    hotwords   words and phrases that are expected
-    raw        how to read a file of samples without a header
-    track      the audio track to read, from 1 on; None: the one that players choose
-    channel    the channel to read, from 1 on; None: all are mixed
+    model         a folder or a hub id; None: the bundled model. For several files load it once: `load_runner(model)`
+    device        auto, cpu, cuda or cuda:N; a runner has one already
+    revision      branch, tag or commit of a model on the hub
+    language      one of a model of several languages, by any of its names; None: the one that it speaks by itself
+    latency       low, balanced or accurate: how long the windows are
+    endpoint_ms   silence that ends an utterance; None: as `latency` has it
+    lm            a language model's file or folder, or "none"; None: the one that goes with the model, if there is one.
+                  A runner has one already
+    hotwords      words and phrases that are expected
+    raw           how to read a file of samples without a header
+    track         the audio track to read, from 1 on; None: the one that players choose
+    channel       the channel to read, from 1 on; None: all are mixed
 
     `path` may be a pipe, or "-": standard input. Warns (UserWarning) of a file that is cut off, damaged, or not read as
     one might expect, when what can be read of it has been transcribed. Raises
     ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
     """
-    expected = tuple(Hotword(each) if isinstance(each, str) else each for each in hotwords)
-    config = StreamConfig.preset(latency, partials=False, decode=DecodeConfig(hotwords=expected))
+    decode = DecodeConfig(hotwords=tuple(Hotword(each) if isinstance(each, str) else each for each in hotwords))
+    config = StreamConfig.preset(latency, partials=False, endpoint_ms=endpoint_ms, decode=decode)
     if model is None or isinstance(model, str | Path):
         runner = load_runner(model, device, revision, language, lm)
     else:

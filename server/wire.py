@@ -16,6 +16,8 @@ PATH = "/v1/stream"
 MESSAGE_BYTES = 64 * 1024
 """Longest message that every server takes, text or binary."""
 
+LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
+"""Range of `endpoint_ms`; the same as in engine.config, which this module does not load."""
 HALF_CHARACTERS = 16
 """The first half of a stream's fingerprint, this many characters, is the model's; the second is the options'."""
 
@@ -53,6 +55,7 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     partials: bool = True
     words: bool = True
     commit: Commit = "utterance"
+    endpoint_ms: Annotated[int, Meta(ge=LEAST_ENDPOINT_MS, le=MOST_ENDPOINT_MS)] | None = None
     resume: Resume | None = None
 
 
@@ -106,7 +109,7 @@ class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True):
 
 
 class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defaults=True):
-    """An utterance, for good. `words` is left out where `start` said so."""
+    """An utterance, for good; `flushed`: not a pause ended it. `words` is left out where `start` said so."""
 
     segment: int
     start: float
@@ -115,6 +118,7 @@ class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defa
     confidence: float
     cut: int
     words: list[WireWord] | None = None
+    flushed: bool = msgspec.field(default_factory=bool)  # false, but other than a `default` it is not left out
 
 
 class Ack(Struct, tag_field="type", tag="ack", frozen=True):
@@ -159,9 +163,10 @@ def encode(message: ClientMessage | ServerMessage) -> str:
 
 _LONGEST_COMPLAINT = 300
 _ALLOWED = {
-    "type": ("start", "flush", "keepalive", "stop"),
-    "encoding": get_args(Encoding),
-    "commit": get_args(Commit),
+    "type": "one of start, flush, keepalive, stop",
+    "encoding": "one of " + ", ".join(get_args(Encoding)),
+    "commit": "one of " + ", ".join(get_args(Commit)),
+    "endpoint_ms": f"between {LEAST_ENDPOINT_MS} and {MOST_ENDPOINT_MS}, or null",
 }
 
 
@@ -170,15 +175,13 @@ class NotJson(ProtocolError):
 
 
 def _complaint(text: str, from_client: bool) -> str:
-    """msgspec's message, with the field before it and, where only a few values are allowed, those after it."""
+    """msgspec's message, with the field before it and, where it says too little, what is allowed after it."""
     complaint, _, path = text.rpartition(" - at `$.")
     if not complaint:
         return text[:_LONGEST_COMPLAINT]
     field = path.removesuffix("`")
-    allowed = _ALLOWED.get(field, ()) if from_client else ()
-    return f"{field}: {complaint[:_LONGEST_COMPLAINT]}" + (
-        f"; it must be one of {', '.join(allowed)}" if allowed else ""
-    )
+    allowed = _ALLOWED.get(field) if from_client else None
+    return f"{field}: {complaint[:_LONGEST_COMPLAINT]}" + (f"; it must be {allowed}" if allowed else "")
 
 
 def _decode(decoder: "msgspec.json.Decoder[Any]", text: str | bytes) -> Any:

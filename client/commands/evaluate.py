@@ -14,6 +14,7 @@ from earshot_asr.client.options import (
     CommitOption,
     Device,
     DeviceOption,
+    EndpointOption,
     LanguageOption,
     Latency,
     LatencyOption,
@@ -153,6 +154,7 @@ def evaluate(
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
     commit: CommitOption = Commit.utterance,
+    endpoint_ms: EndpointOption = None,
     limit: LimitOption = None,
     folds: FoldOption = None,
     corpora: CorpusOption = None,
@@ -189,6 +191,7 @@ def evaluate(
         device=device.value,
         latency=latency.value,
         commit=commit.value,
+        endpoint_ms=endpoint_ms,
         selection=Selection(
             folds=folds or (),
             splits=splits or (),

@@ -15,6 +15,7 @@ from earshot_asr.client.options import (
     Commit,
     CommitOption,
     Device,
+    EndpointOption,
     Format,
     Latency,
     LiveFormatOption,
@@ -102,6 +103,7 @@ def mic(
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
+    endpoint_ms: EndpointOption = None,
     model: LocalModelOption = None,
     revision: LocalRevisionOption = None,
     compute: LocalDeviceOption = Device.auto,
@@ -134,6 +136,7 @@ def mic(
                 options: dict[str, Any] = {
                     "language": language if url else None,
                     "commit": commit.value,
+                    "endpoint_ms": endpoint_ms,
                     "partials": wanted,
                 }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from earshot_asr.client.options import (
     Commit,
     CommitOption,
     EncodingOption,
+    EndpointOption,
     Format,
     LiveFormatOption,
     LongestGapOption,
@@ -63,6 +64,7 @@ def stream(
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
+    endpoint_ms: EndpointOption = None,
     encoding: EncodingOption = None,
     rate: RateOption = None,
     channels: ChannelsOption = None,
@@ -90,12 +92,15 @@ def stream(
 
     async def run() -> int:
         console = Console()
-        wanted = partials or (console.is_terminal and format is Format.text)
+        options: dict[str, Any] = {
+            "language": language,
+            "commit": commit.value,
+            "endpoint_ms": endpoint_ms,
+            "partials": partials or (console.is_terminal and format is Format.text),
+        }
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             with screen(console, format=format, partials=partials, live=audio.live) as shown:
-                interrupted = await caption(
-                    url, audio, [shown], retry=retry, language=language, commit=commit.value, partials=wanted
-                )
+                interrupted = await caption(url, audio, [shown], retry=retry, **options)
             for line in filter(None, [*audio.notes, audio.damage]):
                 print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)
             return INTERRUPTED_EXIT_STATUS if interrupted else int(bool(audio.damage))

@@ -14,6 +14,7 @@ from earshot_asr.client.options import (
     Device,
     DeviceOption,
     EncodingOption,
+    EndpointOption,
     Format,
     FormatOption,
     LanguageOption,
@@ -62,6 +63,7 @@ def transcribe(
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
     commit: CommitOption = Commit.utterance,
+    endpoint_ms: EndpointOption = None,
     format: FormatOption = Format.text,
     whole: Annotated[
         bool, typer.Option("--whole", help="One forward pass over each whole file, without streaming.")
@@ -100,6 +102,7 @@ def transcribe(
         device=device,
         latency=latency,
         commit=commit.value,
+        endpoint_ms=endpoint_ms,
         format=format,
         whole=whole or offline,
         raw=raw_format(encoding, rate, channels),

@@ -13,12 +13,13 @@ from earshot_asr.engine.config import Commit, StreamConfig
 class Options:
     """The options of an evaluation.
 
-    model, language, revision, device, latency, commit    of the streams
-    selection, alignments, join                of the clips, see manifest.load
-    wall, url                                  stream in real time over a socket, to `url` or a local server
-    against, whisper_model                     names from peers.PEERS; the folder of the Whisper model
-    seed                                       random seed of the confidence intervals
-    block_ms                                   length of the blocks in which audio arrives
+    model, language, revision, device    what transcribes the streams
+    latency, commit, endpoint_ms         of the streams, see StreamConfig.preset
+    selection, alignments, join          of the clips, see manifest.load
+    wall, url                            stream in real time over a socket, to `url` or a local server
+    against, whisper_model               names from peers.PEERS; the folder of the Whisper model
+    seed                                 random seed of the confidence intervals
+    block_ms                             length of the blocks in which audio arrives
     """
 
     model: str | None = None
@@ -27,6 +28,7 @@ class Options:
     device: str = "auto"
     latency: str = "balanced"
     commit: Commit = "utterance"
+    endpoint_ms: int | None = None
     selection: Selection = field(default_factory=Selection)
     alignments: Path | None = None
     join: Collection[str] = ()
@@ -40,7 +42,7 @@ class Options:
     @property
     def config(self) -> StreamConfig:
         """The configuration of each stream."""
-        return StreamConfig.preset(self.latency, commit=self.commit)
+        return StreamConfig.preset(self.latency, commit=self.commit, endpoint_ms=self.endpoint_ms)
 
     @property
     def block_samples(self) -> int:

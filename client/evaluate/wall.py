@@ -25,7 +25,7 @@ async def listen(
     clock = asyncio.get_running_loop().time
     heard: list[TimedEvent] = []
     # no retry: a reconnection would add a delay that is not the engine's
-    async with ClientStream(url, retry=0, commit=config.commit) as stream:
+    async with ClientStream(url, retry=0, commit=config.commit, endpoint_ms=config.silence_ms) as stream:
         _check(url, stream.ready, info, config)
         began = clock()
 
@@ -58,6 +58,6 @@ def _event(message: wire.PartialMessage | wire.FinalMessage) -> Partial | Final:
     match message:
         case wire.PartialMessage(segment, start, end, text, stable):
             return Partial(segment, start, end, text, stable)
-        case wire.FinalMessage(segment, start, end, text, confidence, cut, words):
+        case wire.FinalMessage(segment, start, end, text, confidence, cut, words, flushed):
             timed = (Word(word.text, word.start, word.end, word.confidence) for word in words or ())
-            return Final(segment, start, end, text, confidence, tuple(timed), cut)
+            return Final(segment, start, end, text, confidence, tuple(timed), cut, flushed)

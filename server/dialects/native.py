@@ -107,9 +107,15 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
     """What `start` asks for, on a server with that preset of the windows. Raises nothing: wire checks the values."""
     resume = start.resume
     return StreamRequest(
-        config=StreamConfig.preset(latency, commit=start.commit, partials=start.partials, language=start.language),
+        config=StreamConfig.preset(
+            latency,
+            commit=start.commit,
+            partials=start.partials,
+            language=start.language,
+            endpoint_ms=start.endpoint_ms,
+        ),
         audio=RawFormat(start.encoding, start.sample_rate, start.channels),
-        options={**msgspec.to_builtins(start), "resume": None, "language": None},
+        options={**msgspec.to_builtins(start), "resume": None, "language": None, "endpoint_ms": None},
         resume=ResumePoint(resume.cut, resume.from_sample, resume.fingerprint) if resume else None,
     )
 
@@ -143,4 +149,5 @@ def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
         confidence=event.confidence,
         cut=event.cut,
         words=words if with_words else None,
+        flushed=event.flushed,
     )

@@ -77,6 +77,9 @@ def wav(tmp_path: Path) -> Path:
         ["mic", "--url", "ws://h:1", "--latency", "low"],
         ["mic", "--url", "ws://h:1", "--revision", "v1"],
         ["transcribe"],
+        ["stream", "--endpoint-ms", "99", "talk.wav"],
+        ["transcribe", "--endpoint-ms", "5001", "talk.wav"],
+        ["evaluate", "--endpoint-ms", "half a second", "dev.jsonl"],
     ],
 )
 def test_wrong_usage_is_exit_status_2(arguments: list[str]) -> None:
@@ -87,6 +90,42 @@ def test_the_command_line_is_as_patient_as_the_library() -> None:
     from earshot_asr.client.stream import RETRY_SECONDS as OF_THE_LIBRARY
 
     assert RETRY_SECONDS == OF_THE_LIBRARY
+
+
+def test_command_line_and_protocol_take_the_endpoints_that_the_engine_takes() -> None:
+    from earshot_asr.client import options
+    from earshot_asr.engine import config
+    from earshot_asr.server import wire
+
+    ranges = {(place.LEAST_ENDPOINT_MS, place.MOST_ENDPOINT_MS) for place in (options, wire, config)}
+    assert len(ranges) == 1
+
+
+@pytest.mark.parametrize("given", [None, 250])
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        (("stream", "{wav}"), "live.caption"),
+        (("transcribe", "{wav}"), "transcribe.transcribe"),
+        (("evaluate", "{wav}"), "evaluate.evaluate.evaluate"),
+    ],
+)
+def test_the_endpoint_of_a_stream_reaches_it(
+    given: int | None, command: tuple[str, ...], target: str, monkeypatch: pytest.MonkeyPatch, wav: Path
+) -> None:
+    called: list[object] = []
+
+    def taken(*arguments: object, **options: object) -> int:
+        called.append(options.get("endpoint_ms", getattr(arguments[-1], "endpoint_ms", None)))
+        return 0
+
+    async def heard(*arguments: object, **options: object) -> bool:
+        return bool(taken(*arguments, **options))
+
+    monkeypatch.setattr(f"earshot_asr.client.{target}", heard if target == "live.caption" else taken)
+    asked = () if given is None else ("--endpoint-ms", str(given))
+    assert earshot(*(part.format(wav=wav) for part in command), *asked, monkeypatch=monkeypatch) in (0, None)
+    assert called == [given]
 
 
 def test_version() -> None:

@@ -85,6 +85,7 @@ FINAL_LINE = {
     "confidence": 0.9,
     "cut": 16_000,
     "words": [{"text": "HELLO", "start": 0.1, "end": 0.4, "confidence": 0.9}],
+    "flushed": False,
 }
 
 

@@ -1,5 +1,7 @@
 """Settings are checked when they are made."""
 
+from dataclasses import replace
+
 import pytest
 
 from earshot_asr.engine.config import PRESETS, StreamConfig, Timing
@@ -30,6 +32,19 @@ def test_presets() -> None:
     assert StreamConfig.preset("low", commit="hop", partials=False).commit == "hop"
     with pytest.raises(ConfigError, match="latency is 'fast'; it must be one of low, balanced, accurate"):
         StreamConfig.preset("fast")
+
+
+def test_the_silence_that_ends_an_utterance_is_the_streams_own() -> None:
+    for name in PRESETS:
+        usual = StreamConfig.preset(name)
+        assert StreamConfig.preset(name, endpoint_ms=usual.silence_ms) == usual
+        assert StreamConfig.preset(name, endpoint_ms=2000) == replace(usual, silence_ms=2000)
+        short = StreamConfig.preset(name, endpoint_ms=100)
+        assert short == replace(usual, silence_ms=100, tail_ms=100)  # no more is kept than has to come
+    for wrong in (99, 5001, -1):
+        with pytest.raises(ConfigError) as error:
+            StreamConfig.preset("low", endpoint_ms=wrong)
+        assert str(error.value) == f"endpoint_ms is {wrong}; it must be between 100 and 5000"
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -16,6 +16,7 @@ START_DEFAULTS = {
     "partials": True,
     "words": True,
     "commit": "utterance",
+    "endpoint_ms": None,
     "resume": None,
 }
 
@@ -30,6 +31,7 @@ def test_start_as_the_design_has_it() -> None:
     [
         wire.Start(encoding="mulaw", sample_rate=8000, hotwords=["Ada", wire.Hotword("Grace", 2.0)], language="en"),
         wire.Start(resume=wire.Resume(cut=640, from_sample=0, fingerprint="f"), commit="hop", words=False),
+        wire.Start(endpoint_ms=100),
         wire.Flush(),
         wire.Keepalive(),
         wire.Stop(),
@@ -45,7 +47,7 @@ def test_round_trip_client(message: wire.ClientMessage) -> None:
     [
         wire.PartialMessage(segment=0, start=0.1, end=0.5, text="SO", stable=1),
         wire.FinalMessage(0, 0.1, 0.5, "SO", 0.9, 8000, [wire.WireWord("SO", 0.1, 0.5, 0.9)]),
-        wire.FinalMessage(0, 0.1, 0.5, "SO", 0.9, 8000),
+        wire.FinalMessage(0, 0.1, 0.5, "SO", 0.9, 8000, flushed=True),
         wire.Ack(received=3, committed=2, cut=1),
         wire.Error("code", "message"),
         wire.Done(received=16000, duration=1.0),
@@ -57,6 +59,12 @@ def test_round_trip_server(message: wire.ServerMessage) -> None:
 
 def test_words_are_left_out_not_null() -> None:
     assert "words" not in msgspec.json.decode(wire.encode(wire.FinalMessage(0, 0.0, 1.0, "A", 1.0, 16000)))
+
+
+def test_flushed_is_never_left_out() -> None:
+    for flushed in (False, True):
+        final = wire.FinalMessage(0, 0.0, 1.0, "A", 1.0, 16000, flushed=flushed)
+        assert msgspec.json.decode(wire.encode(final))["flushed"] is flushed
 
 
 def test_a_newer_server_may_say_more() -> None:
@@ -92,6 +100,18 @@ def test_a_newer_server_may_say_more() -> None:
         (
             '{"type":"start","commit":"never"}',
             "commit: Invalid enum value 'never'; it must be one of utterance, hop",
+        ),
+        (
+            '{"type":"start","endpoint_ms":99}',
+            "endpoint_ms: Expected `int` >= 100; it must be between 100 and 5000, or null",
+        ),
+        (
+            '{"type":"start","endpoint_ms":5001}',
+            "endpoint_ms: Expected `int` <= 5000; it must be between 100 and 5000, or null",
+        ),
+        (
+            '{"type":"start","endpoint_ms":"640"}',
+            "endpoint_ms: Expected `int | null`, got `str`; it must be between 100 and 5000, or null",
         ),
         ('{"type":"start","resume":{"cut":-1}}', "resume.cut: Expected `int` >= 0"),
         ('{"type":"start","resume":{"cut":1}}', "resume: Object missing required field `from_sample`"),

@@ -71,6 +71,11 @@ def test_what_is_heard_right_has_no_errors(tmp_path: Path, commit: str, join: bo
         assert take.seconds + 0.2 < max(take.due.values()) < take.seconds + 1.0
 
 
+def test_the_streams_end_their_utterances_as_asked() -> None:
+    assert Options().config.silence_ms == 640
+    assert Options(endpoint_ms=250).config.silence_ms == 250
+
+
 def test_recordings_that_can_not_be_read_are_named_and_the_others_are_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

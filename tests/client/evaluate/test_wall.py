@@ -13,8 +13,8 @@ from earshot_asr.engine.errors import ConfigError
 from tests.helpers import INFO, FakeRunner, silence, speak
 from tests.server.loopback import serving
 
-LOW = StreamConfig.preset("low")
-SPEECH = np.concatenate([silence(0.3), speak("HELLO WORLD"), silence(0.3)])
+LOW = StreamConfig.preset("low", endpoint_ms=300)
+SPEECH = np.concatenate([silence(0.3), speak("HELLO"), silence(0.4), speak("WORLD"), silence(0.3)])
 
 
 async def test_a_server_says_what_the_virtual_clock_says_and_not_before() -> None:

@@ -268,6 +268,24 @@ def test_flush_finalizes_and_goes_on() -> None:
     assert [final.text for final in line.finals] == ["ONE", "TWO"]
 
 
+def test_a_final_says_whether_a_flush_or_a_pause_ended_it() -> None:
+    line = Line()
+    line.send(wire.Start(partials=False), said("ONE").tobytes(), wire.Flush())
+    line.send(*chunks(said("TWO")), *chunks(silence(1)), wire.Flush())
+    line.send(said("THREE").tobytes(), wire.Stop())
+    assert [(final.text, final.flushed) for final in line.finals] == [("ONE", True), ("TWO", False), ("THREE", True)]
+
+
+@pytest.mark.parametrize("pause_ms", [200, 500, 1500])
+def test_a_stream_says_how_long_a_pause_ends_its_utterances(pause_ms: int) -> None:
+    pcm = np.concatenate([said("ONE"), silence(pause_ms / 1000), said("TWO")])
+    for endpoint_ms in (300, 1000, None):
+        ends = pause_ms + 400 > (endpoint_ms or 640)
+        line = talk(pcm, wire.Start(endpoint_ms=endpoint_ms))
+        assert [final.text for final in line.finals] == (["ONE", "TWO"] if ends else ["ONE TWO"])
+        assert line.finals[0].flushed is not ends
+
+
 def test_keepalive_is_answered_by_a_tick() -> None:
     line = Line()
     line.send(wire.Start(), wire.Keepalive(), wire.Keepalive(), b"")
@@ -415,6 +433,8 @@ REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
         "resume_unsupported",
         "pcm_s16le",
     ),
+    ("endpoint too soon", ['{"type":"start","endpoint_ms":99}'], "invalid_message", "between 100 and 5000"),
+    ("endpoint beyond all bounds", [f'{{"type":"start","endpoint_ms":{10**30}}}'], "invalid_message", "endpoint_ms"),
     ("number beyond all bounds", [resuming(2**60, 0, OURS)], "invalid_message", "resume.cut"),
     ("odd bytes", [START, ODD, '{"type":"stop"}'], "invalid_audio", "ends within a sample"),
     ("NaN", ['{"type":"start","encoding":"pcm_f32le"}', NAN], "invalid_audio", "NaN"),
@@ -715,9 +735,11 @@ def test_fingerprint_knows_model_and_options() -> None:
         fingerprint(wire.Start(hotwords=["Ada"])),
         fingerprint(wire.Start(words=False)),
         fingerprint(wire.Start(commit="hop")),
+        fingerprint(wire.Start(endpoint_ms=500)),
         fingerprint(wire.Start(), "low"),
     }
-    assert len(different) == 6
+    assert len(different) == 7
+    assert fingerprint(wire.Start(endpoint_ms=640)) == same  # what it is without being asked for
 
 
 PAGE = (Path(wire.__file__).parent / "PROTOCOL.md").read_text()
