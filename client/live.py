@@ -133,6 +133,7 @@ async def local_server(
     model: str | None = None,
     language: str | None = None,
     revision: str | None = None,
+    lm: str | None = None,
     device: str = "auto",
     latency: str = "balanced",
 ) -> AsyncIterator[str]:
@@ -145,7 +146,14 @@ async def local_server(
 
     limits = Limits(streams=LOCAL_STREAM_COUNT)
     config = ServerConfig(
-        model=model, language=language, revision=revision, device=device, port=0, latency=latency, limits=limits
+        model=model,
+        language=language,
+        revision=revision,
+        lm=lm,
+        device=device,
+        port=0,
+        latency=latency,
+        limits=limits,
     )
     server = build(config)
     await server.fetch()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from earshot_asr.engine.decoder import Hotword
     from earshot_asr.engine.sources import RawFormat
 
 INTERRUPTED_EXIT_STATUS = 130
@@ -101,6 +102,42 @@ EndpointOption = Annotated[
         show_default="480, 640 or 800, depending on --latency",
     ),
 ]
+LmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lm",
+        metavar="FILE|DIR|none",
+        help="Language model of words: an ARPA or KenLM file, or a `language_model` folder; none: no language model.",
+        show_default="the model's own, if it has one",
+    ),
+]
+HotwordOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hotword",
+        metavar="TEXT[=WEIGHT]",
+        help="Name, word or phrase to listen for. WEIGHT: how much likelier each of its words is, in powers of ten. "
+        "Repeatable.",
+        show_default="none; WEIGHT: 1",
+    ),
+]
+
+
+def hotwords(values: list[str] | None) -> "tuple[Hotword, ...]":
+    """What --hotword names. Raises ConfigError for one that is not understood."""
+    from earshot_asr.engine.decoder import Hotword
+    from earshot_asr.engine.errors import ConfigError, shown
+
+    def one(value: str) -> Hotword:
+        text, equals, weight = value.rpartition("=")
+        try:
+            return Hotword(text.strip(), float(weight)) if equals else Hotword(value.strip())
+        except ValueError:
+            raise ConfigError(f"--hotword {shown(value)}: the weight after = must be a number") from None
+
+    return tuple(map(one, values or ()))
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]
 
 

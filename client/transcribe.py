@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from earshot_asr.client.captions import writer
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.errors import (
     AudioError,
     CheckpointError,
@@ -39,6 +40,8 @@ def transcribe(
     language: str | None = None,
     device: str = "auto",
     latency: str = "balanced",
+    lm: str | Path | None = None,
+    hotwords: tuple[Hotword, ...] = (),
     commit: Commit = "utterance",
     endpoint_ms: int | None = None,
     format: str = "text",
@@ -56,6 +59,8 @@ def transcribe(
     model      a folder, a name of the catalogue or a hub id, of `revision`; None: the one that is recommended for
                `language`, or the bundled model
     latency    low, balanced or accurate; not used with `whole`, nor are `commit` and `endpoint_ms`
+    lm         a language model's file or folder, or "none"; None: the one that goes with the model
+    hotwords   words and phrases that are expected
     format     text, json, srt or vtt
     whole      one forward pass over each file instead of streaming
     files      "-": standard input
@@ -67,20 +72,21 @@ def transcribe(
 
     Raises ConfigError, CheckpointError and DeviceError before any file is transcribed.
     """
-    config = StreamConfig.preset(latency, commit=commit, partials=False, endpoint_ms=endpoint_ms)
+    decode = DecodeConfig(hotwords=hotwords)
+    config = StreamConfig.preset(latency, commit=commit, partials=False, endpoint_ms=endpoint_ms, decode=decode)
     writer(format)  # raises ConfigError for an unknown format before the model is loaded
     files = list(files)
     if format in ("srt", "vtt") and len(files) > 1:
         raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
     if format in ("srt", "vtt") and channel == "each":
         raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
-    check(model, device, revision, language)
+    check(model, device, revision, language, lm)
     if any(map(is_readable, files)):
         fetch(model, revision, language)  # before the progress bar of the files is there
-    runner = cache(partial(load_runner, model, device, revision, language))
+    runner = cache(partial(load_runner, model, device, revision, language, lm))
 
     def method(audio: Iterable[Pcm]) -> Iterator[Final]:
-        return plain(runner(), audio) if whole else streamed(runner(), config, audio)
+        return plain(runner(), audio, decode) if whole else streamed(runner(), config, audio)
 
     return transcribe_files(
         sorted(files, key=is_readable),  # what can't be is said before the model is loaded, which takes seconds

@@ -103,9 +103,7 @@ class DecodeConfig:
         if len(self.hotwords) > MOST_HOTWORDS:
             raise ConfigError(f"there are {len(self.hotwords)} hotwords; at most {MOST_HOTWORDS} are allowed")
         if not 1 <= self.alternatives <= MOST_ALTERNATIVES:
-            raise ConfigError(
-                f"alternatives is {self.alternatives}; it must be between 1 and {MOST_ALTERNATIVES}"
-            )
+            raise ConfigError(f"alternatives is {self.alternatives}; it must be between 1 and {MOST_ALTERNATIVES}")
 
 
 class Decoder(Protocol):

@@ -27,9 +27,18 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """A reading of an utterance, and its share of the probability of all that were weighed, in [0, 1]."""
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """An utterance that will not change any more. All audio before sample `cut` is committed with it.
 
+    alternatives    the likeliest readings, best first; empty if they were not asked for
     flushed    a flush, or the end of the stream, ended it, not a pause of the speaker
     """
 
@@ -41,6 +50,7 @@ class Final:
     words: tuple[Word, ...]
     cut: int
     flushed: bool = False
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

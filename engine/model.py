@@ -39,6 +39,11 @@ class ModelInfo:
     languages: tuple[str, ...] = ()
     lexicon: Lexicon | None = None
 
+    @property
+    def identity(self) -> str:
+        """The fingerprint of the model, and of the language model that goes with it."""
+        return f"{self.fingerprint} {self.lexicon.fingerprint}" if self.lexicon else self.fingerprint
+
     def named(self, language: str) -> str:
         """The model's own name for one of its languages. Raises ConfigError if it has no such language."""
         from earshot_asr.engine.languages import match  # loads the names of 8,000 languages

@@ -4,12 +4,13 @@ Frames before a window's right context are fed to the decoder, once and in order
 """
 
 import math
+from collections.abc import Sequence
 from itertools import takewhile
 
 from earshot_asr.engine.audio import LogProbs, seconds
 from earshot_asr.engine.config import Timing
-from earshot_asr.engine.decoder import DecodedWord, NewDecoder, joined
-from earshot_asr.engine.events import Final, Partial, Word
+from earshot_asr.engine.decoder import DecodedWord, Hypothesis, NewDecoder, joined
+from earshot_asr.engine.events import Alternative, Final, Partial, Word
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.utterance import Utterance, decode_utterance, split_from
 from earshot_asr.engine.windows import Window
@@ -46,6 +47,7 @@ class Segment:
         self._partials: list[Partial] = []
         self._shown = ""
         self._words: list[DecodedWord] = []
+        self._readings: Sequence[Hypothesis] = ()
         self._confirmed: list[int] = []  # for each settled word, by how many windows in a row
         self._stable = 0  # words
 
@@ -65,7 +67,7 @@ class Segment:
         assert len(log_probs) == window.frames, (window, log_probs.shape)
         if window.final and self.timing.provisional:
             utterance = utterance or decode_utterance(window, log_probs, self.info, self.new_decoder)
-            self._finish(utterance.words, self.start + utterance.frames)
+            self._finish(utterance.words, self.start + utterance.frames, utterance.readings)
             return
         if window.emit_from >= self.settled:
             self._waiting[window.emit_from] = window, log_probs
@@ -111,10 +113,11 @@ class Segment:
                 self._decoder.settled(), self.promised
             )  # what follows the last word boundary was not committed
         else:
-            self._finish(self._decoder.words(), self.settled)
+            readings = self._decoder.alternatives()
+            self._finish(readings[0].words, self.settled, readings)
 
-    def _finish(self, words: list[DecodedWord], end: int) -> None:
-        self._words = words
+    def _finish(self, words: list[DecodedWord], end: int, readings: Sequence[Hypothesis] = ()) -> None:
+        self._words, self._readings = words, readings
         self.end = self.settled = end
         self.complete = True
         self._waiting.clear()
@@ -147,7 +150,16 @@ class Segment:
             words=words,
             cut=self.end * self.timing.grid.hop,
             flushed=self.flushed,
+            alternatives=self._alternatives(),
         )
+
+    def _alternatives(self) -> tuple[Alternative, ...]:
+        if len(self._readings) < 2:
+            return ()
+        texts = (
+            (joined(reading.words, self.info.vocabulary), math.exp(reading.log_prob)) for reading in self._readings
+        )
+        return tuple(Alternative(text, round(share, 4)) for text, share in texts)
 
     def withdraw(self) -> None:
         """No word was said after all: an empty partial takes back what was shown."""

@@ -105,8 +105,9 @@ def plain(runner: Runner, audio: Iterable[Pcm], decode: DecodeConfig = DEFAULT_D
         return
     log_probs = np.concatenate(kept)
     config = StreamConfig(decode=decode)
-    timing, new_decoder = timing_of(runner.info, config), decoder_factory(
-        decode, runner.info.vocabulary, runner.info.lexicon
+    timing, new_decoder = (
+        timing_of(runner.info, config),
+        decoder_factory(decode, runner.info.vocabulary, runner.info.lexicon),
     )
     segment, whole = Segment(runner.info, timing, new_decoder, 0), WindowPlanner(timing, 0).last(len(log_probs))
     assert whole is not None

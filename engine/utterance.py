@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs
-from earshot_asr.engine.decoder import DecodedWord, NewDecoder
+from earshot_asr.engine.decoder import DecodedWord, Hypothesis, NewDecoder
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.vocabulary import Piece, Vocabulary
 from earshot_asr.engine.windows import Window
@@ -19,10 +19,12 @@ class Utterance:
 
     words     their frames are counted from the utterance's first
     frames    its length; shorter than the window's if it was split
+    readings  the likeliest ones, see Decoder.alternatives
     """
 
     words: list[DecodedWord]
     frames: int
+    readings: list[Hypothesis]
 
 
 def decode_utterance(window: Window, log_probs: LogProbs, info: ModelInfo, new_decoder: NewDecoder) -> Utterance:
@@ -32,7 +34,8 @@ def decode_utterance(window: Window, log_probs: LogProbs, info: ModelInfo, new_d
         emitted = emitted[: split_frame(emitted, info)]
     decoder = new_decoder()
     decoder.feed(emitted)
-    return Utterance(decoder.words(), len(emitted))
+    readings = decoder.alternatives()
+    return Utterance(readings[0].words, len(emitted), readings)
 
 
 def split_from(frames: int, grid: FrameGrid) -> int:

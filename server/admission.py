@@ -47,11 +47,7 @@ class StreamRequest:
 
 def fingerprint(info: ModelInfo, request: StreamRequest) -> str:
     """Equal for streams of the same model and the same options, on whatever device; `resume` is no option."""
-    return mark(_model(info)) + mark({**request.options, **asdict(request.config)})
-
-
-def _model(info: ModelInfo) -> str:
-    return f"{info.fingerprint} {info.lexicon.fingerprint}" if info.lexicon else info.fingerprint
+    return mark(info.identity) + mark({**request.options, **asdict(request.config)})
 
 
 def resume_point(info: ModelInfo, latency: str, request: StreamRequest) -> StartPoint | None:

@@ -317,7 +317,7 @@ def most_per_address(setting: int | None, room: int) -> int | None:
 def build(config: ServerConfig) -> Server:
     """A server that is not started yet."""
     devices = config.device.split(",")
-    load = partial(load_runner, config.model, revision=config.revision, language=config.language)
+    load = partial(load_runner, config.model, revision=config.revision, language=config.language, lm=config.lm)
     loads = [partial(load, device=device.strip()) for device in devices]
     return Server(config, loads, fetch=partial(fetch, config.model, config.revision, config.language))
 

@@ -142,6 +142,12 @@ class ServerConfig:
         metavar="REVISION",
         unset="the one that was pulled, else the newest",
     )
+    lm: str | None = setting(
+        None,
+        "Language model of words: an ARPA or KenLM file, or a `language_model` folder; none: no language model.",
+        metavar="FILE|DIR|none",
+        unset="the model's own, if it has one",
+    )
     device: str = setting(
         "auto",
         "Device that runs the model; auto: a GPU if there is one, else the CPU. Several, as cuda:0,cuda:1: each "

@@ -55,6 +55,7 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     partials: bool = True
     words: bool = True
     commit: Commit = "utterance"
+    alternatives: Annotated[int, Meta(ge=1, le=10)] = 1
     endpoint_ms: Annotated[int, Meta(ge=LEAST_ENDPOINT_MS, le=MOST_ENDPOINT_MS)] | None = None
     resume: Resume | None = None
 
@@ -98,6 +99,13 @@ class WireWord(Struct, frozen=True):
     confidence: float
 
 
+class Alternative(Struct, frozen=True):
+    """A reading of an utterance, and its share of the probability of all that were weighed."""
+
+    text: str
+    confidence: float
+
+
 class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True):
     """The open utterance so far; the first `stable` characters are stable."""
 
@@ -118,6 +126,7 @@ class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defa
     confidence: float
     cut: int
     words: list[WireWord] | None = None
+    alternatives: list[Alternative] | None = None
     flushed: bool = msgspec.field(default_factory=bool)  # false, but other than a `default` it is not left out
 
 

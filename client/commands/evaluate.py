@@ -15,11 +15,14 @@ from earshot_asr.client.options import (
     Device,
     DeviceOption,
     EndpointOption,
+    HotwordOption,
     LanguageOption,
     Latency,
     LatencyOption,
+    LmOption,
     ModelOption,
     RevisionOption,
+    hotwords,
 )
 
 RECORDINGS_PANEL: dict[str, Any] = {"rich_help_panel": "Recordings"}
@@ -155,6 +158,8 @@ def evaluate(
     latency: LatencyOption = Latency.balanced,
     commit: CommitOption = Commit.utterance,
     endpoint_ms: EndpointOption = None,
+    lm: LmOption = None,
+    hotword: HotwordOption = None,
     limit: LimitOption = None,
     folds: FoldOption = None,
     corpora: CorpusOption = None,
@@ -192,6 +197,8 @@ def evaluate(
         latency=latency.value,
         commit=commit.value,
         endpoint_ms=endpoint_ms,
+        lm=lm,
+        hotwords=hotwords(hotword),
         selection=Selection(
             folds=folds or (),
             splits=splits or (),

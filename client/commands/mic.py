@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -17,11 +18,14 @@ from earshot_asr.client.options import (
     Device,
     EndpointOption,
     Format,
+    HotwordOption,
     Latency,
     LiveFormatOption,
+    LmOption,
     PartialsOption,
     RetryOption,
     check_partials,
+    hotwords,
 )
 
 EXAMPLES = """Examples:
@@ -102,6 +106,8 @@ def mic(
     list_devices: ListDevicesOption = False,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
+    lm: LmOption = None,
+    hotword: HotwordOption = None,
     commit: CommitOption = Commit.utterance,
     endpoint_ms: EndpointOption = None,
     model: LocalModelOption = None,
@@ -119,15 +125,17 @@ def mic(
     from earshot_asr.client.terminal import screen
 
     check_partials(partials, format)
-    chosen = model is not None or revision is not None or compute is not Device.auto or latency is not Latency.balanced
+    expected = [asdict(each) for each in hotwords(hotword)]
+    chosen = any(each is not None for each in (model, revision, lm))
+    chosen = chosen or compute is not Device.auto or latency is not Latency.balanced
     if url and chosen:
         raise typer.BadParameter(
-            "--model, --revision, --compute and --latency can't be used with --url: the server chooses them"
+            "--model, --revision, --lm, --compute and --latency can't be used with --url: the server chooses them"
         )
 
     async def run() -> None:
         audio, console = Microphone(microphone, lambda line: print(line, file=sys.stderr)), Console()
-        named = {"model": model, "language": language, "revision": revision}
+        named = {"model": model, "language": language, "revision": revision, "lm": lm}
         local = local_server(console, device=compute, latency=latency, **named)
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
@@ -137,6 +145,7 @@ def mic(
                     "language": language if url else None,
                     "commit": commit.value,
                     "endpoint_ms": endpoint_ms,
+                    "hotwords": expected,
                     "partials": wanted,
                 }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)

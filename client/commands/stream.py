@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from earshot_asr.client.options import (
     EncodingOption,
     EndpointOption,
     Format,
+    HotwordOption,
     LiveFormatOption,
     LongestGapOption,
     PartialsOption,
@@ -26,6 +28,7 @@ from earshot_asr.client.options import (
     StreamLanguageOption,
     TrackOption,
     check_partials,
+    hotwords,
     raw_format,
 )
 
@@ -63,6 +66,7 @@ def stream(
     ] = 1.0,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
+    hotword: HotwordOption = None,
     commit: CommitOption = Commit.utterance,
     endpoint_ms: EndpointOption = None,
     encoding: EncodingOption = None,
@@ -89,6 +93,7 @@ def stream(
     check_partials(partials, format)
 
     raw = raw_format(encoding, rate, channels)
+    expected = [asdict(each) for each in hotwords(hotword)]
 
     async def run() -> int:
         console = Console()
@@ -96,6 +101,7 @@ def stream(
             "language": language,
             "commit": commit.value,
             "endpoint_ms": endpoint_ms,
+            "hotwords": expected,
             "partials": partials or (console.is_terminal and format is Format.text),
         }
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:

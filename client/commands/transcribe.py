@@ -17,14 +17,17 @@ from earshot_asr.client.options import (
     EndpointOption,
     Format,
     FormatOption,
+    HotwordOption,
     LanguageOption,
     Latency,
     LatencyOption,
+    LmOption,
     LongestGapOption,
     ModelOption,
     RateOption,
     RevisionOption,
     TrackOption,
+    hotwords,
     raw_format,
 )
 
@@ -39,6 +42,8 @@ EXAMPLES = """Examples:
   earshot transcribe --model ./my-model --device cuda --whole talk.wav
 
   earshot transcribe --encoding mulaw --rate 8000 call.ul
+
+  earshot transcribe --hotword Earshot --hotword "Ada Lovelace=2" talk.flac
 
   earshot transcribe --channel each call.wav
 
@@ -62,6 +67,8 @@ def transcribe(
     revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
+    lm: LmOption = None,
+    hotword: HotwordOption = None,
     commit: CommitOption = Commit.utterance,
     endpoint_ms: EndpointOption = None,
     format: FormatOption = Format.text,
@@ -101,6 +108,8 @@ def transcribe(
         revision=revision,
         device=device,
         latency=latency,
+        lm=lm,
+        hotwords=hotwords(hotword),
         commit=commit.value,
         endpoint_ms=endpoint_ms,
         format=format,

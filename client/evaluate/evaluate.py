@@ -75,7 +75,7 @@ def evaluate(
     clips, status = _readable(
         load(manifests, options.selection, alignments=options.alignments, join=options.join), stderr
     )
-    runner = load_runner(options.model, options.device, options.revision, options.language)
+    runner = load_runner(options.model, options.device, options.revision, options.language, options.lm)
     with _progress(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
     found = figures(takes, options.seed)

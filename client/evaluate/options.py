@@ -7,6 +7,7 @@ from pathlib import Path
 from earshot_asr.client.evaluate.manifest import Selection
 from earshot_asr.engine.audio import from_ms
 from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.decoder import DecodeConfig, Hotword
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class Options:
 
     model, language, revision, device    what transcribes the streams
     latency, commit, endpoint_ms         of the streams, see StreamConfig.preset
+    lm, hotwords                         see load_runner and DecodeConfig
     selection, alignments, join          of the clips, see manifest.load
     wall, url                            stream in real time over a socket, to `url` or a local server
     against, whisper_model               names from peers.PEERS; the folder of the Whisper model
@@ -29,6 +31,8 @@ class Options:
     latency: str = "balanced"
     commit: Commit = "utterance"
     endpoint_ms: int | None = None
+    lm: str | None = None
+    hotwords: tuple[Hotword, ...] = ()
     selection: Selection = field(default_factory=Selection)
     alignments: Path | None = None
     join: Collection[str] = ()
@@ -42,7 +46,12 @@ class Options:
     @property
     def config(self) -> StreamConfig:
         """The configuration of each stream."""
-        return StreamConfig.preset(self.latency, commit=self.commit, endpoint_ms=self.endpoint_ms)
+        return StreamConfig.preset(self.latency, commit=self.commit, endpoint_ms=self.endpoint_ms, decode=self.decode)
+
+    @property
+    def decode(self) -> DecodeConfig:
+        """How words are decoded."""
+        return DecodeConfig(hotwords=self.hotwords)
 
     @property
     def block_samples(self) -> int:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
 
 from earshot_asr.client.evaluate.recordings import Progressed, no_progress, timed_blocks
 from earshot_asr.client.evaluate.take import TimedEvent
@@ -25,7 +27,9 @@ async def listen(
     clock = asyncio.get_running_loop().time
     heard: list[TimedEvent] = []
     # no retry: a reconnection would add a delay that is not the engine's
-    async with ClientStream(url, retry=0, commit=config.commit, endpoint_ms=config.silence_ms) as stream:
+    hotwords = [asdict(each) for each in config.decode.hotwords]
+    options: dict[str, Any] = {"commit": config.commit, "endpoint_ms": config.silence_ms, "hotwords": hotwords}
+    async with ClientStream(url, retry=0, **options) as stream:
         _check(url, stream.ready, info, config)
         began = clock()
 
@@ -49,7 +53,7 @@ def _check(url: str, ready: wire.Ready, info: ModelInfo, config: StreamConfig) -
             f"{url} runs {ready.model} with a hop of {ready.hop_ms} ms, but the evaluation is set up for {info.name} "
             f"with a hop of {hop_ms} ms; give the --model and --latency of the server"
         )
-    if ready.fingerprint[: wire.HALF_CHARACTERS] != wire.mark(info.fingerprint):
+    if ready.fingerprint[: wire.HALF_CHARACTERS] != wire.mark(info.identity):
         raise ConfigError(f"{url} runs {ready.model} with other weights; give the --model of the server")
 
 
@@ -58,6 +62,6 @@ def _event(message: wire.PartialMessage | wire.FinalMessage) -> Partial | Final:
     match message:
         case wire.PartialMessage(segment, start, end, text, stable):
             return Partial(segment, start, end, text, stable)
-        case wire.FinalMessage(segment, start, end, text, confidence, cut, words, flushed):
+        case wire.FinalMessage(segment, start, end, text, confidence, cut, words):
             timed = (Word(word.text, word.start, word.end, word.confidence) for word in words or ())
-            return Final(segment, start, end, text, confidence, tuple(timed), cut, flushed)
+            return Final(segment, start, end, text, confidence, tuple(timed), cut, message.flushed)

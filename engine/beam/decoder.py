@@ -10,7 +10,7 @@ from earshot_asr.engine.alignment import align
 from earshot_asr.engine.audio import LogProbs
 from earshot_asr.engine.beam.nodes import Node, Writer, endings
 from earshot_asr.engine.beam.scoring import WordScores
-from earshot_asr.engine.beam.search import Rows, silent, start, step
+from earshot_asr.engine.beam.search import silent, start, step
 from earshot_asr.engine.decoder import DecodeConfig, DecodedWord, Hypothesis
 from earshot_asr.engine.lm import Lexicon
 from earshot_asr.engine.vocabulary import Vocabulary
@@ -144,10 +144,14 @@ class BeamDecoder:
 
     def _timed(self, leaf: Node) -> list[tuple[DecodedWord, int]]:
         """The words of a path from the root on, and in which frames the symbols begin that ended them."""
+        if leaf is self._root and not leaf.spelling.text:
+            return []
         path, vocabulary = leaf.path(self._root), self._writer.vocabulary
         symbols = np.array([node.symbol for node in path])
         columns, at = np.unique([*symbols, vocabulary.blank], return_inverse=True)
-        log_probs = np.concatenate([part[:, columns] for part in self._kept] or [np.zeros((0, len(columns)))])
+        log_probs = np.concatenate(
+            [np.zeros((0, len(columns)), np.float32), *(part[:, columns] for part in self._kept)]
+        )
         skip = int(symbols[0] == vocabulary.blank)  # the first root of all has no symbol
         starts, ends = align(log_probs, at[skip:-1], at[-1])
         starts, ends = (np.concatenate([np.zeros(skip, np.intp), some]) for some in (starts, ends))

@@ -35,7 +35,7 @@ class Node:
         self.score = score
         self.rank = rank
         self.ended = False
-        self.words = parent.words if parent else 0
+        self.words: int = parent.words if parent else 0
         self._children: dict[int, ref[Node]] = {}
 
     def child(self, symbol: int, writer: Writer) -> "Node":

@@ -92,12 +92,13 @@ def _promising(stays: Floats, longer: Floats) -> tuple[npt.NDArray[np.intp], npt
     bound = best - MOST_BEHIND
     if len(every) > 2 * MOST_HYPOTHESES:
         bound = max(bound, float(np.partition(every, -2 * MOST_HYPOTHESES)[-2 * MOST_HYPOTHESES]))
-    return np.nonzero(longer >= bound)
+    row, column = np.nonzero(longer >= bound)
+    return row, column
 
 
 def _best(rows: Rows) -> Rows:
     total = rows.total()
-    order = np.argsort(-total, kind="stable")[: MOST_HYPOTHESES]
+    order = np.argsort(-total, kind="stable")[:MOST_HYPOTHESES]
     return rows.only(order[total[order] >= total[order[0]] - MOST_BEHIND])
 
 

@@ -15,7 +15,6 @@ NO_LM = "none"
 """Stands for no language model, where a file may be given."""
 
 
-
 def open_lm(path: str | Path) -> LanguageModel:
     """A language model: a file, a `language_model` folder, or a checkpoint's folder that has one.
 

@@ -8,6 +8,8 @@ import msgspec
 from earshot_asr.engine import events
 from earshot_asr.engine.audio import SAMPLE_RATE, seconds
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.decoder import DecodeConfig, Hotword
+from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.sources import RawFormat
 from earshot_asr.server import refusals, wire
 from earshot_asr.server.admission import ResumePoint, StreamRequest
@@ -19,7 +21,7 @@ from earshot_asr.server.refusals import Refused
 CLOSE_CODES: Mapping[str, int] = {
     **refusals.CLOSE_CODES,
     "invalid_json": 1008,
-    "hotwords_unsupported": 1008,
+    "hotwords_refused": 1008,
 }
 """Every code of an `error`, and the close code that follows it."""
 
@@ -72,8 +74,6 @@ class Native(Dialect):
         conversation = self.conversation
         if conversation.state is not WAITING:
             raise Refused("start_repeated", "there can be only one start in a connection")
-        if start.hotwords:
-            raise Refused("hotwords_unsupported", "hotwords are not supported yet; they have to be []")
         self._words = start.words
         conversation.open(stream_request(start, conversation.latency))
 
@@ -113,11 +113,28 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
             partials=start.partials,
             language=start.language,
             endpoint_ms=start.endpoint_ms,
+            decode=_decoding(start),
         ),
         audio=RawFormat(start.encoding, start.sample_rate, start.channels),
-        options={**msgspec.to_builtins(start), "resume": None, "language": None, "endpoint_ms": None},
+        options={
+            **msgspec.to_builtins(start),
+            "resume": None,
+            "language": None,
+            "endpoint_ms": None,
+            "hotwords": None,
+            "alternatives": None,
+        },
         resume=ResumePoint(resume.cut, resume.from_sample, resume.fingerprint) if resume else None,
     )
+
+
+def _decoding(start: wire.Start) -> DecodeConfig:
+    expected = (wire.Hotword(each) if isinstance(each, str) else each for each in start.hotwords)
+    try:
+        hotwords = tuple(Hotword(each.text, each.weight) for each in expected)
+        return DecodeConfig(hotwords=hotwords, alternatives=start.alternatives)
+    except ConfigError as e:
+        raise Refused("hotwords_refused", str(e)) from None
 
 
 def _ready(notice: Admitted) -> wire.Ready:
@@ -149,5 +166,6 @@ def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
         confidence=event.confidence,
         cut=event.cut,
         words=words if with_words else None,
+        alternatives=[wire.Alternative(each.text, each.confidence) for each in event.alternatives] or None,
         flushed=event.flushed,
     )

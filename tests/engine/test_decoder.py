@@ -15,6 +15,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, DecodedWord, decoder_factory
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.greedy import GreedyDecoder
+from earshot_asr.engine.lm import Lexicon
 from earshot_asr.engine.session import Session
 from earshot_asr.engine.vocabulary import Vocabulary
 from tests.helpers import (
