@@ -1,16 +1,26 @@
-"""Language models of words: n-grams in ARPA or KenLM's binary files, and `language_model` folders of Hugging Face. No torch.
+"""Language models of words: n-grams in ARPA or KenLM's binary files, also those beside a checkpoint. No torch.
 
-model       what a language model is to its callers
-lexicon     what a beam search asks of it
+model         what a language model is to its callers
+lexicon       what a beam search asks of one: in natural logarithms, of words half spelled too
+ngrams        what n-gram models have in common
+trie          n-grams in arrays, from their last word back
+probing       n-grams in KenLM's hash tables
+reading       opens a file by what is in it
+arpa, grams   reads ARPA; sorts n-grams into levels of a trie
+kenlm, kenlm_trie, bits    read KenLM's binary files
+folder        a language model beside a checkpoint: `language_model`, as pyctcdecode writes it
 """
 
 from pathlib import Path
 
+from earshot_asr.engine.lm import folder, reading
 from earshot_asr.engine.lm.lexicon import Lexicon
 from earshot_asr.engine.lm.model import LanguageModel, State, Weights
 
-__all__ = ["NO_LM", "LanguageModel", "Lexicon", "State", "Weights", "bundled_lm", "has_lm", "open_lm"]
+__all__ = ["BUNDLED", "NO_LM", "LanguageModel", "Lexicon", "State", "Weights", "bundled_lm", "has_lm", "open_lm"]
 
+BUNDLED = Path(__file__).parents[1] / "models" / "lm-en"
+"""The folder of the language model that comes with Earshot."""
 NO_LM = "none"
 """Stands for no language model, where a file may be given."""
 
@@ -20,14 +30,15 @@ def open_lm(path: str | Path) -> LanguageModel:
 
     Raises CheckpointError that names the file and what is wrong with it.
     """
-    raise NotImplementedError
+    path = Path(path).expanduser()
+    return folder.read(path) if path.is_dir() else reading.read(path)
 
 
-def has_lm(folder: Path) -> bool:
+def has_lm(checkpoint: Path) -> bool:
     """Whether a checkpoint's folder has a language model."""
-    return (folder / "language_model").is_dir()
+    return (checkpoint / "language_model").is_dir()
 
 
 def bundled_lm() -> LanguageModel:
-    """The English one that comes with Earshot."""
-    raise NotImplementedError
+    """The English one that comes with Earshot: lower case, words and apostrophes."""
+    return reading.read(BUNDLED / "en-3gram.trie.bin")
