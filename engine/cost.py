@@ -20,7 +20,7 @@ TRIAL_SECONDS = 4
 USABLE_SHARE = 0.9
 """Share of each second of device and process that streams may use."""
 LIKELY = (0.6, 0.2, 0.1, 0.05)
-"""Probabilities of the likeliest symbols where the model is in doubt. It is in every other frame; the rest are blank."""
+"""Probabilities of the likeliest symbols where the model is in doubt. Every other frame is so; the rest are blank."""
 UTTERANCE_SECONDS = 5
 """Assumed length of an utterance. The shorter they are, the more the context of their final windows costs."""
 

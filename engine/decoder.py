@@ -18,7 +18,7 @@ DECODERS = {
     "greedy": "earshot_asr.engine.greedy.GreedyDecoder",
     "beam": "earshot_asr.engine.beam.decoder.BeamDecoder",
 }
-"""Name in DecodeConfig -> class, which is made of a vocabulary, a DecodeConfig and a Lexicon or None; loaded when used."""
+"""Name in DecodeConfig -> class, made of a vocabulary, a DecodeConfig and a Lexicon or None; loaded when used."""
 AUTO = "auto"
 MOST_HOTWORDS = 1000
 MOST_HOTWORD_CHARACTERS = 100
@@ -65,7 +65,7 @@ class Hotword:
     """
 
     text: str
-    weight: float = 1.0
+    weight: float = 2.0
 
     def __post_init__(self) -> None:
         if not self.text.strip():

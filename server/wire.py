@@ -30,7 +30,7 @@ class Hotword(Struct, frozen=True, forbid_unknown_fields=True):
     """A word or phrase to listen for."""
 
     text: str
-    weight: float = 1.0
+    weight: float = 2.0
 
 
 class Resume(Struct, frozen=True, forbid_unknown_fields=True):

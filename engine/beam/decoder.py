@@ -26,7 +26,7 @@ SETTLE_EVERY_FRAMES = 16
 
 
 class BeamDecoder:
-    """See Decoder. A word is settled once all hypotheses share it, or when it is old: then those without it are dropped.
+    """See Decoder. A word is settled once all hypotheses share it, or it is old: then those without it are dropped.
 
     boundary    the frame in which the last settled word has ended
     """

@@ -6,9 +6,6 @@ from earshot_asr.engine.beam.hotwords import Heard, Hotwords
 from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.lm import Lexicon, State
 
-HOTWORD_OFFSET = -1.0
-"""Log10, added for a hotword that the language model does not know: it is expected, and is no word made up of letters."""
-
 
 class Score(NamedTuple):
     """Of the words that have ended.
@@ -59,4 +56,5 @@ class WordScores:
         return rank
 
     def _offset(self, word: str) -> float | None:
-        return HOTWORD_OFFSET if self._hotwords and self._hotwords.begins(word) else None
+        expected = self._lexicon and self._hotwords and self._hotwords.begins(word)
+        return self._lexicon.expected if self._lexicon and expected else None

@@ -7,6 +7,8 @@ from itertools import islice
 from earshot_asr.engine.lm.model import LanguageModel, State, Weights
 
 LN_10 = math.log(10)
+RARE_LOG10 = -5.5
+"""Of a word that is expected, but that the model does not know: it is taken for one of its rarest."""
 MOST_REMEMBERED = 200_000
 """So many scores of a word after others are kept; then they are forgotten."""
 CASED_SHARE = 0.99
@@ -17,6 +19,7 @@ class Lexicon:
     """The words of a language model. Made once for each model: streams share it. Threads may use it at once.
 
     weights    those of its files, or `default`
+    expected   log10, added to <unk>'s score for a word that is expected
     fold       what turns a word into the case of the model's words: lower or upper if they all are, else as it is
     """
 
@@ -31,6 +34,7 @@ class Lexicon:
             for end in range(1, len(word) + 1):
                 self._begun.setdefault(word[:end], log10)
         _, self._unknown = lm.score(lm.start(), "<unk>")
+        self.expected = max(0.0, RARE_LOG10 - self._unknown)
         self._scores: dict[tuple[State, str], tuple[State, float]] = {}
 
     @property

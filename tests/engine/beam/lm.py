@@ -18,7 +18,7 @@ class Bigrams:
     fingerprint = "b19ra35"
     weights: Weights | None = None
 
-    def __init__(self, words: Mapping[str, float], pairs: Mapping[tuple[str, str], float] = {}) -> None:  # noqa: B006
+    def __init__(self, words: Mapping[str, float], pairs: Mapping[tuple[str, str], float] = {}) -> None:
         self.words, self.pairs = words, pairs
 
     def start(self) -> State:
