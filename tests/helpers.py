@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.events import Event, Final, Partial
 from earshot_asr.engine.model import Ladder, ModelInfo
 from earshot_asr.engine.session import Session
@@ -271,6 +272,9 @@ def utterances(draw: st.DrawFn) -> Pcm:
     return np.concatenate(parts)
 
 
+GREEDY, BEAM = DecodeConfig(decoder="greedy"), DecodeConfig(decoder="beam", hotwords=(Hotword("HELLO"),))
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> StreamConfig:
     """Settings of every kind, small enough that seconds of audio exercise them."""
@@ -286,6 +290,7 @@ def configs(draw: st.DrawFn) -> StreamConfig:
         longest_ms=draw(st.sampled_from([1000, 1700, 3000, 20_000])),
         commit=draw(st.sampled_from(["utterance", "hop"])),
         partials=draw(st.booleans()),
+        decode=draw(st.sampled_from([GREEDY, GREEDY, GREEDY, BEAM])),  # a search takes longer
     )
 
 

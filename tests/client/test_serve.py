@@ -50,6 +50,7 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
         model="a",
         language="de",
         revision="b",
+        lm="none",
         device="cuda",
         host="::1",
         port=9,

@@ -1,6 +1,7 @@
 """Bad input of every kind, from the bytes of TCP up: each has its error and its close code, and nobody else notices."""
 
 import asyncio
+import json
 import logging
 import os
 import random
@@ -139,7 +140,12 @@ MESSAGES: list[tuple[str, list[str | bytes], str]] = [
     ("hotwords: no text", [start_with('"hotwords":[{"weight":1}]')], "invalid_message"),
     ("hotwords: weight 1e400", [start_with('"hotwords":[{"text":"a","weight":1e400}]')], "invalid_message"),
     ("hotwords: unknown field", [start_with('"hotwords":[{"text":"a","x":1}]')], "invalid_message"),
-    ("hotwords: any", [start_with('"hotwords":[{"text":"a","weight":2}]')], "hotwords_unsupported"),
+    ("hotwords: empty", [start_with('"hotwords":["a"," "]')], "hotwords_refused"),
+    ("hotwords: weight -1", [start_with('"hotwords":[{"text":"a","weight":-1}]')], "hotwords_refused"),
+    ("hotwords: long", [start_with(f'"hotwords":["{"a" * 101}"]')], "hotwords_refused"),
+    ("hotwords: many", [start_with(f'"hotwords":{json.dumps(["a"] * 1001)}')], "hotwords_refused"),
+    ("alternatives: 0", [start_with('"alternatives":0')], "invalid_message"),
+    ("alternatives: 11", [start_with('"alternatives":11')], "invalid_message"),
     ("partials: number", [start_with('"partials":1')], "invalid_message"),
     ("words: string", [start_with('"words":"yes"')], "invalid_message"),
     ("commit: unknown", [start_with('"commit":"word"')], "invalid_message"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from earshot_asr.engine import decoder
 from earshot_asr.engine.audio import LogProbs, Pcm
 from earshot_asr.engine.config import StreamConfig
-from earshot_asr.engine.decoder import DecodeConfig, DecodedWord, decoder_factory
+from earshot_asr.engine.decoder import DecodeConfig, DecodedWord, Hypothesis, decoder_factory
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.lm import Lexicon
@@ -56,6 +56,9 @@ class Shouting:
     def settled(self) -> list[DecodedWord]:
         return [shout(word) for word in self.greedy.settled()]
 
+    def alternatives(self) -> list[Hypothesis]:
+        return [Hypothesis(self.words(), 0.0)]
+
 
 def shout(word: DecodedWord) -> DecodedWord:
     return DecodedWord(word.text + "!", word.start, word.end, word.confidence)
@@ -73,8 +76,8 @@ def test_another_decoder_is_a_line_in_the_table() -> None:
 
 
 def test_a_decoder_that_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="decoder is 'beam'; it must be one of greedy"):
-        DecodeConfig(decoder="beam")
+    with pytest.raises(ConfigError, match="decoder is 'viterbi'; it must be one of auto, greedy, beam"):
+        DecodeConfig(decoder="viterbi")
 
 
 @given(pcm=utterances(), config=configs(), data=st.data())

@@ -5,10 +5,10 @@ import pytest
 import soundfile
 
 from earshot_asr.engine.audio import Pcm, to_pcm
+from earshot_asr.engine.beam.decoder import BeamDecoder
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.events import Event
-from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.recognizer import Recognizer
 from earshot_asr.engine.runner import TorchRunner, load_runner
 from tests.helpers import clips, finals
@@ -48,7 +48,7 @@ def test_a_final_is_one_plain_pass_over_its_window(runner: TorchRunner, speech: 
             start, end = final.segment // grid.hop, final.cut // grid.hop
             margin = min(start, grid.from_ms(config.margin_ms))
             window = padded[(start - margin) * grid.hop : (end - 1) * grid.hop + grid.field]
-            decoder = GreedyDecoder(runner.info.vocabulary, DecodeConfig(), None)
+            decoder = BeamDecoder(runner.info.vocabulary, DecodeConfig(), runner.info.lexicon)
             decoder.feed(runner.run([window])[0][margin:])
             assert final.text == " ".join(word.text for word in decoder.words())
             words += len(final.words)

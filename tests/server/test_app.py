@@ -300,11 +300,11 @@ def test_a_list_of_devices_is_a_runner_for_each() -> None:
     devices: list[str] = []
 
     def load(model: object, device: str, **settings: object) -> FakeRunner:
-        assert (model, settings) == ("mms-1b-all", {"revision": "v2", "language": "fr"})
+        assert (model, settings) == ("mms-1b-all", {"revision": "v2", "language": "fr", "lm": "none"})
         devices.append(device)
         return FakeRunner()
 
-    chosen = {"model": "mms-1b-all", "revision": "v2", "language": "fr"}
+    chosen = {"model": "mms-1b-all", "revision": "v2", "language": "fr", "lm": "none"}
     with patch("earshot_asr.server.app.load_runner", load):
         server = build(ServerConfig(**chosen, device="cuda:0, cuda:1", limits=Limits(streams=4)))  # type: ignore[arg-type]
         server._pool.begin([loading.result() for loading in server._pool.load()])

@@ -16,6 +16,7 @@ START_DEFAULTS = {
     "partials": True,
     "words": True,
     "commit": "utterance",
+    "alternatives": 1,
     "endpoint_ms": None,
     "resume": None,
 }
@@ -31,7 +32,7 @@ def test_start_as_the_design_has_it() -> None:
     [
         wire.Start(encoding="mulaw", sample_rate=8000, hotwords=["Ada", wire.Hotword("Grace", 2.0)], language="en"),
         wire.Start(resume=wire.Resume(cut=640, from_sample=0, fingerprint="f"), commit="hop", words=False),
-        wire.Start(endpoint_ms=100),
+        wire.Start(endpoint_ms=100, alternatives=5),
         wire.Flush(),
         wire.Keepalive(),
         wire.Stop(),

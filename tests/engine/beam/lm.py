@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from earshot_asr.engine.lm import State, Weights
+from earshot_asr.engine.lm import Lexicon, State, Weights
 
 UNKNOWN = -4.0
 
@@ -35,3 +35,8 @@ class Bigrams:
 
     def unigrams(self) -> Mapping[str, float]:
         return self.words
+
+
+WORDS = {"a": -0.7, "ab": -0.5, "ba": -1.5, "b": -2.0}
+PAIRS = {("<s>", "ba"): -0.2, ("ab", "a"): -0.1, ("a", "b"): -2.5}
+LEXICON = Lexicon(Bigrams(WORDS, PAIRS), Weights(alpha=0.8, beta=0.3, unk_offset=-1.0))

@@ -18,9 +18,9 @@ from earshot_asr.engine.beam import search
 from earshot_asr.engine.beam.decoder import BeamDecoder
 from earshot_asr.engine.beam.scoring import WordScores
 from earshot_asr.engine.decoder import DecodeConfig, DecodedWord, Hotword, decoder_factory, joined
-from earshot_asr.engine.lm import Lexicon, Weights
+from earshot_asr.engine.lm import Lexicon
 from earshot_asr.engine.vocabulary import Vocabulary
-from tests.engine.beam.lm import Bigrams
+from tests.engine.beam.lm import LEXICON
 
 LETTERS = Vocabulary(("_", "|", "a", "b"), blank=0, delimiter=1)
 LAST = Vocabulary(("a", "|", "b", "_"), blank=3, delimiter=1)
@@ -28,9 +28,6 @@ SPACELESS = Vocabulary(("_", "a", "b"), blank=0)
 PARTS = Vocabulary((" a", "b", " b", "a", "_"), blank=4)
 TWICE = Vocabulary(("_", "|", "a", "b", "a"), blank=0, delimiter=1)
 VOCABULARIES = (LETTERS, LAST, SPACELESS, PARTS, TWICE)
-WORDS = {"a": -0.7, "ab": -0.5, "ba": -1.5, "b": -2.0}
-PAIRS = {("<s>", "ba"): -0.2, ("ab", "a"): -0.1, ("a", "b"): -2.5}
-LEXICON = Lexicon(Bigrams(WORDS, PAIRS), Weights(alpha=0.8, beta=0.3, unk_offset=-1.0))
 HOTWORDS = (Hotword("bb", 2.0), Hotword("a bb", 1.0))
 EPSILON = 1e-9
 
@@ -200,7 +197,8 @@ def spelled(text: str, doubt: dict[int, tuple[str, float]] | None = None) -> Log
         if doubt and n in doubt:
             other, odds = doubt[n]
             rows[2 * n, LETTERS.symbols.index(other)] = odds
-    return np.log(rows / rows.sum(1, keepdims=True))
+    log_probs: LogProbs = np.log(rows / rows.sum(1, keepdims=True))
+    return log_probs
 
 
 def said(log_probs: LogProbs, config: DecodeConfig, lexicon: Lexicon | None = None) -> str:

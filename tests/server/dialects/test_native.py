@@ -30,6 +30,7 @@ from earshot_asr.server.intake import UNANSWERED_FLUSHES
 from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.outbox import SLOW_READER_NOTICES
 from earshot_asr.server.settings import Limits
+from tests.engine.beam.lm import LEXICON
 from tests.helpers import INFO, FakeRunner, Polyglot, finals, noise, partials, run_session, silence, speak, utterances
 
 PAUSE = silence(0.2)
@@ -420,7 +421,8 @@ REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
     ("too many channels", ['{"type":"start","channels":64}'], "invalid_message", "channels"),
     ("unknown encoding", ['{"type":"start","encoding":"opus"}'], "invalid_message", "pcm_s16le"),
     ("language", ['{"type":"start","language":"en"}'], "language_unsupported", "language has to be null"),
-    ("hotwords", ['{"type":"start","hotwords":["Ada"]}'], "hotwords_unsupported", "hotwords"),
+    ("hotwords", ['{"type":"start","hotwords":["Ada", ""]}'], "hotwords_refused", "a hotword is empty"),
+    ("weights", ['{"type":"start","hotwords":[{"text":"Ada","weight":-1}]}'], "hotwords_refused", "between 0 and 20"),
     ("resumed on another model", [resuming(320, 0, "x" * 32)], "fingerprint_mismatch", "another model than fake"),
     ("resumed with other options", [resuming(320, 0, OURS[:16] + "x" * 16)], "fingerprint_mismatch", "other options"),
     ("resumed off the grid", [resuming(321, 0, OURS)], "resume_invalid", "a cut is a multiple of 320"),
@@ -733,12 +735,15 @@ def test_fingerprint_knows_model_and_options() -> None:
         same,
         fingerprint(wire.Start(), info=ModelInfo("fake", "0ther", INFO.grid, INFO.vocabulary)),
         fingerprint(wire.Start(hotwords=["Ada"])),
+        fingerprint(wire.Start(hotwords=[wire.Hotword("Ada", 3.0)])),
+        fingerprint(wire.Start(alternatives=2)),
+        fingerprint(wire.Start(), info=replace(INFO, lexicon=LEXICON)),
         fingerprint(wire.Start(words=False)),
         fingerprint(wire.Start(commit="hop")),
         fingerprint(wire.Start(endpoint_ms=500)),
         fingerprint(wire.Start(), "low"),
     }
-    assert len(different) == 7
+    assert len(different) == 10
     assert fingerprint(wire.Start(endpoint_ms=640)) == same  # what it is without being asked for
 
 
