@@ -96,8 +96,7 @@ class _Reader:
         """How many n-grams there are of each length, as the file's head says. Reads on to the first of them."""
         if (line := self._next().removeprefix(b"\xef\xbb\xbf")) != b"\\data\\":
             raise CheckpointError(
-                rf"it begins with {_quoted(line)}: neither an ARPA file, which begins with \data\, nor a binary file of "
-                "KenLM"
+                rf"it begins with {_quoted(line)}; a language model begins with \data\ (ARPA) or is one of KenLM's"
             )
         counts: list[int] = []
         while (line := self._next()).startswith(b"ngram"):
