@@ -116,7 +116,8 @@ def _table(values: npt.NDArray[np.float32] | None, first: list[float]) -> npt.ND
 
 
 def _codes(values: npt.NDArray[np.float32], table: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    return (values.view(np.uint32)[:, None] == table.view(np.uint32)).argmax(axis=1)
+    codes: npt.NDArray[np.intp] = (values.view(np.uint32)[:, None] == table.view(np.uint32)).argmax(axis=1)
+    return codes
 
 
 def _bhiksha(at: int, begin: Numbers) -> tuple[int, bytes]:

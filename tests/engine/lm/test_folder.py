@@ -88,7 +88,7 @@ def test_it_is_said_which_file_is_missing_or_one_too_many(checkpoint: Path) -> N
     assert "has several language models, 4gram.bin, 5gram_correct.bin; name one of these files" in refused(checkpoint)
     for path in folder.glob("*.bin"):
         path.unlink()
-    assert "has no language model: neither a *.bin of KenLM nor a *.arpa" in refused(checkpoint)
+    assert "has no language model: a *.bin of KenLM, or a *.arpa" in refused(checkpoint)
     (checkpoint / "nothing").mkdir()
     assert "nothing has no language model" in refused(checkpoint / "nothing")
 
