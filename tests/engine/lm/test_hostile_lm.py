@@ -170,3 +170,14 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_the_bundled_one_cut_off(tmp_path: Path) -> None:
     whole = (BUNDLED / "en-3gram.trie.bin").read_bytes()
     assert said(tmp_path / "lm.bin", whole[:3_000_000]).startswith("cut off: 3,000,000 bytes, of ")
+
+
+def test_a_hash_table_without_a_free_place(tmp_path: Path) -> None:
+    """Whoever looks for what is not in it would look forever."""
+    whole = bytearray(kenlm_files.binary(made(2), kenlm_files.PROBING))
+    header = kenlm.Header.of(bytes(whole))
+    start = header.size + 8 + 12 * header.buckets(header.counts[0]) + 8 * (header.counts[0] + 1)
+    for at in range(start, start + 12 * header.buckets(header.counts[1]), 12):
+        if not any(whole[at : at + 8]):
+            struct.pack_into("<Q", whole, at, at)
+    assert f"n-grams in a table of {header.counts[1]:,}" in said(tmp_path / "lm.bin", bytes(whole))
