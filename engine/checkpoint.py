@@ -1,5 +1,6 @@
 """Loads a checkpoint, a folder or a hub id, as an encoder and its vocabulary. All sizes come from the checkpoint."""
 
+import logging
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from earshot_asr.engine.adapters import FILES, Adapter, are_own, languages, own_language
-from earshot_asr.engine.errors import CheckpointError, UnsupportedModel, listed, shown
+from earshot_asr.engine.errors import CheckpointError, HubError, UnsupportedModel, listed, shown
 from earshot_asr.engine.families import Family
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.fingerprint import fingerprint
@@ -19,6 +20,8 @@ from earshot_asr.engine.languages import match
 from earshot_asr.engine.model import MOST_DELAY_FRAMES
 from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.weights import fuse_weight_norm, named_alike, read_tensors, weight_files, widened
+
+log = logging.getLogger(__name__)
 
 LEAST_HOP, MOST_HOP, MOST_FIELD = 40, 3200, 16_000
 """Samples of a frame: 2.5 to 200 ms apart, computed from at most a second. Published models have 320 to 1,280."""
@@ -119,12 +122,22 @@ def load_checkpoint(
 
 
 def fetch(model: str | Path, revision: str | None = None) -> Origin:
-    """Download what load_checkpoint needs of a model of the hub, unless it is here. Raises what that raises."""
+    """Download what load_checkpoint needs of a model of the hub, and its language model if any, unless it is here.
+
+    Raises what load_checkpoint raises.
+    """
     origin = locate(model, revision)
     config = origin.config
     judge(config)
     build_encoder(config, preprocessor_of(origin.folder, config))
-    return origin.with_weights()
+    origin = origin.with_weights()
+    try:
+        origin.language_model()
+    except HubError:
+        raise
+    except CheckpointError as error:
+        log.warning("%s; the model runs without one", error)
+    return origin
 
 
 def build_encoder(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Encoder:

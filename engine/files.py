@@ -2,10 +2,11 @@
 
 import json
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from earshot_asr.engine.errors import CheckpointError
+from earshot_asr.engine.errors import CheckpointError, listed
 
 SETTINGS = (
     "config.json",
@@ -22,6 +23,12 @@ SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 WEIGHTS = (*SAFETENSORS, *PICKLED)
 """Names of files with weights; the first one that is there is read."""
+LANGUAGE_MODEL = "language_model"
+"""The folder with a checkpoint's language model, see engine.lm.folder."""
+BESIDE_NGRAMS = ("attrs.json", "unigrams.txt")
+BINARY_NGRAMS = (".bin", ".binary", ".klm", ".kenlm", ".trie", ".mmap")
+ARPA_NGRAMS = (".arpa", ".arpa.gz", ".arpa.xz", ".gz", ".xz", ".lm")
+"""Endings of names of files with n-grams. The binary one is read where both are there."""
 MOST_SHARDS = 1000
 MOST_JSON_BYTES = 16 << 20
 """Most bytes of a JSON file. Those of published checkpoints, indexes of shards included, have a tenth of it."""
@@ -78,3 +85,17 @@ def shards(index: Path) -> list[str]:
     if len(names) > MOST_SHARDS:
         raise CheckpointError(f"{index} lists {len(names):,} files; {MOST_SHARDS:,} are the most")
     return sorted(names)
+
+
+def language_model_files(where: object, names: Iterable[str]) -> list[str]:
+    """Of the names of files in a folder with a language model, those that belong to it, the one with n-grams the last.
+
+    where   the folder, as the error calls it. Raises CheckpointError if it is not clear which file has the n-grams
+    """
+    names = sorted(name for name in names if not name.startswith((".", "_")))
+    for endings in (BINARY_NGRAMS, ARPA_NGRAMS):
+        if found := [name for name in names if name.lower().endswith(endings)]:
+            if len(found) > 1:
+                raise CheckpointError(f"{where} has several language models, {listed(found)}; name one of these files")
+            return [*(name for name in BESIDE_NGRAMS if name in names), *found]
+    raise CheckpointError(f"{where} has no language model: a *.bin of KenLM, or a *.arpa")

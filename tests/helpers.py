@@ -108,8 +108,9 @@ def fake_log_probs(pcm: Pcm, edge: int = EDGE, grid: FrameGrid = GRID) -> LogPro
             ids[k] = (color + k) % VOCABULARY.size
         if ids[-1 - k]:
             ids[-1 - k] = (color // 7 + k) % VOCABULARY.size
-    certainty = 0.5 + (color % 1000) / 2500
-    probs = np.full((n, VOCABULARY.size), (1 - certainty) / (VOCABULARY.size - 1), np.float32)
+    certainty = 0.55 + (color % 1000) / 2500
+    probs = np.full((n, VOCABULARY.size), 1e-3, np.float32)
+    probs[np.arange(n), (ids + 1) % VOCABULARY.size] = 1 - certainty
     probs[np.arange(n), ids] = certainty
     return np.log(probs)
 

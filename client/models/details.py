@@ -7,7 +7,9 @@ from rich.text import Text
 
 from earshot_asr.client.models.rows import estimate, name_of, rate, rounded
 from earshot_asr.client.models.speed import Speed
+from earshot_asr.engine import lm
 from earshot_asr.engine.catalogue import UNKNOWN, Entry, Known, Published
+from earshot_asr.engine.files import LANGUAGE_MODEL
 from earshot_asr.engine.hub import Cached
 from earshot_asr.engine.hub.progress import size
 from earshot_asr.engine.model import BUNDLED
@@ -61,12 +63,13 @@ def _use(entry: Entry) -> str:
 
 def _here(entry: Entry, speed: Speed, copies: list[Cached]) -> Iterator[tuple[str, str]]:
     if not entry.id:
-        yield "here", str(BUNDLED)
+        yield "here", f"{BUNDLED}, with the language model {lm.BUNDLED}"
     elif not copies:
         yield "here", f"no; earshot models pull {entry.name}"
     for copy in copies:
         used = "" if copy.pinned or len(copies) == 1 else ", not used unless --revision names it"
+        beside = ", with a language model" if (copy.folder / LANGUAGE_MODEL).is_dir() else ""
         part = "" if copy.whole else f", without weights; earshot models pull {entry.name}"
-        yield "here", f"{size(copy.bytes)}, commit {copy.commit[:12]}{used}, {copy.folder}{part}"
+        yield "here", f"{size(copy.bytes)}, commit {copy.commit[:12]}{used}, {copy.folder}{beside}{part}"
     streams = estimate(speed.streams(entry.operations))
     yield "streams", streams if streams == UNKNOWN else f"{streams} on {speed.device}"

@@ -18,6 +18,7 @@ from earshot_asr.engine.files import PICKLED, SAFETENSORS, present, read_json
 from earshot_asr.engine.hub import Origin, locate
 from earshot_asr.engine.hub.progress import size
 from earshot_asr.engine.languages import name as name_of
+from earshot_asr.engine.lm import Weights, open_lm
 from earshot_asr.engine.model import BUNDLED
 from earshot_asr.engine.runner import TorchRunner, leave_a_core
 from earshot_asr.engine.sources import open_file
@@ -54,6 +55,7 @@ class Examination:
         yield "frames", f"every {_ms(grid.hop)}, each from {_ms(grid.field)} of audio"
         yield "vocabulary", _symbols(checkpoint.vocabulary)
         yield from _languages(checkpoint)
+        yield from self._language_model(origin)
         for note in _notes(checkpoint, origin):
             yield "unusual", note
         with open_file(Path(str(files("earshot_asr.client") / "data" / RECORDING_FILE))) as source:
@@ -62,6 +64,23 @@ class Examination:
         text = checkpoint.vocabulary.text(log_probs.argmax(-1).tolist())
         yield "it hears", text or "nothing"
         yield "transformers", self._compared(checkpoint, origin, pcm, log_probs, text)
+
+    def _language_model(self, origin: Origin) -> Iterator[tuple[str, str]]:
+        """What is known of the language model that lies beside it; nothing if there is none."""
+        try:
+            if (folder := origin.language_model()) is None:
+                return
+            model = open_lm(folder)
+        except CheckpointError as e:
+            self.faults.append(str(e))
+            yield "with LM", f"can't be read: {e}"
+            return
+        words = f"{len(model.unigrams()):,} words, n-grams of up to {model.order}"
+        weights = model.weights or Weights()
+        yield (
+            "with LM",
+            f"{words}, alpha {weights.alpha:g}, beta {weights.beta:g}, unknown words {weights.unk_offset:+g}",
+        )
 
     def _compared(self, checkpoint: Checkpoint, origin: Origin, pcm: Pcm, log_probs: LogProbs, text: str) -> str:
         """What transformers makes of it, beside ours."""

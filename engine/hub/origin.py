@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from earshot_asr.engine.errors import CheckpointError, HubError, listed
-from earshot_asr.engine.files import SETTINGS, WEIGHTS, present, read_json, shards
+from earshot_asr.engine.files import (
+    LANGUAGE_MODEL,
+    SETTINGS,
+    WEIGHTS,
+    language_model_files,
+    present,
+    read_json,
+    shards,
+)
 from earshot_asr.engine.hub.cache import Copy, cache_folder
 from earshot_asr.engine.hub.download import fetch
 from earshot_asr.engine.hub.listing import Listing, ask
@@ -89,6 +97,18 @@ class Origin:
             self._fetch(shards(self.folder / first), progress)
         return self
 
+    def language_model(self, progress: Progress | None = None) -> Path | None:
+        """The folder with its language model, downloaded if need be; None if it has none.
+
+        Raises CheckpointError if it can't be downloaded, or if it is not clear which of its files are to be.
+        """
+        folder = self.folder / LANGUAGE_MODEL
+        if self.listing is None:
+            return folder if folder.is_dir() else None
+        names = language_model_names(self.hub_id, self.listing)
+        self._fetch(names, progress)
+        return folder if names else None
+
     def with_settings(self) -> Self:
         """The same, its settings downloaded if they are not here. Raises CheckpointError."""
         self._fetch([name for name in SETTINGS if self._knows(name)])
@@ -119,6 +139,16 @@ class Origin:
 
     def _lacks(self, missing: Iterable[str]) -> str:
         return f"the cache has only a part of {self.hub_id}, not {listed(missing)}; {self.reason}"
+
+
+def language_model_names(model: str, listing: Listing) -> list[str]:
+    """The files of a repository's language model; none if it has none. Raises CheckpointError, see language_model."""
+    before = f"{LANGUAGE_MODEL}/"
+    inside = [name.removeprefix(before) for name in listing.files if name.startswith(before)]
+    if not inside:
+        return []
+    there = [name for name in inside if "/" not in name]
+    return [before + name for name in language_model_files(f"{model}/{LANGUAGE_MODEL}", there)]
 
 
 _located: dict[tuple[Path, str, str | None], Origin] = {}

@@ -1,5 +1,6 @@
 """Pulls a model: downloads all that is needed of it, and checks by hash what was here already."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from earshot_asr.engine.files import SETTINGS, WEIGHTS, shards
 from earshot_asr.engine.hub.cache import Copy
 from earshot_asr.engine.hub.download import fetch, matches, wrong
 from earshot_asr.engine.hub.listing import File, Listing, ask
-from earshot_asr.engine.hub.origin import Origin, forget, taken
+from earshot_asr.engine.hub.origin import Origin, forget, language_model_names, taken
 from earshot_asr.engine.hub.progress import Progress
 from earshot_asr.engine.judgement import has_ctc_head, preprocessor_of
 from earshot_asr.engine.loading import local_folder
+
+log = logging.getLogger("earshot_asr.engine.hub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def pull(
     listing, newer = _wanted(model, revision)
     forget()
     first = next((name for name in WEIGHTS if name in listing.files), None)
-    further = _further(model, listing, files)
+    further = [*_language_model(model, listing), *_further(model, listing, files)]
     wanted = [*(name for name in SETTINGS if name in listing.files), *([first] if first else []), *further]
     there = _checked(model, listing, wanted)
     origin = taken(model, revision, listing, pin=True)
@@ -89,6 +92,15 @@ def _wanted(model: str, revision: str | None) -> tuple[Listing, str | None]:
     if revision is not None or record.pinned in (None, newest.commit):
         return newest, None
     return record.listings.get(record.pinned) or ask(model, record.pinned), newest.commit
+
+
+def _language_model(model: str, listing: Listing) -> list[str]:
+    """The files of its language model. None, and a warning, if it is not clear which they are: it runs without one."""
+    try:
+        return language_model_names(model, listing)
+    except CheckpointError as error:
+        log.warning("%s", error)
+        return []
 
 
 def _further(model: str, listing: Listing, patterns: Sequence[str]) -> list[str]:

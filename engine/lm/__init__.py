@@ -13,9 +13,10 @@ folder        a language model beside a checkpoint: `language_model`, as pyctcde
 
 from pathlib import Path
 
-from earshot_asr.engine.lm import folder, reading
+from earshot_asr.engine.lm.folder import read_folder
 from earshot_asr.engine.lm.lexicon import Lexicon
 from earshot_asr.engine.lm.model import LanguageModel, State, Weights
+from earshot_asr.engine.lm.reading import read_file
 
 __all__ = ["BUNDLED", "NO_LM", "LanguageModel", "Lexicon", "State", "Weights", "bundled_lm", "has_lm", "open_lm"]
 
@@ -31,7 +32,7 @@ def open_lm(path: str | Path) -> LanguageModel:
     Raises CheckpointError that names the file and what is wrong with it.
     """
     path = Path(path).expanduser()
-    return folder.read(path) if path.is_dir() else reading.read(path)
+    return read_folder(path) if path.is_dir() else read_file(path)
 
 
 def has_lm(checkpoint: Path) -> bool:
@@ -41,4 +42,4 @@ def has_lm(checkpoint: Path) -> bool:
 
 def bundled_lm() -> LanguageModel:
     """The English one that comes with Earshot: lower case, words and apostrophes."""
-    return reading.read(BUNDLED / "en-3gram.trie.bin")
+    return read_file(BUNDLED / "en-3gram.trie.bin")

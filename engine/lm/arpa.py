@@ -27,7 +27,7 @@ COUNT = re.compile(rb"ngram\s+(\d{1,3})\s*=\s*(\d{1,18})")
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
-def read(path: Path, fingerprint: str) -> TrieModel:
+def read_arpa(path: Path, fingerprint: str) -> TrieModel:
     """A model of a file. Raises CheckpointError, OSError."""
     try:
         with path.open("rb") as file, _plain(file) as plain:
@@ -53,7 +53,7 @@ class _Reader:
         self._ids: dict[bytes, int] = {}
 
     def read(self, fingerprint: str) -> TrieModel:
-        """See the function read."""
+        """See read_arpa."""
         counts = self._counts()
         grams = [self._section(n, count) for n, count in enumerate(counts, 1)]
         if (line := self._next()) != b"\\end\\":
@@ -96,8 +96,7 @@ class _Reader:
         """How many n-grams there are of each length, as the file's head says. Reads on to the first of them."""
         if (line := self._next().removeprefix(b"\xef\xbb\xbf")) != b"\\data\\":
             raise CheckpointError(
-                rf"it begins with {_quoted(line)}: neither an ARPA file, which begins with \data\, nor a binary "
-                "file of KenLM"
+                rf"it begins with {_quoted(line)}; a language model begins with \data\ (ARPA) or is one of KenLM's"
             )
         counts: list[int] = []
         while (line := self._next()).startswith(b"ngram"):

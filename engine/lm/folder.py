@@ -10,49 +10,36 @@ alphabet.json beside the folder is not needed: it says again what the checkpoint
 import hashlib
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from earshot_asr.engine.errors import CheckpointError, listed, shown
-from earshot_asr.engine.files import present, read_json
+from earshot_asr.engine.errors import CheckpointError, shown
+from earshot_asr.engine.files import BESIDE_NGRAMS, LANGUAGE_MODEL, language_model_files, present, read_json
 from earshot_asr.engine.fingerprint import sha256
-from earshot_asr.engine.lm import reading
 from earshot_asr.engine.lm.model import Weights
 from earshot_asr.engine.lm.ngrams import NgramModel
+from earshot_asr.engine.lm.reading import read_file
 
-FOLDER = "language_model"
-ATTRS, UNIGRAMS = "attrs.json", "unigrams.txt"
-BINARY, TEXT = (".bin", ".binary", ".klm", ".kenlm", ".trie", ".mmap"), (".arpa", ".arpa.gz", ".arpa.xz", ".gz", ".lm")
-"""Endings of names of files with n-grams. A binary file is read where both are there."""
 MOST_UNIGRAMS_BYTES = 256 << 20
 FIELDS = {"alpha": "alpha", "beta": "beta", "unk_score_offset": "unk_offset"}
 
 
-def read(folder: Path) -> NgramModel:
+def read_folder(folder: Path) -> NgramModel:
     """The language model in a folder, or in its folder language_model. Raises CheckpointError."""
-    inner = folder / FOLDER if (folder / FOLDER).is_dir() else folder
-    path = inner / ngrams_among(inner, (each.name for each in inner.iterdir() if each.is_file()))
-    model = reading.read(path)
-    weights, words = _weights(inner / ATTRS), _unigrams(inner / UNIGRAMS)
+    if (folder / LANGUAGE_MODEL).is_dir():
+        folder = folder / LANGUAGE_MODEL
+    try:
+        names = [path.name for path in folder.iterdir() if path.is_file() or path.name in BESIDE_NGRAMS]
+    except OSError as error:
+        raise CheckpointError(f"{folder} can't be read: {error.strerror or error}") from None
+    names = language_model_files(folder, names)
+    attrs, unigrams = BESIDE_NGRAMS
+    weights, words = _weights(folder / attrs), _unigrams(folder / unigrams)
+    model = read_file(folder / names[-1])
     digest = hashlib.sha256()
-    for each in (inner / ATTRS, inner / UNIGRAMS, path):
-        if present(each):
-            digest.update(json.dumps([each.name, sha256(each)]).encode())
+    for name in names:
+        digest.update(json.dumps([name, sha256(folder / name)]).encode())
     return model.with_files(digest.hexdigest()[:16], weights, words)
-
-
-def ngrams_among(folder: Path | str, names: Iterable[str]) -> str:
-    """The name of the file with n-grams. Raises CheckpointError if there is none, or it is not clear which it is."""
-    names = sorted(name for name in names if not name.startswith("."))
-    for endings in (BINARY, TEXT):
-        if found := [name for name in names if name.lower().endswith(endings)]:
-            if len(found) > 1:
-                raise CheckpointError(f"{folder} has several language models, {listed(found)}; name one of these files")
-            return found[0]
-    raise CheckpointError(
-        f"{folder} has no language model: neither a *.bin of KenLM nor a *.arpa, nor {FOLDER}/ with one"
-    )
 
 
 def _weights(path: Path) -> Weights:

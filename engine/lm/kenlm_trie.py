@@ -14,7 +14,7 @@ QUANTIZED, PACKED = (3, 5), (4, 5)
 """Kinds that have codes for probabilities, and those that store only the low bits of pointers."""
 
 
-def read(data: bytes, header: Header, fingerprint: str) -> TrieModel:
+def read_trie(data: bytes, header: Header, fingerprint: str) -> TrieModel:
     """A model of a file's bytes. Raises CheckpointError."""
     layout = _Layout(data, header)
     levels = list(layout.levels())

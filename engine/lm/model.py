@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 State = Hashable
-"""What a score depends on of the words before. Histories with equal ends have equal states."""
+"""What a score depends on of the words before. Where these are equal, so are states: scores may be kept by them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,4 +91,4 @@ class TrieModel(NgramModel):
 
 def _quick(values: Any) -> Any:
     """The same numbers, whose single elements are Python's own, without numpy's cost of each access."""
-    return None if values is None else memoryview(np.ascontiguousarray(values))
+    return None if values is None else np.ascontiguousarray(values).data

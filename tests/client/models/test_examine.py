@@ -12,6 +12,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCT
 from earshot_asr.client.evaluate.against import Transformers
 from earshot_asr.client.models.examine import Examination
 from earshot_asr.engine.audio import LogProbs, Pcm
+from earshot_asr.engine.files import LANGUAGE_MODEL
+from tests.engine.lm import kenlm_files
+from tests.engine.lm.test_formats import made
 from tests.engine.test_checkpoint import CONVOLUTIONS, SMALL, tokenizer
 
 
@@ -35,6 +38,20 @@ def test_a_checkpoint_that_is_as_it_should_be(folder: Path) -> None:
     assert "the same text" in said["transformers"]
     unusual = [text for heading, text in lines if heading == "unusual"]
     assert unusual == ["of the 6 outputs of its head, 1 without a symbol"]  # as the tokenizer here has five
+
+
+def test_the_language_model_beside_it(folder: Path) -> None:
+    assert "with LM" not in dict(Examination(str(folder)).lines())
+    (folder / LANGUAGE_MODEL).mkdir()
+    path = folder / LANGUAGE_MODEL / "lm.bin"
+    path.write_bytes(kenlm_files.binary(made(3), kenlm_files.TRIE))
+    examination = Examination(str(folder))
+    wanted = "40 words, n-grams of up to 3, alpha 0.5, beta 1.5, unknown words -10"
+    assert dict(examination.lines())["with LM"] == wanted and not examination.faults
+    path.write_bytes(path.read_bytes()[:1000])
+    examination = Examination(str(folder))
+    assert dict(examination.lines())["with LM"].startswith(f"can't be read: {path}: cut off: 1,000 bytes")
+    assert len(examination.faults) == 1
 
 
 def test_what_is_unusual_is_said(folder: Path) -> None:
