@@ -67,8 +67,8 @@ def level(symbol: int) -> int:
 
 
 def tone(symbol: int, samples: int) -> Pcm:
-    """A square wave at the highest frequency, as loud as the symbol wants."""
-    signs = 1 - 2 * (np.arange(samples) % 2)
+    """A square wave of 1 kHz, where voices are loud, as loud as the symbol wants."""
+    signs = 1 - 2 * (np.arange(samples) // 8 % 2)
     return (signs * level(symbol)).astype(np.int16)
 
 

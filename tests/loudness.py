@@ -45,5 +45,6 @@ def say(text: str) -> Pcm:
     for letter in text:
         frames = {" ": 8, ".": 75}.get(letter, 4)
         level = 1000 * (LETTERS.find(letter) + 1)
-        samples.append(np.tile(np.array([level, -level], np.int16), frames * GRID.hop // 2))
+        wave = np.repeat(np.array([level, -level], np.int16), 8)  # 1 kHz, where voices are loud
+        samples.append(np.tile(wave, frames * GRID.hop // 16))
     return np.concatenate(samples)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.config import StreamConfig, Timing
 from earshot_asr.engine.endpoint import Endpointer, EnergyGate
-from tests.helpers import GRID, noise
+from tests.helpers import GRID, noise, silence
 
 HOP = GRID.hop
 
@@ -59,6 +59,49 @@ def test_digital_silence_rumble_and_offset_are_silence() -> None:
 def test_what_is_said_at_once_is_heard() -> None:
     rng = np.random.default_rng(0)
     assert all(EnergyGate(HOP).feed(blocks(noise(3200, rng, 200))))
+
+
+def test_noise_that_a_stream_begins_with_passes_for_speech_little_longer_than_a_second() -> None:
+    rng = np.random.default_rng(0)
+    for loud in (5, 50, 500, 5000):
+        voiced = EnergyGate(HOP).feed(blocks(noise(16000 * 6, rng, loud)))
+        assert voiced[0]
+        assert np.mean(voiced[24000 // HOP :]) < 0.01
+
+
+def syllables(count: int, loud: float, hertz: float = 700) -> Pcm:
+    """A tone that is there for 140 ms of every 240."""
+    tone = loud * np.sqrt(2) * np.sin(2 * np.pi * hertz * np.arange(7 * HOP) / 16000)
+    return np.tile(np.concatenate([tone, np.zeros(5 * HOP)]), count).astype(np.int16)
+
+
+def said(gate: EnergyGate, pcm: Pcm) -> float:
+    """The share of the blocks of syllables that are voiced."""
+    voiced = np.array(gate.feed(blocks(pcm)))
+    return float(voiced[np.arange(len(voiced)) % 12 < 7].mean())
+
+
+def test_who_begins_at_once_is_heard_over_noise_and_as_long_as_he_speaks() -> None:
+    rng = np.random.default_rng(0)
+    for length in (1, 5, 20):
+        speech = syllables(4 * length, 1000)
+        for loud in (1, 10, 100):
+            assert said(EnergyGate(HOP), speech + noise(len(speech), rng, loud)) == 1
+
+
+def test_a_voice_is_heard_through_hiss_as_loud_as_it() -> None:
+    rng = np.random.default_rng(0)
+    gate = EnergyGate(HOP)
+    gate.feed(blocks(noise(16000 * 5, rng, 300)))
+    speech = syllables(10, 300)
+    assert said(gate, speech + noise(len(speech), rng, 300)) > 0.95
+
+
+def test_a_very_low_voice_is_heard() -> None:
+    """40 dB below a voice as loud as most."""
+    gate = EnergyGate(HOP)
+    gate.feed(blocks(silence(3)))
+    assert said(gate, syllables(10, 5)) == 1
 
 
 def test_an_utterance_has_preroll_and_tail() -> None:

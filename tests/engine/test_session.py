@@ -60,6 +60,17 @@ def test_silence_says_nothing_and_encodes_nothing() -> None:
     assert session.events() == [Flushed(session.cut)]
 
 
+@pytest.mark.parametrize("loud", [20, 60, 200])
+def test_a_final_does_not_wait_longer_where_a_stream_begins_with_noise(loud: float) -> None:
+    """The floor of the noise is known by the time that a short utterance ends."""
+    spoken = np.concatenate([silence(0.6), speak("ABC DEF GHI", 4)])
+    pcm = np.concatenate([spoken, silence(3)]) + noise(len(spoken) + 48_000, np.random.default_rng(0), loud)
+    session, heard = Session(INFO, StreamConfig(partials=False)), 0
+    while heard < len(pcm) and not finals(drain(session)):
+        heard += session.feed(pcm[heard : heard + 320])
+    assert heard - len(spoken) < 0.8 * 16_000
+
+
 def test_a_flush_in_mid_word_ends_the_utterance_there() -> None:
     pcm = speak("ABC DEF", 4)
     at = len(pcm) // 2
