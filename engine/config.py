@@ -10,6 +10,8 @@ from earshot_asr.engine.errors import ConfigError
 Commit = Literal["utterance", "hop"]
 """When text becomes final: at the end of an utterance, from a window over all of it; or hop by hop."""
 Latency = Literal["low", "balanced", "accurate"]
+Stability = Literal["low", "medium", "high"]
+"""Whether partials show words sooner, or change less."""
 
 RING_MS = 30_000
 """How much audio of a stream is kept: the longest utterance, its context, and a few seconds more."""
@@ -26,6 +28,30 @@ LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
 DEFAULT_DECODE = DecodeConfig()
 
 
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """How calm partials are.
+
+    context          frames that must follow a word before it is shown
+    hysteresis       whether a word that is shown stays until another one was heard twice in its place
+    confirmations    windows that must hear a settled word again before it is stable, with `commit: utterance`
+    forgiving        whether a disputed word, once no window will hear it again, no longer holds up those behind it
+    """
+
+    context: int
+    hysteresis: bool
+    confirmations: int
+    forgiving: bool
+
+
+CALM: dict[str, dict[str, Any]] = {
+    "low": dict(context_ms=0, hysteresis=False, confirmations=2, forgiving=True),
+    "medium": dict(context_ms=200, hysteresis=True, confirmations=2, forgiving=True),
+    "high": dict(context_ms=400, hysteresis=True, confirmations=3, forgiving=False),
+}
+"""What `stability` stands for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """How one stream is cut into windows and utterances.
@@ -39,6 +65,8 @@ class StreamConfig:
     commit                `utterance`: at its end an utterance is encoded once more, as a whole, and that is the final;
                           `hop`: the text of a hop is final once its right context is there
     partials              whether partials are wanted; with `commit: utterance` and none, hop windows are not run at all
+    stability             whether partials show words at once (low), or later and change less; no final depends on it
+    partial_words         whether partials have their words with times and confidences, too
     decode                how words are decoded from log-probabilities
     language              one of the model's, by any of its names; None: the one that its runner speaks
     """
@@ -53,6 +81,8 @@ class StreamConfig:
     longest_ms: int = 20_000
     commit: Commit = "utterance"
     partials: bool = True
+    stability: Stability = "medium"
+    partial_words: bool = False
     decode: DecodeConfig = DEFAULT_DECODE
     language: str | None = None
 
@@ -72,6 +102,8 @@ class StreamConfig:
             raise ConfigError(f"tail_ms is {self.tail_ms}; it must be at most silence_ms, {self.silence_ms}")
         if self.commit not in ("utterance", "hop"):
             raise ConfigError(f"commit is {self.commit!r}; it must be 'utterance' or 'hop'")
+        if self.stability not in CALM:
+            raise ConfigError(f"stability is {self.stability!r}; it must be one of {', '.join(CALM)}")
 
     @classmethod
     def preset(
@@ -80,6 +112,8 @@ class StreamConfig:
         *,
         commit: Commit = "utterance",
         partials: bool = True,
+        stability: Stability = "medium",
+        partial_words: bool = False,
         decode: DecodeConfig = DEFAULT_DECODE,
         language: str | None = None,
         endpoint_ms: int | None = None,
@@ -92,7 +126,15 @@ class StreamConfig:
         """
         if latency not in PRESETS:
             raise ConfigError(f"latency is {latency!r}; it must be one of {', '.join(PRESETS)}")
-        config = cls(**PRESETS[latency], commit=commit, partials=partials, decode=decode, language=language)
+        config = cls(
+            **PRESETS[latency],
+            commit=commit,
+            partials=partials,
+            stability=stability,
+            partial_words=partial_words,
+            decode=decode,
+            language=language,
+        )
         if endpoint_ms is None:
             return config
         _check("endpoint_ms", endpoint_ms, LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS)
@@ -119,6 +161,8 @@ class Timing:
     silent_cut     blocks of silence after which there is a cut
     hops           whether hop windows are run
     partials       whether their text is shown
+    partial_words  whether that has words with times
+    calm           how calm it is
     provisional    whether the final window replaces what hop windows said (`commit: utterance`)
     context        samples before a cut that a session needs in order to start there
     """
@@ -136,6 +180,8 @@ class Timing:
     silent_cut: int
     hops: bool
     partials: bool
+    partial_words: bool
+    calm: Calm
     provisional: bool
     context: int
 
@@ -160,6 +206,8 @@ class Timing:
             silent_cut=max(1, grid.from_ms(SILENT_CUT_MS)),
             hops=config.partials or config.commit == "hop",
             partials=config.partials,
+            partial_words=config.partial_words,
+            calm=_calm(grid, **CALM[config.stability]),
             provisional=config.commit == "utterance",
             context=max(left, margin, lookback) * grid.hop,
         )
@@ -168,3 +216,7 @@ class Timing:
     def ring(self) -> int:
         """Capacity of the ring in samples."""
         return from_ms(RING_MS)
+
+
+def _calm(grid: FrameGrid, context_ms: int, **rules: Any) -> Calm:
+    return Calm(context=grid.from_ms(context_ms), **rules)

@@ -17,13 +17,17 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """The text of the current utterance so far. Its first `stable` characters are not expected to change."""
+    """The text of the current utterance so far. Its first `stable` characters are not expected to change.
+
+    words    those of the text, if they are wanted; else None
+    """
 
     segment: int
     start: Seconds
     end: Seconds
     text: str
     stable: int
+    words: tuple[Word, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,13 @@ from itertools import takewhile
 from earshot_asr.engine.audio import LogProbs, seconds
 from earshot_asr.engine.config import Timing
 from earshot_asr.engine.decoder import DecodedWord, Hypothesis, NewDecoder, joined
+from earshot_asr.engine.display import Display
 from earshot_asr.engine.events import Alternative, Final, Partial, Word
+from earshot_asr.engine.evidence import Evidence
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.utterance import Utterance, decode_utterance, split_from
 from earshot_asr.engine.windows import Window
 
-LEAST_CONFIRMATIONS = 2
-"""A provisional word is stable once so many newer windows in a row, which have more right context, contain it too."""
-EDGE_MS, SHIFT_MS = 100, 60
-"""Words that begin so early in a window are not compared; of the same word the start may differ a little."""
 ANY_WORD = DecodedWord("x", 0, 0, 1.0)
 """What may follow: clean_up_tokenization_spaces joins the words before and after an apostrophe that stands alone."""
 
@@ -48,8 +46,8 @@ class Segment:
         self._shown = ""
         self._words: list[DecodedWord] = []
         self._readings: Sequence[Hypothesis] = ()
-        self._confirmed: list[int] = []  # for each settled word, by how many windows in a row
-        self._stable = 0  # words
+        self._display = Display(timing.calm)
+        self._evidence = Evidence(info.vocabulary, timing) if timing.provisional else None
 
     # ---- in
 
@@ -77,33 +75,15 @@ class Segment:
 
     def _stitch(self, window: Window, log_probs: LogProbs) -> None:
         emitted = window.emit_to - window.start
-        if self.timing.provisional:
-            self._confirm(window, log_probs[:emitted])
-        self._decoder.feed(log_probs[window.emit_from - window.start : emitted])
+        new = log_probs[window.emit_from - window.start : emitted]
+        if self._evidence:
+            self._evidence.judge(self._decoder.settled(), log_probs[:emitted], window.start - self.start)
+            self._evidence.feed(new)
+        self._decoder.feed(new)
         self.settled = window.emit_to
-        if not window.final:
-            self._show(self._decoder.peek(log_probs[emitted:]).words(), window.end)
-
-    def _confirm(self, window: Window, log_probs: LogProbs) -> None:
-        """Checks which settled words that are not stable yet this window contains, too."""
-        words = self._decoder.settled()
-        self._confirmed += [0] * (len(words) - len(self._confirmed))
-        if self._stable == len(words):
-            return
-        edge, most_shift = (max(1, self.timing.grid.from_ms(ms)) for ms in (EDGE_MS, SHIFT_MS))
-        first = max(0, self.start + words[self._stable].start - edge - window.start)
-        again = self.new_decoder()
-        again.feed(log_probs[first:])
-        shift = self.start - window.start - first  # from our frames to those of `again`
-        for n, word in enumerate(words[self._stable :], self._stable):
-            if word.start + self.start >= window.start + edge:
-                same = any(
-                    other.text == word.text and abs(other.start - word.start - shift) <= most_shift
-                    for other in again.words()
-                )
-                self._confirmed[n] = self._confirmed[n] + 1 if same else 0
-        while self._stable < len(words) and self._confirmed[self._stable] >= LEAST_CONFIRMATIONS:
-            self._stable += 1
+        if self.timing.partials and not window.final:
+            heard, settled = self._decoder.peek(log_probs[emitted:]).words(), len(self._decoder.settled())
+            self._show(self._display.update(heard, settled, window.end - self.start), window.end)
 
     def _complete_if_settled(self) -> None:
         if self.complete or self.timing.provisional or self.end is None or self.settled < self.end:
@@ -174,13 +154,14 @@ class Segment:
         hop = self.timing.grid.hop
         reach = (end - 1) * hop + self.timing.grid.field
         stable = self._stable_characters(text) if words else 0
-        self._partials.append(Partial(self.start * hop, seconds(self.start * hop), seconds(reach), text, stable))
+        timed = tuple(self._timed(word) for word in words) if self.timing.partial_words else None
+        self._partials.append(Partial(self.start * hop, seconds(self.start * hop), seconds(reach), text, stable, timed))
         self._shown = text
 
     def _stable_characters(self, text: str) -> int:
         """How many characters of the text are those of stable words, whatever word comes next."""
         settled = self._decoder.settled()
-        words = settled[: self._stable] if self.timing.provisional else settled
+        words = settled[: self._evidence.stable] if self._evidence else settled
         alone, followed = (joined(some, self.info.vocabulary) for some in (words, [*words, ANY_WORD]))
         return sum(1 for _ in takewhile(lambda three: len(set(three)) == 1, zip(text, alone, followed, strict=False)))
 

@@ -51,7 +51,7 @@ class WindowPlanner:
     def __init__(self, timing: Timing, start: int) -> None:
         self.timing = timing
         self.start = start
-        self._emitted = start
+        self._emitted = self._reach = start
 
     @property
     def committed(self) -> int:
@@ -64,12 +64,12 @@ class WindowPlanner:
         None whose hop begins at frame `until` or later, where there is silence.
         """
         t = self.timing
-        while t.hops and self._emitted < until and self._emitted + t.hop + t.right <= frames:
-            first = max(0, self._emitted - t.left)
-            end = self._emitted + t.hop + t.right
-            window = Window(first, end - first, self._emitted, self._emitted + t.hop, False, t.provisional, self.start)
-            self._emitted += t.hop
-            yield window
+        while t.hops and self._emitted < until and self._reach + t.hop <= frames:
+            self._reach += t.hop
+            emit_to = max(self._emitted + 1, self._reach - t.right)
+            first = max(0, self._emitted - t.left, self.start - t.margin)
+            yield Window(first, self._reach - first, self._emitted, emit_to, False, t.provisional, self.start)
+            self._emitted = emit_to
 
     def last(self, end: int, *, split: bool = False) -> Window | None:
         """The final window of an utterance that ends before frame `end`; None if no frame is left to emit.
