@@ -6,6 +6,8 @@ import numpy.typing as npt
 from earshot_asr.engine.audio import LogProbs
 
 Frames = npt.NDArray[np.intp]
+SURE_LOG_PROB = -0.0067
+"""Of a blank; no symbol has more than e^-5 then."""
 
 
 def align(log_probs: LogProbs, symbols: npt.NDArray[np.intp], blank: int) -> tuple[Frames, Frames]:
@@ -15,6 +17,8 @@ def align(log_probs: LogProbs, symbols: npt.NDArray[np.intp], blank: int) -> tup
     and one between two that are equal. Otherwise some have none. (Graves et al. 2006, figure 3: the paths through the
     symbols with blanks between them.)
     """
+    kept = _doubtful(log_probs[:, blank])
+    log_probs = log_probs[kept]
     frames, count = len(log_probs), 2 * len(symbols) + 1
     path = np.full(count, blank)
     path[1::2] = symbols
@@ -37,4 +41,13 @@ def align(log_probs: LogProbs, symbols: npt.NDArray[np.intp], blank: int) -> tup
         states[frame] = at
         at = max(0, at - int(taken[frame, at]))
     own = np.arange(len(symbols)) * 2 + 1
-    return np.searchsorted(states, own), np.searchsorted(states, own, side="right")
+    first, last = np.searchsorted(states, own), np.searchsorted(states, own, side="right") - 1
+    return kept[np.minimum(first, frames - 1)], kept[np.maximum(last, 0)] + (last >= first)
+
+
+def _doubtful(blanks: npt.NDArray[np.float32]) -> Frames:
+    """The frames in which the blank is not sure, and one of each run in which it is: the others make no difference."""
+    sure = blanks > SURE_LOG_PROB
+    sure[1:] &= sure[:-1]
+    sure[:1] = False
+    return np.flatnonzero(~sure)

@@ -89,8 +89,15 @@ class Vocabulary:
         """Whether it can write a space between words. If not, every symbol is a word."""
         return any(piece.before or piece.after for piece in self.pieces)
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether only spaces end words."""
+        return self.spaced and not any(scripts.spaceless(char) for piece in self.pieces for char in piece.text)
+
     def begins(self, before: str, after: str) -> bool:
         """Whether a word begins with the text `after` if nothing but blanks is between it and the text `before`."""
+        if before and after and self.plain:
+            return False
         if not before or not after:
             return not self.spaced or (bool(before) and scripts.spaceless(before[-1]))
         if self.separator:

@@ -10,6 +10,7 @@ from earshot_asr.engine.beam.nodes import Node, Writer
 from earshot_asr.engine.spelling import Spelling
 
 Floats = npt.NDArray[np.float64]
+Symbols = npt.NDArray[np.intp]
 MOST_HYPOTHESES = 48
 MOST_BEHIND = 10.0
 """A hypothesis is dropped that is so much worse than the best one: a natural logarithm."""
@@ -27,34 +28,35 @@ class Rows:
 
     __slots__ = ("blank", "dropped", "last", "nodes", "rank", "symbol")
 
-    def __init__(self, nodes: list[Node], blank: Floats, symbol: Floats) -> None:
+    def __init__(
+        self,
+        nodes: list[Node],
+        blank: Floats,
+        symbol: Floats,
+        rank: Floats,
+        last: Symbols,
+        dropped: Sequence[Node] = (),
+    ) -> None:
         self.nodes = nodes
         self.blank = blank
         self.symbol = symbol
-        self.rank = np.array([node.rank for node in nodes])
-        self.last = np.array([node.symbol for node in nodes])
-        self.dropped: list[Node] = []
+        self.rank = rank
+        self.last = last
+        self.dropped = dropped
 
-    def total(self) -> Floats:
-        """[row]: log-probability of the hypothesis and what its words are worth."""
-        total: Floats = np.logaddexp(self.blank, self.symbol) + self.rank
-        return total
-
-    def only(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> "Rows":
+    def only(self, rows: Sequence[int] | Symbols, dropped: Sequence[Node] = ()) -> "Rows":
         """Some of them, in this order."""
-        return Rows([self.nodes[row] for row in rows], self.blank[rows], self.symbol[rows])
+        nodes = [self.nodes[row] for row in rows]
+        return Rows(nodes, self.blank[rows], self.symbol[rows], self.rank[rows], self.last[rows], dropped)
 
 
 def silent(rows: Rows, log_prob: float) -> Rows:
     """A frame that is surely blank: no hypothesis is extended, and their order stays."""
-    after = Rows.__new__(Rows)
-    after.nodes, after.rank, after.last, after.dropped = rows.nodes, rows.rank, rows.last, rows.dropped
-    after.blank = np.logaddexp(rows.blank, rows.symbol) + log_prob
-    after.symbol = np.full(len(rows.nodes), -np.inf)
-    return after
+    blank = np.logaddexp(rows.blank, rows.symbol) + log_prob
+    return Rows(rows.nodes, blank, np.full(len(blank), -np.inf), rows.rank, rows.last, rows.dropped)
 
 
-def step(rows: Rows, symbols: npt.NDArray[np.intp], frame: Floats, writer: Writer) -> Rows:
+def step(rows: Rows, symbols: Symbols, frame: Floats, writer: Writer) -> Rows:
     """One frame. `symbols` are those that may be written in it; `frame` (V,) its log-probabilities."""
     total = np.logaddexp(rows.blank, rows.symbol)
     blank = total + frame[writer.vocabulary.blank]
@@ -63,29 +65,28 @@ def step(rows: Rows, symbols: npt.NDArray[np.intp], frame: Floats, writer: Write
     written = frame[symbols]
     longer = np.where(rows.last[:, None] == symbols, rows.blank[:, None], total[:, None]) + written
     row, column = _promising(stays, longer + rows.rank[:, None])
-    nodes, more = rows.nodes.copy(), []
+    nodes, added = rows.nodes.copy(), []
     place = {node: n for n, node in enumerate(nodes)}
     for parent, symbol, log_prob in zip(
         row.tolist(), symbols[column].tolist(), longer[row, column].tolist(), strict=True
     ):
         child = rows.nodes[parent].child(symbol, writer)
-        at = place.setdefault(child, len(nodes))
-        if at == len(nodes):
+        at = place.get(child)
+        if at is None:
             nodes.append(child)
-            more.append(log_prob)
+            added.append((-math.inf, log_prob, child.rank, symbol))
         else:
             again[at] = np.logaddexp(again[at], log_prob)
-    after = Rows(
-        nodes,
-        np.concatenate([blank, np.full(len(more), -np.inf)]),
-        np.concatenate([again, more]),
-    )
-    best = _best(after)
-    best.dropped = nodes
-    return best
+    new = np.array(added).reshape(-1, 4).T
+    blank, again = np.concatenate([blank, new[0]]), np.concatenate([again, new[1]])
+    rank, last = np.concatenate([rows.rank, new[2]]), np.concatenate([rows.last, new[3].astype(np.intp)])
+    total = np.logaddexp(blank, again) + rank
+    order = np.argsort(-total, kind="stable")[:MOST_HYPOTHESES]
+    order = order[total[order] >= total[order[0]] - MOST_BEHIND]
+    return Rows(nodes, blank, again, rank, last).only(order, dropped=nodes)
 
 
-def _promising(stays: Floats, longer: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _promising(stays: Floats, longer: Floats) -> tuple[Symbols, Symbols]:
     """The extensions (rows, columns) that are worth being scored: neither far behind nor behind too many others."""
     every = longer.ravel()
     best = max(float(stays.max()), float(every.max(initial=-np.inf)))
@@ -96,14 +97,8 @@ def _promising(stays: Floats, longer: Floats) -> tuple[npt.NDArray[np.intp], npt
     return row, column
 
 
-def _best(rows: Rows) -> Rows:
-    total = rows.total()
-    order = np.argsort(-total, kind="stable")[:MOST_HYPOTHESES]
-    return rows.only(order[total[order] >= total[order[0]] - MOST_BEHIND])
-
-
 def start(writer: Writer) -> Rows:
     """Nothing has been written."""
     score = writer.scores.start()
     root = Node(None, writer.vocabulary.blank, Spelling(), score, writer.scores.rank(score, ""))
-    return Rows([root], np.zeros(1), np.full(1, -math.inf))
+    return Rows([root], np.zeros(1), np.full(1, -math.inf), np.array([root.rank]), np.array([root.symbol]))
