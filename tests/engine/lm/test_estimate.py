@@ -140,3 +140,11 @@ def test_what_can_not_be_is_said(
 def test_a_text_without_words() -> None:
     with pytest.raises(TrainingError):
         estimate([], 2, 1, (0, 0))
+
+
+def test_words_with_which_nothing_begins_are_forgotten() -> None:
+    model = TrieModel(*estimate(text(), 2, 2, (0, 5)), "")
+    begins = {gram[0] for gram, n in Definition(text(), 2, 2, (0, 5)).raw.items() if len(gram) == 2 and n > 5}
+    nothing = model.score(model.start(), "neverheardof")[0]
+    forgotten = {word for word in model.unigrams() if model.score(model.start(), word)[0] == nothing}
+    assert forgotten == set(model.unigrams()) - begins != set()
