@@ -160,7 +160,7 @@ def test_only_those_few_name_torch() -> None:
 
 def test_training_imports_no_packages_but_torch_numpy_safetensors_soundfile_and_soxr() -> None:
     commands = [f"engine.training.{place}" for place, _ in COMMANDS.values()]
-    assert len(commands) == 5
+    assert len(commands) == 6
     found, _ = loaded("engine.training.__main__", *commands, *(name.removeprefix(OURS) for name in FAMILIES.values()))
     assert {"torch", "soxr", *commands} <= found
     others = "typer rich msgspec jiwer av websockets sounddevice prometheus_client transformers huggingface_hub"

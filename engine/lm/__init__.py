@@ -8,6 +8,7 @@ probing       n-grams in KenLM's hash tables
 reading       opens a file by what is in it
 arpa, grams   reads ARPA; sorts n-grams into levels of a trie
 kenlm, kenlm_trie, bits    read KenLM's binary files
+estimate, kenlm_writing    make a trie of a text, and write it as KenLM does
 folder        a language model beside a checkpoint: `language_model`, as pyctcdecode writes it
 """
 

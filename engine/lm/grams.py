@@ -88,7 +88,7 @@ class _Tree:
         self._keys.append(parents * self._vocabulary + grams.rows[:, 0])
         unknown = np.isnan(grams.prob)
         grams.prob[unknown] = last.backoff[contexts[unknown]] + last.prob[parents[unknown]]
-        _mark(last.backoff, contexts)
+        mark(last.backoff, contexts)
         self._grams.append(grams)
 
     def _find(self, rows: Ids) -> Nodes:
@@ -111,7 +111,7 @@ class _Tree:
         return [*levels, Level(longest.rows[:, 0], longest.prob)]
 
 
-def _mark(backoff: Any, contexts: Nodes) -> None:
+def mark(backoff: Any, contexts: Nodes) -> None:
     """Backoffs of 0 become -0.0 where no longer n-gram begins so, see Level."""
     begins = np.zeros(len(backoff), bool)
     begins[contexts] = True

@@ -1,6 +1,7 @@
 """What KenLM's binary files (`build_binary`) have in common: how they begin, and the words at their end. No torch."""
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +17,7 @@ SANE = (MAGIC + b" 5\n\0", 0.0, 1.0, -0.5, 1, 0xFFFFFFFF, 1)
 FIXED = struct.Struct("<BxxxfIBxxxI")
 """Order, a setting of hash tables, the kind of file, whether it has its words, a version of the kind."""
 PROBING, REST_PROBING, *TRIES = range(6)
+MASK = (1 << 64) - 1
 MOST_ORDER, MOST_SPACIOUS = 20, 1000.0
 
 
@@ -65,3 +67,22 @@ def vocabulary(data: bytes, count: int) -> list[str]:
     if rest or len(words) != count or words[0] != UNKNOWN:
         raise CheckpointError(f"{len(words):,} words where {count:,} should be, {UNKNOWN} the first")
     return words
+
+
+def by_hash(words: Iterable[str]) -> list[str]:
+    """<unk>, and then the words, in the order that their ids have in a trie."""
+    return [UNKNOWN, *sorted(words, key=lambda word: murmur(word.encode()))]
+
+
+def murmur(data: bytes) -> int:
+    """MurmurHash64A, by which KenLM finds words."""
+    factor, shift = 0xC6A4A7935BD1E995, 47
+    whole = len(data) // 8 * 8
+    value = len(data) * factor & MASK
+    for (part,) in struct.iter_unpack("<Q", data[:whole]):
+        part = part * factor & MASK
+        value = (value ^ (part ^ part >> shift) * factor) * factor & MASK
+    if tail := data[whole:]:
+        value = (value ^ int.from_bytes(tail, "little")) * factor & MASK
+    value = (value ^ value >> shift) * factor & MASK
+    return value ^ value >> shift

@@ -10,7 +10,8 @@ from earshot_asr.engine.lm.bits import MOST_BITS, unpacked
 from earshot_asr.engine.lm.kenlm import Header, vocabulary
 from earshot_asr.engine.lm.trie import Level, TrieModel
 
-QUANTIZED, PACKED = (3, 5), (4, 5)
+QUANTIZED_PACKED = 5
+QUANTIZED, PACKED = (3, QUANTIZED_PACKED), (4, QUANTIZED_PACKED)
 """Kinds that have codes for probabilities, and those that store only the low bits of pointers."""
 
 

@@ -10,6 +10,7 @@ from earshot_asr.engine.errors import EarshotError, NothingLearned
 COMMANDS = {
     "ctc": ("ctc.arguments", "train a model that writes what is said, on recordings with texts"),
     "align": ("data.align", "find when each word of recordings with texts is said"),
+    "lm": ("lm", "make an n-gram language model of a text, for beam search"),
     "blend": ("blend", "average a model with the same model trained further, often better than both"),
     "pretrain": ("pretrain.arguments", "pretrain a model on recordings without texts; ctc then teaches it to write"),
     "codes": ("pretrain.codes", "draw how languages share the codewords of a pretrained model"),

@@ -62,6 +62,19 @@ def test_a_binary_file_scores_as_kenlm_does(tmp_path: Path, kind: int, order: in
         assert scores(model, words) == pytest.approx(kenlm.scores(words), abs=1e-5)
 
 
+@pytest.mark.parametrize("order", [2, 3, 5])
+def test_formats_score_alike(tmp_path: Path, order: int) -> None:
+    """Also where KenLM is not installed."""
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text(kenlm_files.arpa(made(order)), encoding="utf-8")
+    wanted = [scores(open_lm(arpa), words) for words in sentences()]
+    for kind in KINDS.values():
+        path = tmp_path / f"{kind}.bin"
+        path.write_bytes(kenlm_files.binary(made(order), kind))
+        model = open_lm(path)
+        assert [scores(model, words) for words in sentences()] == wanted
+
+
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_arpa_scores_as_kenlm_does(tmp_path: Path, order: int) -> None:
     path = tmp_path / "lm.arpa"
