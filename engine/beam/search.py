@@ -11,9 +11,11 @@ from earshot_asr.engine.spelling import Spelling
 
 Floats = npt.NDArray[np.float64]
 Symbols = npt.NDArray[np.intp]
-MOST_HYPOTHESES = 48
+MOST_HYPOTHESES = 40
 MOST_BEHIND = 10.0
 """A hypothesis is dropped that is so much worse than the best one: a natural logarithm."""
+LEEWAY = 1.0
+"""So much better may a hypothesis become, a natural logarithm, by what is known of its words with one symbol more."""
 
 
 class Rows:
@@ -88,11 +90,10 @@ def step(rows: Rows, symbols: Symbols, frame: Floats, writer: Writer) -> Rows:
 
 def _promising(stays: Floats, longer: Floats) -> tuple[Symbols, Symbols]:
     """The extensions (rows, columns) that are worth being scored: neither far behind nor behind too many others."""
-    every = longer.ravel()
-    best = max(float(stays.max()), float(every.max(initial=-np.inf)))
-    bound = best - MOST_BEHIND
-    if len(every) > 2 * MOST_HYPOTHESES:
-        bound = max(bound, float(np.partition(every, -2 * MOST_HYPOTHESES)[-2 * MOST_HYPOTHESES]))
+    every = np.concatenate([stays, longer.ravel()])
+    bound = float(every.max()) - MOST_BEHIND
+    if len(every) > MOST_HYPOTHESES:
+        bound = max(bound, float(np.partition(every, -MOST_HYPOTHESES)[-MOST_HYPOTHESES]) - LEEWAY)
     row, column = np.nonzero(longer >= bound)
     return row, column
 
