@@ -146,8 +146,8 @@ def judge(scene: Scene, voiced: Blocks, timing: Timing, counts: Counts) -> None:
     counts.add("lost", sum(not each for each in whole), len(whole))
     onset = words[0][0] // HOP
     counts.add("late starts", int(not covered[onset : onset + 3].all()), 1)
-    last = words[-1][1] / HOP
-    ends = [(known - last) * HOP / SAMPLE_RATE for _, end, known in found if end < len(voiced) and known >= last]
+    said = words[-1][1] / HOP
+    ends = [(known - said) * HOP / SAMPLE_RATE for _, end, known in found if end < len(voiced) and known >= said]
     counts.ends.append(min(ends, default=NEVER_SECONDS))
 
 
