@@ -43,7 +43,7 @@ def power(pcm: Pcm) -> float:
     return float(np.square(pcm.astype(np.float64)).mean())
 
 
-def spoken(manifest: Path, folds: Collection[int]) -> list[Spoken]:
+def spoken(manifest: Path, folds: Collection[int | None]) -> list[Spoken]:
     """The recordings of these folds that have a good alignment."""
     beside = alignment_beside(manifest)
     aligned = read_alignments(beside) if beside else {}

@@ -71,6 +71,20 @@ def test_a_final_does_not_wait_longer_where_a_stream_begins_with_noise(loud: flo
     assert heard - len(spoken) < 0.8 * 16_000
 
 
+@pytest.mark.parametrize("commit", COMMITS)
+def test_the_last_hop_begins_before_silence_does(commit: Commit) -> None:
+    """What follows a word is looked at as its context; however long the pause, nothing more is encoded."""
+    spoken = np.concatenate([silence(0.5), speak("ABC DEF", 3)])
+    silent = (len(spoken) + 16 * 200) // GRID.hop
+    session = Session(INFO, StreamConfig(hop_ms=80, right_ms=80, silence_ms=2000, tail_ms=200, commit=commit))
+    session.feed(np.concatenate([spoken, silence(1.9)]))
+    begun = []
+    while (window := session.next_window()) is not None:
+        begun.append(window.emit_from)
+        session.accept(window, fake_log_probs(session.samples(window)))
+    assert silent - 4 <= max(begun) < silent
+
+
 def test_a_flush_in_mid_word_ends_the_utterance_there() -> None:
     pcm = speak("ABC DEF", 4)
     at = len(pcm) // 2
