@@ -29,6 +29,14 @@ class Commit(StrEnum):
     hop = "hop"
 
 
+class Stability(StrEnum):
+    """Values of engine.config.Stability."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+
+
 class Device(StrEnum):
     """Devices that can run the model."""
 
@@ -85,6 +93,14 @@ CommitOption = Annotated[
         help="When text becomes final. utterance: each utterance is decoded once more as a whole when it ends, which "
         "is most accurate. hop: text becomes final every 0.24 to 0.64 s of speech, depending on --latency, and text "
         "marked as stable never changes.",
+    ),
+]
+StabilityOption = Annotated[
+    Stability,
+    typer.Option(
+        "--stability",
+        help="low shows words as soon as they are heard, cut off or not; high shows them later and changes the fewest. "
+        "What is final is the same.",
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]

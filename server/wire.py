@@ -21,6 +21,7 @@ HALF_CHARACTERS = 16
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Commit: TypeAlias = Literal["utterance", "hop"]
+Stability: TypeAlias = Literal["low", "medium", "high"]
 Samples: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -53,6 +54,8 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     partials: bool = True
     words: bool = True
     commit: Commit = "utterance"
+    stability: Stability = "medium"
+    partial_words: bool = False
     resume: Resume | None = None
 
 
@@ -87,7 +90,7 @@ class Ready(Struct, tag_field="type", tag="ready", frozen=True):
 
 
 class WireWord(Struct, frozen=True):
-    """A word of a final; times in seconds."""
+    """A word of a final, or of a partial; times in seconds."""
 
     text: str
     start: float
@@ -95,14 +98,15 @@ class WireWord(Struct, frozen=True):
     confidence: float
 
 
-class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True):
-    """The open utterance so far; the first `stable` characters are stable."""
+class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True, omit_defaults=True):
+    """The open utterance so far; the first `stable` characters are stable. `words` is there if `start` said so."""
 
     segment: int
     start: float
     end: float
     text: str
     stable: int
+    words: list[WireWord] | None = None
 
 
 class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defaults=True):
@@ -162,6 +166,7 @@ _ALLOWED = {
     "type": ("start", "flush", "keepalive", "stop"),
     "encoding": get_args(Encoding),
     "commit": get_args(Commit),
+    "stability": get_args(Stability),
 }
 
 

@@ -286,6 +286,9 @@ def configs(draw: st.DrawFn) -> StreamConfig:
         longest_ms=draw(st.sampled_from([1000, 1700, 3000, 20_000])),
         commit=draw(st.sampled_from(["utterance", "hop"])),
         partials=draw(st.booleans()),
+        stability=draw(st.sampled_from(["low", "medium", "high"])),
+        calm_ms=draw(st.integers(0, 600)),
+        partial_words=draw(st.booleans()),
     )
 
 

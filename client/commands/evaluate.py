@@ -19,6 +19,8 @@ from earshot_asr.client.options import (
     LatencyOption,
     ModelOption,
     RevisionOption,
+    Stability,
+    StabilityOption,
 )
 
 RECORDINGS_PANEL: dict[str, Any] = {"rich_help_panel": "Recordings"}
@@ -153,6 +155,7 @@ def evaluate(
     device: DeviceOption = Device.auto,
     latency: LatencyOption = Latency.balanced,
     commit: CommitOption = Commit.utterance,
+    stability: StabilityOption = Stability.medium,
     limit: LimitOption = None,
     folds: FoldOption = None,
     corpora: CorpusOption = None,
@@ -189,6 +192,7 @@ def evaluate(
         device=device.value,
         latency=latency.value,
         commit=commit.value,
+        stability=stability.value,
         selection=Selection(
             folds=folds or (),
             splits=splits or (),

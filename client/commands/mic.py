@@ -20,6 +20,8 @@ from earshot_asr.client.options import (
     LiveFormatOption,
     PartialsOption,
     RetryOption,
+    Stability,
+    StabilityOption,
     check_partials,
 )
 
@@ -102,6 +104,7 @@ def mic(
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
+    stability: StabilityOption = Stability.medium,
     model: LocalModelOption = None,
     revision: LocalRevisionOption = None,
     compute: LocalDeviceOption = Device.auto,
@@ -134,6 +137,7 @@ def mic(
                 options: dict[str, Any] = {
                     "language": language if url else None,
                     "commit": commit.value,
+                    "stability": stability.value,
                     "partials": wanted,
                 }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)

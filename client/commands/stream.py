@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +22,8 @@ from earshot_asr.client.options import (
     PartialsOption,
     RateOption,
     RetryOption,
+    Stability,
+    StabilityOption,
     StreamLanguageOption,
     TrackOption,
     check_partials,
@@ -63,6 +65,7 @@ def stream(
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     commit: CommitOption = Commit.utterance,
+    stability: StabilityOption = Stability.medium,
     encoding: EncodingOption = None,
     rate: RateOption = None,
     channels: ChannelsOption = None,
@@ -93,9 +96,8 @@ def stream(
         wanted = partials or (console.is_terminal and format is Format.text)
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             with screen(console, format=format, partials=partials, live=audio.live) as shown:
-                interrupted = await caption(
-                    url, audio, [shown], retry=retry, language=language, commit=commit.value, partials=wanted
-                )
+                options: dict[str, Any] = {"commit": commit.value, "stability": stability.value, "partials": wanted}
+                interrupted = await caption(url, audio, [shown], retry=retry, language=language, **options)
             for line in filter(None, [*audio.notes, audio.damage]):
                 print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)
             return INTERRUPTED_EXIT_STATUS if interrupted else int(bool(audio.damage))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from earshot_asr.client.evaluate.manifest import Selection
 from earshot_asr.engine.audio import from_ms
-from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.config import Commit, Stability, StreamConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of an evaluation.
 
-    model, language, revision, device, latency, commit    of the streams
+    model, language, revision, device, latency, commit, stability    of the streams
     selection, alignments, join                of the clips, see manifest.load
     wall, url                                  stream in real time over a socket, to `url` or a local server
     against, whisper_model                     names from peers.PEERS; the folder of the Whisper model
@@ -27,6 +27,7 @@ class Options:
     device: str = "auto"
     latency: str = "balanced"
     commit: Commit = "utterance"
+    stability: Stability = "medium"
     selection: Selection = field(default_factory=Selection)
     alignments: Path | None = None
     join: Collection[str] = ()
@@ -40,7 +41,7 @@ class Options:
     @property
     def config(self) -> StreamConfig:
         """The configuration of each stream."""
-        return StreamConfig.preset(self.latency, commit=self.commit)
+        return StreamConfig.preset(self.latency, commit=self.commit, stability=self.stability)
 
     @property
     def block_samples(self) -> int:

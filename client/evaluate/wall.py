@@ -25,7 +25,7 @@ async def listen(
     clock = asyncio.get_running_loop().time
     heard: list[TimedEvent] = []
     # no retry: a reconnection would add a delay that is not the engine's
-    async with ClientStream(url, retry=0, commit=config.commit) as stream:
+    async with ClientStream(url, retry=0, commit=config.commit, stability=config.stability) as stream:
         _check(url, stream.ready, info, config)
         began = clock()
 

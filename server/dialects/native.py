@@ -89,7 +89,7 @@ class Native(Dialect):
             case Admitted():
                 return _ready(notice)
             case events.Partial():
-                return wire.PartialMessage(notice.segment, notice.start, notice.end, notice.text, notice.stable)
+                return _partial(notice)
             case events.Final():
                 return _final(notice, with_words=self._words)
             case Progress():
@@ -107,7 +107,14 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
     """What `start` asks for, on a server with that preset of the windows. Raises nothing: wire checks the values."""
     resume = start.resume
     return StreamRequest(
-        config=StreamConfig.preset(latency, commit=start.commit, partials=start.partials, language=start.language),
+        config=StreamConfig.preset(
+            latency,
+            commit=start.commit,
+            partials=start.partials,
+            stability=start.stability,
+            partial_words=start.partial_words,
+            language=start.language,
+        ),
         audio=RawFormat(start.encoding, start.sample_rate, start.channels),
         options={**msgspec.to_builtins(start), "resume": None, "language": None},
         resume=ResumePoint(resume.cut, resume.from_sample, resume.fingerprint) if resume else None,
@@ -133,8 +140,16 @@ def _ready(notice: Admitted) -> wire.Ready:
     )
 
 
+def _partial(event: events.Partial) -> wire.PartialMessage:
+    words = None if event.words is None else _words(event.words)
+    return wire.PartialMessage(event.segment, event.start, event.end, event.text, event.stable, words)
+
+
+def _words(words: Iterable[events.Word]) -> list[wire.WireWord]:
+    return [wire.WireWord(word.text, word.start, word.end, word.confidence) for word in words]
+
+
 def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
-    words = [wire.WireWord(word.text, word.start, word.end, word.confidence) for word in event.words]
     return wire.FinalMessage(
         segment=event.segment,
         start=event.start,
@@ -142,5 +157,5 @@ def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
         text=event.text,
         confidence=event.confidence,
         cut=event.cut,
-        words=words if with_words else None,
+        words=_words(event.words) if with_words else None,
     )
