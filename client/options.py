@@ -33,6 +33,14 @@ class Commit(StrEnum):
     hop = "hop"
 
 
+class Stability(StrEnum):
+    """Values of engine.config.Stability."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+
+
 class Device(StrEnum):
     """Devices that can run the model."""
 
@@ -138,6 +146,14 @@ def hotwords(values: list[str] | None) -> "tuple[Hotword, ...]":
     return tuple(map(one, values or ()))
 
 
+StabilityOption = Annotated[
+    Stability,
+    typer.Option(
+        "--stability",
+        help="low shows words as soon as they are heard, cut off or not; high shows them later and changes the fewest. "
+        "What is final is the same.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]
 
 

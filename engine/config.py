@@ -45,11 +45,11 @@ class Calm:
 
 
 CALM: dict[str, dict[str, Any]] = {
-    "low": dict(context_ms=0, hysteresis=False, confirmations=2, forgiving=True),
-    "medium": dict(context_ms=200, hysteresis=True, confirmations=2, forgiving=True),
-    "high": dict(context_ms=400, hysteresis=True, confirmations=3, forgiving=False),
+    "low": dict(waits=0, hysteresis=False, confirmations=2, forgiving=True),
+    "medium": dict(waits=1, hysteresis=True, confirmations=2, forgiving=True),
+    "high": dict(waits=2, hysteresis=True, confirmations=3, forgiving=False),
 }
-"""What `stability` stands for."""
+"""What `stability` stands for. waits: times `calm_ms` that must follow a word before it is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,8 @@ class StreamConfig:
     """How one stream is cut into windows and utterances.
 
     hop_ms                how often a partial comes while somebody speaks
-    left_ms, right_ms     context that a hop window has on either side of its hop
+    left_ms, right_ms     context that a hop window has on either side of its hop; less at the start of an utterance
+    calm_ms               audio that must follow a word before a partial shows it, with `stability: medium`
     margin_ms             left context of the final window of an utterance
     silence_ms            silence that ends an utterance
     preroll_ms, tail_ms   audio kept before the first and after the last voiced block of an utterance
@@ -73,7 +74,8 @@ class StreamConfig:
 
     hop_ms: int = 480
     left_ms: int = 3200
-    right_ms: int = 320
+    right_ms: int = 560
+    calm_ms: int = 200
     margin_ms: int = 640
     silence_ms: int = 640
     preroll_ms: int = 320
@@ -91,6 +93,7 @@ class StreamConfig:
             ("hop_ms", 80, 5000),
             ("left_ms", 0, 5000),
             ("right_ms", 0, 5000),
+            ("calm_ms", 0, 5000),
             ("margin_ms", 0, 5000),
             ("silence_ms", LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS),
             ("preroll_ms", 0, 1000),
@@ -147,9 +150,9 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "low": dict(hop_ms=240, left_ms=2400, right_ms=160, silence_ms=480, tail_ms=240),
+    "low": dict(hop_ms=240, left_ms=2400, right_ms=320, calm_ms=140, silence_ms=480, tail_ms=240),
     "balanced": {},
-    "accurate": dict(hop_ms=640, left_ms=4800, right_ms=640, silence_ms=800),
+    "accurate": dict(hop_ms=640, left_ms=4800, right_ms=960, calm_ms=440, silence_ms=800),
 }
 
 
@@ -207,7 +210,7 @@ class Timing:
             hops=config.partials or config.commit == "hop",
             partials=config.partials,
             partial_words=config.partial_words,
-            calm=_calm(grid, **CALM[config.stability]),
+            calm=_calm(grid, config.calm_ms, **CALM[config.stability]),
             provisional=config.commit == "utterance",
             context=max(left, margin, lookback) * grid.hop,
         )
@@ -218,5 +221,5 @@ class Timing:
         return from_ms(RING_MS)
 
 
-def _calm(grid: FrameGrid, context_ms: int, **rules: Any) -> Calm:
-    return Calm(context=grid.from_ms(context_ms), **rules)
+def _calm(grid: FrameGrid, calm_ms: int, *, waits: int, **rules: Any) -> Calm:
+    return Calm(context=grid.from_ms(waits * calm_ms), **rules)

@@ -60,7 +60,7 @@ class Display:
         for place in _places([word for word in self._shown if word.end > first], heard[settled:]):
             whole = not any(id(word) in held_back for word in place.heard)
             before, now = place.rivals
-            if whole and (before in ((), now) or place.rivals in self._rivals):
+            if whole and (not (before and now) or before == now or place.rivals in self._rivals):
                 rest += place.heard
                 continue
             rest += place.shown

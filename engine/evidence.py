@@ -55,8 +55,9 @@ class Evidence:
             self.stable += 1
 
     def _counts(self, word: DecodedWord, score: int, first: int) -> bool:
-        """Whether a word was confirmed, or is disputed and no window will hear it again."""
-        return score >= self._calm.confirmations or (self._calm.forgiving and word.start < first + self._edge)
+        """Whether a word was confirmed, or is disputed and, as the windows have moved on, will not be heard again."""
+        past = first > 0 and word.start < first + self._edge
+        return score >= self._calm.confirmations or (self._calm.forgiving and past)
 
     def _in(self, now: Sequence[tuple[str, int]], word: DecodedWord) -> bool:
         return any(text == word.text and abs(start - word.start) <= self._shift for text, start in now)

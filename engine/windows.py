@@ -59,7 +59,10 @@ class WindowPlanner:
         return self.start if self.timing.provisional else self._emitted
 
     def due(self, frames: int, until: int) -> Iterator[Window]:
-        """The hop windows that are due once `frames` frames of the stream are complete.
+        """The hop windows that are due once `frames` frames of the stream are complete: one ends every hop.
+
+        The first ones, which end before an utterance has a hop and its right context, emit a frame each: of the
+        pre-roll, in which nothing is said yet. No window has more left context than the final one.
 
         None whose hop begins at frame `until` or later, where there is silence.
         """

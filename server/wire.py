@@ -23,6 +23,7 @@ HALF_CHARACTERS = 16
 
 Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 Commit: TypeAlias = Literal["utterance", "hop"]
+Stability: TypeAlias = Literal["low", "medium", "high"]
 Samples: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -57,6 +58,8 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     commit: Commit = "utterance"
     alternatives: Annotated[int, Meta(ge=1, le=10)] = 1
     endpoint_ms: Annotated[int, Meta(ge=LEAST_ENDPOINT_MS, le=MOST_ENDPOINT_MS)] | None = None
+    stability: Stability = "medium"
+    partial_words: bool = False
     resume: Resume | None = None
 
 
@@ -91,7 +94,7 @@ class Ready(Struct, tag_field="type", tag="ready", frozen=True):
 
 
 class WireWord(Struct, frozen=True):
-    """A word of a final; times in seconds."""
+    """A word of a final, or of a partial; times in seconds."""
 
     text: str
     start: float
@@ -106,14 +109,15 @@ class Alternative(Struct, frozen=True):
     confidence: float
 
 
-class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True):
-    """The open utterance so far; the first `stable` characters are stable."""
+class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True, omit_defaults=True):
+    """The open utterance so far; the first `stable` characters are stable. `words` is there if `start` said so."""
 
     segment: int
     start: float
     end: float
     text: str
     stable: int
+    words: list[WireWord] | None = None
 
 
 class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defaults=True):
@@ -176,6 +180,7 @@ _ALLOWED = {
     "encoding": "one of " + ", ".join(get_args(Encoding)),
     "commit": "one of " + ", ".join(get_args(Commit)),
     "endpoint_ms": f"between {LEAST_ENDPOINT_MS} and {MOST_ENDPOINT_MS}, or null",
+    "stability": "one of " + ", ".join(get_args(Stability)),
 }
 
 

@@ -292,6 +292,9 @@ def configs(draw: st.DrawFn) -> StreamConfig:
         commit=draw(st.sampled_from(["utterance", "hop"])),
         partials=draw(st.booleans()),
         decode=draw(st.sampled_from([GREEDY, GREEDY, GREEDY, BEAM])),  # a search takes longer
+        stability=draw(st.sampled_from(["low", "medium", "high"])),
+        calm_ms=draw(st.integers(0, 600)),
+        partial_words=draw(st.booleans()),
     )
 
 

@@ -22,6 +22,8 @@ from earshot_asr.client.options import (
     LmOption,
     ModelOption,
     RevisionOption,
+    Stability,
+    StabilityOption,
     hotwords,
 )
 
@@ -160,6 +162,7 @@ def evaluate(
     endpoint_ms: EndpointOption = None,
     lm: LmOption = None,
     hotword: HotwordOption = None,
+    stability: StabilityOption = Stability.medium,
     limit: LimitOption = None,
     folds: FoldOption = None,
     corpora: CorpusOption = None,
@@ -199,6 +202,7 @@ def evaluate(
         endpoint_ms=endpoint_ms,
         lm=lm,
         hotwords=hotwords(hotword),
+        stability=stability.value,
         selection=Selection(
             folds=folds or (),
             splits=splits or (),

@@ -24,6 +24,8 @@ from earshot_asr.client.options import (
     LmOption,
     PartialsOption,
     RetryOption,
+    Stability,
+    StabilityOption,
     check_partials,
     hotwords,
 )
@@ -110,6 +112,7 @@ def mic(
     hotword: HotwordOption = None,
     commit: CommitOption = Commit.utterance,
     endpoint_ms: EndpointOption = None,
+    stability: StabilityOption = Stability.medium,
     model: LocalModelOption = None,
     revision: LocalRevisionOption = None,
     compute: LocalDeviceOption = Device.auto,
@@ -146,6 +149,7 @@ def mic(
                     "commit": commit.value,
                     "endpoint_ms": endpoint_ms,
                     "hotwords": expected,
+                    "stability": stability.value,
                     "partials": wanted,
                 }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)

@@ -125,6 +125,7 @@ def _run_info(runner: Runner, options: Options, command: str) -> RunInfo:
         device=runner.device,
         latency=options.latency,
         commit=options.commit,
+        stability=options.stability,
         clock="wall" if options.wall else "virtual",
         machine=machine(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -43,6 +43,7 @@ class RunInfo:
     device: str
     latency: str
     commit: str
+    stability: str
     clock: Literal["virtual", "wall"]
     machine: str
     date: str

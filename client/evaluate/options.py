@@ -6,7 +6,7 @@ from pathlib import Path
 
 from earshot_asr.client.evaluate.manifest import Selection
 from earshot_asr.engine.audio import from_ms
-from earshot_asr.engine.config import Commit, StreamConfig
+from earshot_asr.engine.config import Commit, Stability, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 
 
@@ -15,7 +15,7 @@ class Options:
     """The options of an evaluation.
 
     model, language, revision, device    what transcribes the streams
-    latency, commit, endpoint_ms         of the streams, see StreamConfig.preset
+    latency, commit, endpoint_ms, stability    of the streams, see StreamConfig.preset
     lm, hotwords                         see load_runner and DecodeConfig
     selection, alignments, join          of the clips, see manifest.load
     wall, url                            stream in real time over a socket, to `url` or a local server
@@ -33,6 +33,7 @@ class Options:
     endpoint_ms: int | None = None
     lm: str | None = None
     hotwords: tuple[Hotword, ...] = ()
+    stability: Stability = "medium"
     selection: Selection = field(default_factory=Selection)
     alignments: Path | None = None
     join: Collection[str] = ()
@@ -46,7 +47,13 @@ class Options:
     @property
     def config(self) -> StreamConfig:
         """The configuration of each stream."""
-        return StreamConfig.preset(self.latency, commit=self.commit, endpoint_ms=self.endpoint_ms, decode=self.decode)
+        return StreamConfig.preset(
+            self.latency,
+            commit=self.commit,
+            endpoint_ms=self.endpoint_ms,
+            stability=self.stability,
+            decode=self.decode,
+        )
 
     @property
     def decode(self) -> DecodeConfig:

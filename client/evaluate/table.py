@@ -30,7 +30,8 @@ def show(figures: Figures, about: RunInfo, console: Console) -> None:
     console.print(grid, highlight=False)
     for line in (
         f"{about.model} ({about.fingerprint[:12]}) on {about.device}: {about.machine}",
-        f"latency {about.latency}, commit {about.commit}, {about.clock} clock, {about.date}",
+        f"latency {about.latency}, commit {about.commit}, stability {about.stability}",
+        f"{about.clock} clock, {about.date}",
         about.command,
         *remarks(list(figures.values())[-1]),
     ):

@@ -27,8 +27,12 @@ async def listen(
     clock = asyncio.get_running_loop().time
     heard: list[TimedEvent] = []
     # no retry: a reconnection would add a delay that is not the engine's
-    hotwords = [asdict(each) for each in config.decode.hotwords]
-    options: dict[str, Any] = {"commit": config.commit, "endpoint_ms": config.silence_ms, "hotwords": hotwords}
+    options: dict[str, Any] = {
+        "commit": config.commit,
+        "endpoint_ms": config.silence_ms,
+        "stability": config.stability,
+        "hotwords": [asdict(each) for each in config.decode.hotwords],
+    }
     async with ClientStream(url, retry=0, **options) as stream:
         _check(url, stream.ready, info, config)
         began = clock()

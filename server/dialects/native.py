@@ -89,7 +89,7 @@ class Native(Dialect):
             case Admitted():
                 return _ready(notice)
             case events.Partial():
-                return wire.PartialMessage(notice.segment, notice.start, notice.end, notice.text, notice.stable)
+                return _partial(notice)
             case events.Final():
                 return _final(notice, with_words=self._words)
             case Progress():
@@ -111,6 +111,8 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
             latency,
             commit=start.commit,
             partials=start.partials,
+            stability=start.stability,
+            partial_words=start.partial_words,
             language=start.language,
             endpoint_ms=start.endpoint_ms,
             decode=_decoding(start),
@@ -156,8 +158,16 @@ def _ready(notice: Admitted) -> wire.Ready:
     )
 
 
+def _partial(event: events.Partial) -> wire.PartialMessage:
+    words = None if event.words is None else _words(event.words)
+    return wire.PartialMessage(event.segment, event.start, event.end, event.text, event.stable, words)
+
+
+def _words(words: Iterable[events.Word]) -> list[wire.WireWord]:
+    return [wire.WireWord(word.text, word.start, word.end, word.confidence) for word in words]
+
+
 def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
-    words = [wire.WireWord(word.text, word.start, word.end, word.confidence) for word in event.words]
     return wire.FinalMessage(
         segment=event.segment,
         start=event.start,
@@ -165,7 +175,7 @@ def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
         text=event.text,
         confidence=event.confidence,
         cut=event.cut,
-        words=words if with_words else None,
+        words=_words(event.words) if with_words else None,
         alternatives=[wire.Alternative(each.text, each.confidence) for each in event.alternatives] or None,
         flushed=event.flushed,
     )

@@ -17,6 +17,7 @@ from tests.helpers import GRID
         ({"longest_ms": 30_000}, "longest_ms is 30000; it must be between 1000 and 20000"),
         ({"tail_ms": 700}, "tail_ms is 700; it must be at most silence_ms, 640"),
         ({"commit": "word"}, "commit is 'word'; it must be 'utterance' or 'hop'"),
+        ({"stability": "rock"}, "stability is 'rock'; it must be one of low, medium, high"),
     ],
 )
 def test_a_setting_out_of_range_is_named(settings: dict[str, int], message: str) -> None:
@@ -55,7 +56,9 @@ def test_the_ring_holds_the_longest_utterance_and_its_context(name: str) -> None
 
 def test_lengths_in_frames() -> None:
     timing = Timing.of(StreamConfig(), GRID, 203, 0)
-    assert (timing.hop, timing.left, timing.right, timing.silence, timing.longest) == (24, 160, 16, 32, 1000)
+    assert (timing.hop, timing.left, timing.right, timing.silence, timing.longest) == (24, 160, 28, 32, 1000)
     assert timing.context == 203 * 320
+    contexts = [Timing.of(StreamConfig(stability=each), GRID, 0, 0).calm.context for each in ("low", "medium", "high")]
+    assert contexts == [0, 10, 20]
     assert not Timing.of(StreamConfig(partials=False), GRID, 0, 0).hops
     assert Timing.of(StreamConfig(partials=False, commit="hop"), GRID, 0, 0).hops

@@ -1,6 +1,7 @@
 """Stitching: what is settled, what is peeked at, what a final says."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ INFO = ModelInfo("fake", "", GRID, VOCABULARY, emission_delay=3)
 NEW_DECODER = decoder_factory(DecodeConfig(), VOCABULARY)
 
 
-def segment(start: int = 0, **settings: str) -> Segment:
-    return Segment(INFO, Timing.of(StreamConfig(**settings), GRID, 0, 0), NEW_DECODER, start)  # type: ignore[arg-type]
+def segment(start: int = 0, **settings: Any) -> Segment:
+    """A segment that shows all that it hears, unless another stability is given."""
+    config = StreamConfig(**{"stability": "low", **settings})
+    return Segment(INFO, Timing.of(config, GRID, 0, 0), NEW_DECODER, start)
 
 
 def rows(text: str) -> LogProbs:
@@ -41,7 +44,7 @@ def test_the_newest_frames_are_only_peeked_at() -> None:
     s.accept(hop(0, 0, 4, 8), rows("AB|CXXXX"))
     s.accept(hop(2, 4, 8, 10), rows("__D|_EYY"))
     texts = [(p.text, p.stable) for p in s.partials()]
-    assert texts == [("AB CX", 0), ("AB CD EY", 0)]
+    assert texts == [("AB CX", 0), ("AB CD EY", 2)]  # no later window will hear AB
     assert s.settled == 8
 
 
@@ -66,6 +69,35 @@ def test_a_word_is_stable_once_two_newer_windows_spell_it_the_same() -> None:
 def test_words_at_the_edge_of_a_window_are_not_judged_by_it() -> None:
     first, rest = "AB|_______", "CCC_______"
     assert stable(first, first + rest, first + 2 * rest) == [0, 0, 0]
+
+
+def test_a_disputed_word_does_not_hold_up_the_others_for_ever() -> None:
+    heard = ("____AB|___CD|_______", "____XB|___CD|_______")
+    for stability, expected in (("medium", [0, 0, 5]), ("high", [0, 0, 0])):
+        s = segment(stability=stability)
+        s.accept(hop(0, 0, 20, 60), rows(heard[0] + "_" * 40))
+        s.accept(hop(0, 20, 30, 60), rows(heard[1] + "_" * 40))
+        s.accept(hop(8, 30, 40, 60), rows(heard[1][8:] + "_" * 40))
+        assert [p.stable for p in s.partials()][:2] == expected[:2]
+        s.accept(hop(9, 40, 60, 60), rows(heard[1][9:] + "_" * 40))
+        assert [p.stable for p in s.partials()] == expected[2:]
+
+
+def test_a_word_that_the_window_cuts_off_is_not_shown_before_its_right_context_is_there() -> None:
+    for stability, texts in (("low", ["AB CR", "AB CRIC"]), ("medium", ["AB", "AB CRIC"])):
+        s = segment(stability=stability)
+        s.accept(hop(0, 0, 4, 19), rows("AB|__" + "_" * 12 + "CR"))
+        s.accept(hop(0, 4, 8, 32), rows("AB|__" + "_" * 12 + "CRIC" + "_" * 11))
+        assert [p.text for p in s.partials()] == texts
+
+
+def test_partials_have_words_where_they_are_wanted() -> None:
+    s = segment(partial_words=True)
+    s.accept(hop(0, 0, 4, 8), rows("AB|CCC__"))
+    (partial,) = s.partials()
+    assert partial.words is not None
+    assert [(word.text, word.confidence) for word in partial.words] == [("AB", 0.9), ("C", 0.9)]
+    assert partial.words[1].start == pytest.approx((3 * 320 + 40 - 960) / 16000, abs=0.003)
 
 
 def test_windows_come_out_of_order_twice_and_late() -> None:
@@ -145,7 +177,7 @@ def heard(vocabulary: Vocabulary, spoken: str, commit: str) -> Segment:
     ids = [vocabulary.symbols.index(char) for char in spoken]
     probs = np.log(np.eye(vocabulary.size, dtype=np.float32)[ids] * 0.9 + 0.01)
     info = ModelInfo("fake", "", GRID, vocabulary)
-    timing = Timing.of(StreamConfig(commit=commit), GRID, 0, 0)  # type: ignore[arg-type]
+    timing = Timing.of(StreamConfig(commit=commit, stability="low"), GRID, 0, 0)  # type: ignore[arg-type]
     s = Segment(info, timing, decoder_factory(DecodeConfig(), vocabulary), 0)
     for end in range(2, len(spoken) - 1, 2):
         s.accept(Window(0, end + 2, end - 2, end, False, commit != "hop", 0), probs[: end + 2])

@@ -15,21 +15,33 @@ def timing(config: StreamConfig) -> Timing:
 
 def test_hop_windows_of_an_utterance() -> None:
     planner = WindowPlanner(timing(StreamConfig(hop_ms=400, left_ms=1000, right_ms=200)), 30)
-    assert list(planner.due(59, until=999)) == []
-    assert list(planner.due(60, until=999)) == [Window(0, 60, 30, 50, False, True, 30)]
-    assert list(planner.due(100, until=999)) == [
-        Window(0, 80, 50, 70, False, True, 30),
-        Window(20, 80, 70, 90, False, True, 30),
+    assert list(planner.due(49, until=999)) == []
+    assert list(planner.due(50, until=999)) == [Window(0, 50, 30, 40, False, True, 30)]
+    assert list(planner.due(90, until=999)) == [
+        Window(0, 70, 40, 60, False, True, 30),
+        Window(10, 80, 60, 80, False, True, 30),
     ]
     assert planner.last(95) == Window(0, 95, 30, 95, True, False, 30)
 
 
+def test_the_first_windows_do_not_wait_for_all_of_the_right_context_and_see_no_more_than_the_final_one() -> None:
+    planner = WindowPlanner(timing(StreamConfig(hop_ms=200, left_ms=1000, right_ms=500, margin_ms=400)), 100)
+    assert list(planner.due(150, until=999)) == [
+        Window(80, 30, 100, 101, False, True, 100),
+        Window(80, 40, 101, 102, False, True, 100),
+        Window(80, 50, 102, 105, False, True, 100),
+        Window(80, 60, 105, 115, False, True, 100),
+        Window(80, 70, 115, 125, False, True, 100),
+    ]
+    assert planner.last(150) == Window(80, 70, 100, 150, True, False, 100)
+
+
 def test_the_last_window_of_commit_hop_is_what_is_left() -> None:
     planner = WindowPlanner(timing(StreamConfig(hop_ms=400, left_ms=1000, right_ms=200, commit="hop")), 30)
-    assert [w.droppable for w in planner.due(80, until=999)] == [False, False]
-    assert planner.committed == 70
-    assert planner.last(95) == Window(20, 75, 70, 95, True, False, 30)
-    assert planner.last(70) is None
+    assert [w.droppable for w in planner.due(70, until=999)] == [False, False]
+    assert planner.committed == 60
+    assert planner.last(95) == Window(10, 85, 60, 95, True, False, 30)
+    assert planner.last(60) is None
 
 
 def test_silence_is_not_encoded() -> None:
@@ -43,12 +55,12 @@ def test_due_windows_tile_the_timeline_however_often_one_asks(
 ) -> None:
     planner = WindowPlanner(timing(config), start)
     windows = [window for frames in asked for window in planner.due(start + frames, until=10**6)]
-    emitted = start
-    for window in windows:
+    emitted, t = start, planner.timing
+    for n, window in enumerate(windows, 1):
         assert (window.emit_from, window.segment) == (emitted, start)
-        assert window.emit_to == emitted + planner.timing.hop
-        assert window.end == window.emit_to + planner.timing.right
-        assert window.start == max(0, emitted - planner.timing.left)
+        assert window.end == start + n * t.hop
+        assert window.emit_to == max(emitted + 1, window.end - t.right)
+        assert window.start == max(0, emitted - t.left, start - t.margin)
         emitted = window.emit_to
     if asked:
         once = WindowPlanner(timing(config), start)

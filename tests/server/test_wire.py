@@ -18,6 +18,8 @@ START_DEFAULTS = {
     "commit": "utterance",
     "alternatives": 1,
     "endpoint_ms": None,
+    "stability": "medium",
+    "partial_words": False,
     "resume": None,
 }
 
@@ -47,6 +49,7 @@ def test_round_trip_client(message: wire.ClientMessage) -> None:
     "message",
     [
         wire.PartialMessage(segment=0, start=0.1, end=0.5, text="SO", stable=1),
+        wire.PartialMessage(0, 0.1, 0.5, "SO", 2, [wire.WireWord("SO", 0.1, 0.5, 0.9)]),
         wire.FinalMessage(0, 0.1, 0.5, "SO", 0.9, 8000, [wire.WireWord("SO", 0.1, 0.5, 0.9)]),
         wire.FinalMessage(0, 0.1, 0.5, "SO", 0.9, 8000, flushed=True),
         wire.Ack(received=3, committed=2, cut=1),
@@ -60,6 +63,7 @@ def test_round_trip_server(message: wire.ServerMessage) -> None:
 
 def test_words_are_left_out_not_null() -> None:
     assert "words" not in msgspec.json.decode(wire.encode(wire.FinalMessage(0, 0.0, 1.0, "A", 1.0, 16000)))
+    assert "words" not in msgspec.json.decode(wire.encode(wire.PartialMessage(0, 0.0, 1.0, "A", 1)))
 
 
 def test_flushed_is_never_left_out() -> None:

@@ -19,6 +19,7 @@ ABOUT = RunInfo(
     device="cpu",
     latency="balanced",
     commit="utterance",
+    stability="medium",
     clock="virtual",
     machine="a CPU, 2 cores",
     date="2026-11-22T18:00:00+00:00",

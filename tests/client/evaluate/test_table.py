@@ -9,7 +9,7 @@ from earshot_asr.client.evaluate.figures import Figure, Figures, RunInfo
 from earshot_asr.client.evaluate.table import as_json, interval, machine, remarks, show, written
 
 ABOUT = RunInfo(
-    "tiny", "0123456789abcdef", "cpu", "low", "hop", "virtual", "abacus, 2 cores", "2026-11-22", "earshot ..."
+    "tiny", "0123456789abcdef", "cpu", "low", "hop", "high", "virtual", "abacus, 2 cores", "2026-11-22", "earshot ..."
 )
 COUNTS = {"clips": Figure(3), "clips aligned": Figure(1)}
 FIGURES: Figures = {
@@ -33,7 +33,13 @@ def test_a_row_is_a_figure_with_the_interval_of_all() -> None:
 
 def test_below_is_what_was_judged_and_what_is_missing() -> None:
     text = "\n".join(shown(100))
-    for part in ("tiny", "abacus, 2 cores", "latency low, commit hop, virtual clock, 2026-11-22", "earshot ..."):
+    for part in (
+        "tiny",
+        "abacus, 2 cores",
+        "latency low, commit hop, stability high",
+        "virtual clock, 2026-11-22",
+        "earshot ...",
+    ):
         assert part in text
     assert "2 clips have no alignment" in text
 

@@ -133,9 +133,9 @@ def test_ready() -> None:
             resumable=True,
             context=160 * 320,
             sample_rate=16_000,
-            window_ms=4000,
+            window_ms=4240,
             hop_ms=480,
-            lookahead_ms=320,
+            lookahead_ms=560,
         )
     ]
 
