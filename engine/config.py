@@ -35,19 +35,20 @@ class Calm:
     context          frames that must follow a word before it is shown
     hysteresis       whether a word that is shown stays until another one was heard twice in its place
     confirmations    windows that must hear a settled word again before it is stable, with `commit: utterance`
-    forgiving        whether a disputed word, once no window will hear it again, no longer holds up those behind it
+    agreement        share of the windows that must have heard a disputed word again if, once no window will, it is no
+                     longer to hold up those behind it
     """
 
     context: int
     hysteresis: bool
     confirmations: int
-    forgiving: bool
+    agreement: float
 
 
 CALM: dict[str, dict[str, Any]] = {
-    "low": dict(waits=0, hysteresis=False, confirmations=2, forgiving=True),
-    "medium": dict(waits=1, hysteresis=True, confirmations=2, forgiving=True),
-    "high": dict(waits=2, hysteresis=True, confirmations=3, forgiving=False),
+    "low": dict(waits=0, hysteresis=False, confirmations=2, agreement=0.0),
+    "medium": dict(waits=1, hysteresis=True, confirmations=2, agreement=0.65),
+    "high": dict(waits=2, hysteresis=True, confirmations=3, agreement=1.0),
 }
 """What `stability` stands for. waits: times `calm_ms` that must follow a word before it is shown."""
 
@@ -73,7 +74,7 @@ class StreamConfig:
     """
 
     hop_ms: int = 480
-    left_ms: int = 3200
+    left_ms: int = 2960
     right_ms: int = 560
     calm_ms: int = 200
     margin_ms: int = 640
@@ -150,9 +151,9 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "low": dict(hop_ms=240, left_ms=2400, right_ms=320, calm_ms=140, silence_ms=480, tail_ms=240),
+    "low": dict(hop_ms=240, left_ms=2240, right_ms=320, calm_ms=140, silence_ms=480, tail_ms=240),
     "balanced": {},
-    "accurate": dict(hop_ms=640, left_ms=4800, right_ms=960, calm_ms=440, silence_ms=800),
+    "accurate": dict(hop_ms=640, left_ms=4480, right_ms=960, calm_ms=440, silence_ms=800),
 }
 
 

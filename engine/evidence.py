@@ -1,6 +1,7 @@
 """How sure it is that the final will have a word, with `commit: utterance`: whether newer windows hear it again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from earshot_asr.engine.audio import LogProbs
 from earshot_asr.engine.config import Timing
@@ -12,6 +13,20 @@ EDGE_MS, SHIFT_MS = 100, 60
 """Words that begin so early in a window are not judged by it; of the same word the start may differ a little."""
 DISSENT = 2
 """So many windows that hear a word again make up for one that does not."""
+
+
+@dataclass(slots=True)
+class _Review:
+    """What newer windows said of a word: how many could hear it, how many did, and the sum of that."""
+
+    asked: int = 0
+    agreed: int = 0
+    score: int = 0
+
+    def add(self, same: bool) -> None:
+        self.asked += 1
+        self.agreed += same
+        self.score = self.score + 1 if same else max(0, self.score - DISSENT)
 
 
 class Evidence:
@@ -28,7 +43,7 @@ class Evidence:
         self._calm = timing.calm
         self._edge, self._shift = (max(1, timing.grid.from_ms(ms)) for ms in (EDGE_MS, SHIFT_MS))
         self._first_heard = self._listener()
-        self._scores: list[int] = []  # of each settled word
+        self._reviews: list[_Review] = []  # of each settled word
 
     def feed(self, log_probs: LogProbs) -> None:
         """The frames (T, V) that the utterance's decoder is fed."""
@@ -40,7 +55,7 @@ class Evidence:
         words    those that are settled
         first    the window's first frame, counted from the utterance's
         """
-        self._scores += [0] * (len(words) - len(self._scores))
+        self._reviews += [_Review() for _ in words[len(self._reviews) :]]
         if self.stable == len(words):
             return
         skipped = max(0, words[self.stable].start - self._edge - first)
@@ -50,14 +65,15 @@ class Evidence:
         for n, word in enumerate(words[self.stable :], self.stable):
             if word.start >= first + self._edge:
                 same = all(self._in(now, each) for each in before if each.start < word.end and word.start < each.end)
-                self._scores[n] = self._scores[n] + 1 if same else max(0, self._scores[n] - DISSENT)
-        while self.stable < len(words) and self._counts(words[self.stable], self._scores[self.stable], first):
+                self._reviews[n].add(same)
+        while self.stable < len(words) and self._counts(words[self.stable], self._reviews[self.stable], first):
             self.stable += 1
 
-    def _counts(self, word: DecodedWord, score: int, first: int) -> bool:
-        """Whether a word was confirmed, or is disputed and, as the windows have moved on, will not be heard again."""
+    def _counts(self, word: DecodedWord, review: "_Review", first: int) -> bool:
+        """Whether a word was confirmed, or was disputed by few windows and will not be heard by another one."""
         past = first > 0 and word.start < first + self._edge
-        return score >= self._calm.confirmations or (self._calm.forgiving and past)
+        agreed = review.agreed >= self._calm.agreement * review.asked
+        return review.score >= self._calm.confirmations or (past and agreed)
 
     def _in(self, now: Sequence[tuple[str, int]], word: DecodedWord) -> bool:
         return any(text == word.text and abs(start - word.start) <= self._shift for text, start in now)

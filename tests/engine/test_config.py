@@ -56,7 +56,7 @@ def test_the_ring_holds_the_longest_utterance_and_its_context(name: str) -> None
 
 def test_lengths_in_frames() -> None:
     timing = Timing.of(StreamConfig(), GRID, 203, 0)
-    assert (timing.hop, timing.left, timing.right, timing.silence, timing.longest) == (24, 160, 28, 32, 1000)
+    assert (timing.hop, timing.left, timing.right, timing.silence, timing.longest) == (24, 148, 28, 32, 1000)
     assert timing.context == 203 * 320
     contexts = [Timing.of(StreamConfig(stability=each), GRID, 0, 0).calm.context for each in ("low", "medium", "high")]
     assert contexts == [0, 10, 20]

@@ -9,8 +9,8 @@ from earshot_asr.engine.config import Calm
 from earshot_asr.engine.decoder import DecodedWord
 from earshot_asr.engine.display import Display
 
-LOW = Calm(context=0, hysteresis=False, confirmations=2, forgiving=True)
-MEDIUM = Calm(context=10, hysteresis=True, confirmations=2, forgiving=True)
+LOW = Calm(context=0, hysteresis=False, confirmations=2, agreement=0.0)
+MEDIUM = Calm(context=10, hysteresis=True, confirmations=2, agreement=0.0)
 
 
 def said(*words: tuple[str, int, int]) -> list[DecodedWord]:
@@ -93,7 +93,7 @@ def hearings(draw: st.DrawFn) -> list[tuple[list[DecodedWord], int, int]]:
 def test_a_settled_word_stays_and_words_stand_in_order(
     heard: list[tuple[list[DecodedWord], int, int]], context: int, hysteresis: bool
 ) -> None:
-    calm = Calm(context, hysteresis, 2, True)
+    calm = Calm(context, hysteresis, 2, 0.0)
     display = Display(calm)
     screens = [list(display.update(*each)) for each in heard]
     again = Display(calm)

@@ -170,7 +170,7 @@ def test_transcript_is_a_pure_function_of_the_audio(pcm: Pcm, config: StreamConf
 
 def test_one_sample_at_a_time() -> None:
     pcm = np.concatenate([silence(0.3), speak("AB CD"), silence(0.4)])
-    config = StreamConfig(silence_ms=200, tail_ms=100, hop_ms=160)
+    config = StreamConfig(silence_ms=200, tail_ms=100, hop_ms=160, stability="low")
     events = run_session(pcm, config)
     assert finals(events)
     assert run_session(pcm, config, cuts=range(1, len(pcm))) == events

@@ -43,7 +43,7 @@ def speech() -> Pcm:
 
 @pytest.mark.parametrize("commit", ["utterance", "hop"])
 def test_messages_of_any_size_say_the_same(runner: TorchRunner, speech: Pcm, commit: Commit) -> None:
-    config = StreamConfig.preset("low", commit=commit)
+    config = StreamConfig.preset("low", commit=commit, stability="low")
     events = stream(runner, speech, config, 333)
     assert len(finals(events)) > 1
     assert sum(isinstance(event, Partial) for event in events) > 10

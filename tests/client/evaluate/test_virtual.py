@@ -16,7 +16,9 @@ from earshot_asr.engine.events import Final, Partial
 from tests.helpers import INFO, FakeRunner, configs, finals, run_session, silence, speak, transcript, utterances
 
 BLOCK = 1600
-CONFIG = StreamConfig(hop_ms=400, left_ms=1000, right_ms=200, silence_ms=640, tail_ms=200, preroll_ms=200)
+CONFIG = StreamConfig(
+    hop_ms=400, left_ms=1000, right_ms=200, silence_ms=640, tail_ms=200, preroll_ms=200, stability="low"
+)
 SPEECH = np.concatenate([silence(1), speak("ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT", blocks=5), silence(2)])
 
 

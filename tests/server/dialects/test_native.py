@@ -133,7 +133,7 @@ def test_ready() -> None:
             resumable=True,
             context=160 * 320,
             sample_rate=16_000,
-            window_ms=4240,
+            window_ms=4000,
             hop_ms=480,
             lookahead_ms=560,
         )
