@@ -13,7 +13,7 @@ from earshot_asr.engine.vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent / "models" / "base-en"
 """The small English model that comes with the engine."""
-BUNDLED_WEIGHTS = Weights(alpha=0.5, beta=0.0, unk_offset=-8.0)
+BUNDLED_WEIGHTS = Weights(alpha=0.5, beta=0.0, unk_offset=-8.0, sureness=0.8)
 """Of the bundled language model beside the bundled model, chosen on fold 0 of the dev recordings."""
 MOST_DELAY_FRAMES = 50
 """Largest emission delay."""

@@ -35,6 +35,7 @@ class BeamDecoder:
         self.boundary = 0
         self._most = config.alternatives
         self._settle_frames = SETTLE_FRAMES if config.alternatives == 1 else math.inf  # else only the last words differ
+        self._sureness = lexicon.weights.sureness if lexicon else 1.0
         self._writer = Writer(vocabulary, WordScores(config, lexicon))
         self._rows = start(self._writer)
         self._root = self._rows.nodes[0]
@@ -160,12 +161,18 @@ class BeamDecoder:
         for first, last in endings(path):
             own = [n for n in range(first, last) if vocabulary.pieces[symbols[n]].text]
             heard = np.concatenate([log_probs[starts[n] : ends[n], at[n]] for n in own])
-            confidence = math.exp(heard.mean()) if len(heard) else 0.0
+            confidence = self._calibrated(float(heard.mean())) if len(heard) else 0.0
             spelling = path[last - 1].spelling
             start, end = base + int(starts[own[0]]), base + int(ends[own[-1]])
             word = DecodedWord(vocabulary.lowered(spelling.text), start, end, confidence, spelling.before)
             words.append((word, base + int(starts[last]) if last < len(path) else self._frame))
         return words
+
+    def _calibrated(self, log_prob: float) -> float:
+        """A word's confidence: 1 / (1 + odds of being wrong to the power of the model's sureness)."""
+        right = math.exp(log_prob)
+        odds = max(0.0, 1 - right) / max(right, 1e-30)
+        return float(1 / (1 + odds**self._sureness))
 
 
 def _likely(log_probs: LogProbs, blank: int) -> list[npt.NDArray[np.intp]]:

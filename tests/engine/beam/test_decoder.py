@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -170,6 +171,16 @@ def test_words_have_times_in_order_and_confidences(seed: int, vocabulary: Vocabu
     words = decoder.words()
     assert all(0 <= word.start <= word.end <= 200 and 0 <= word.confidence <= 1 for word in words)
     assert all(a.end <= b.start for a, b in itertools.pairwise(words))
+
+
+@pytest.mark.parametrize("sureness", [0.5, 1.0, 2.0])
+def test_confidence_is_as_sure_as_the_language_model_says(sureness: float) -> None:
+    """The logit of the posterior, times the sureness."""
+    lexicon = Lexicon(LEXICON.lm, replace(LEXICON.weights, sureness=sureness))
+    decoder = BeamDecoder(LETTERS, DecodeConfig(), lexicon)
+    decoder.feed(np.log(np.array([[0.05, 0.05, 0.8, 0.1], [0.97, 0.01, 0.01, 0.01]], np.float32)))
+    (word,) = decoder.words()
+    assert word.confidence == pytest.approx(1 / (1 + (0.2 / 0.8) ** sureness), rel=1e-4)
 
 
 def test_words_are_settled_in_time() -> None:
