@@ -12,17 +12,17 @@ from earshot_asr.client.options import (
     LANGUAGE_HELP,
     MODEL_HELP,
     RETRY_SECONDS,
-    Commit,
-    CommitOption,
     Device,
     Format,
     Latency,
+    LiveCommitOption,
     LiveFormatOption,
     PartialsOption,
     RetryOption,
     Stability,
     StabilityOption,
     check_partials,
+    live_commit,
 )
 
 EXAMPLES = """Examples:
@@ -103,7 +103,7 @@ def mic(
     list_devices: ListDevicesOption = False,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
-    commit: CommitOption = Commit.utterance,
+    commit: LiveCommitOption = None,
     stability: StabilityOption = Stability.medium,
     model: LocalModelOption = None,
     revision: LocalRevisionOption = None,
@@ -132,13 +132,13 @@ def mic(
         local = local_server(console, device=compute, latency=latency, **named)
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
-            wanted = partials or (console.is_terminal and format is Format.text)
+            captions = console.is_terminal and format is Format.text
             with screen(console, format=format, partials=partials, meter=True) as shown:
                 options: dict[str, Any] = {
                     "language": language if url else None,
-                    "commit": commit.value,
+                    "commit": live_commit(commit, captions),
                     "stability": stability.value,
-                    "partials": wanted,
+                    "partials": partials or captions,
                 }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)
 

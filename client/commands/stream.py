@@ -13,10 +13,9 @@ from earshot_asr.client.options import (
     LONGEST_GAP_SECONDS,
     RETRY_SECONDS,
     ChannelsOption,
-    Commit,
-    CommitOption,
     EncodingOption,
     Format,
+    LiveCommitOption,
     LiveFormatOption,
     LongestGapOption,
     PartialsOption,
@@ -27,6 +26,7 @@ from earshot_asr.client.options import (
     StreamLanguageOption,
     TrackOption,
     check_partials,
+    live_commit,
     raw_format,
 )
 
@@ -64,7 +64,7 @@ def stream(
     ] = 1.0,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
-    commit: CommitOption = Commit.utterance,
+    commit: LiveCommitOption = None,
     stability: StabilityOption = Stability.medium,
     encoding: EncodingOption = None,
     rate: RateOption = None,
@@ -93,10 +93,14 @@ def stream(
 
     async def run() -> int:
         console = Console()
-        wanted = partials or (console.is_terminal and format is Format.text)
+        captions = console.is_terminal and format is Format.text
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             with screen(console, format=format, partials=partials, live=audio.live) as shown:
-                options: dict[str, Any] = {"commit": commit.value, "stability": stability.value, "partials": wanted}
+                options: dict[str, Any] = {
+                    "commit": live_commit(commit, captions),
+                    "stability": stability.value,
+                    "partials": partials or captions,
+                }
                 interrupted = await caption(url, audio, [shown], retry=retry, language=language, **options)
             for line in filter(None, [*audio.notes, audio.damage]):
                 print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)
