@@ -151,7 +151,7 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "low": dict(hop_ms=240, left_ms=2240, right_ms=320, calm_ms=140, silence_ms=480, tail_ms=240),
+    "low": dict(hop_ms=240, left_ms=2240, right_ms=320, calm_ms=120, silence_ms=480, tail_ms=240),
     "balanced": {},
     "accurate": dict(hop_ms=640, left_ms=4480, right_ms=960, calm_ms=440, silence_ms=800),
 }

@@ -13,13 +13,12 @@ from earshot_asr.client.options import (
     LANGUAGE_HELP,
     MODEL_HELP,
     RETRY_SECONDS,
-    Commit,
-    CommitOption,
     Device,
     EndpointOption,
     Format,
     HotwordOption,
     Latency,
+    LiveCommitOption,
     LiveFormatOption,
     LmOption,
     PartialsOption,
@@ -28,6 +27,7 @@ from earshot_asr.client.options import (
     StabilityOption,
     check_partials,
     hotwords,
+    live_commit,
 )
 
 EXAMPLES = """Examples:
@@ -110,7 +110,7 @@ def mic(
     partials: PartialsOption = False,
     lm: LmOption = None,
     hotword: HotwordOption = None,
-    commit: CommitOption = Commit.utterance,
+    commit: LiveCommitOption = None,
     endpoint_ms: EndpointOption = None,
     stability: StabilityOption = Stability.medium,
     model: LocalModelOption = None,
@@ -142,15 +142,15 @@ def mic(
         local = local_server(console, device=compute, latency=latency, **named)
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
-            wanted = partials or (console.is_terminal and format is Format.text)
+            captions = console.is_terminal and format is Format.text
             with screen(console, format=format, partials=partials, meter=True) as shown:
                 options: dict[str, Any] = {
                     "language": language if url else None,
-                    "commit": commit.value,
+                    "commit": live_commit(commit, captions),
                     "endpoint_ms": endpoint_ms,
                     "hotwords": expected,
                     "stability": stability.value,
-                    "partials": wanted,
+                    "partials": partials or captions,
                 }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)
 

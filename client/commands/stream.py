@@ -14,12 +14,11 @@ from earshot_asr.client.options import (
     LONGEST_GAP_SECONDS,
     RETRY_SECONDS,
     ChannelsOption,
-    Commit,
-    CommitOption,
     EncodingOption,
     EndpointOption,
     Format,
     HotwordOption,
+    LiveCommitOption,
     LiveFormatOption,
     LongestGapOption,
     PartialsOption,
@@ -31,6 +30,7 @@ from earshot_asr.client.options import (
     TrackOption,
     check_partials,
     hotwords,
+    live_commit,
     raw_format,
 )
 
@@ -69,7 +69,7 @@ def stream(
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     hotword: HotwordOption = None,
-    commit: CommitOption = Commit.utterance,
+    commit: LiveCommitOption = None,
     endpoint_ms: EndpointOption = None,
     stability: StabilityOption = Stability.medium,
     encoding: EncodingOption = None,
@@ -100,13 +100,14 @@ def stream(
 
     async def run() -> int:
         console = Console()
+        captions = console.is_terminal and format is Format.text
         options: dict[str, Any] = {
             "language": language,
-            "commit": commit.value,
+            "commit": live_commit(commit, captions),
             "endpoint_ms": endpoint_ms,
             "stability": stability.value,
             "hotwords": expected,
-            "partials": partials or (console.is_terminal and format is Format.text),
+            "partials": partials or captions,
         }
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             with screen(console, format=format, partials=partials, live=audio.live) as shown:

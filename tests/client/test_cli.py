@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from earshot_asr.client.cli import app, main
-from earshot_asr.client.options import RETRY_SECONDS
+from earshot_asr.client.options import RETRY_SECONDS, Commit, live_commit
 from earshot_asr.engine.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -176,3 +176,18 @@ def test_a_missing_recording_of_the_demo_is_said(
     monkeypatch.setattr("earshot_asr.client.demo.RECORDING_FILE", "gone.flac")
     assert earshot("demo", monkeypatch=monkeypatch) == 1
     assert "gone.flac" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "captions", "commit"),
+    [
+        (None, True, "hop"),
+        (None, False, "utterance"),
+        (Commit.utterance, True, "utterance"),
+        (Commit.hop, False, "hop"),
+    ],
+)
+def test_live_captions_are_final_hop_by_hop_unless_asked_otherwise(
+    asked: Commit | None, captions: bool, commit: str
+) -> None:
+    assert live_commit(asked, captions) == commit

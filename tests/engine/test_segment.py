@@ -107,10 +107,11 @@ def test_partials_have_words_where_they_are_wanted() -> None:
     assert partial.words[1].start == pytest.approx((3 * 320 + 40 - 960) / 16000, abs=0.003)
 
 
-def test_windows_come_out_of_order_twice_and_late() -> None:
+@pytest.mark.parametrize("stability", ["low", "medium", "high"])
+def test_windows_come_out_of_order_twice_and_late(stability: str) -> None:
     first, second = hop(0, 0, 4, 6), hop(0, 4, 8, 10)
     a, b = rows("AAA|__"), rows("AAA|BB|_CC")
-    in_order, mixed = segment(), segment()
+    in_order, mixed = (segment(stability=stability, calm_ms=40) for _ in range(2))
     for window, log_probs in ((first, a), (second, b)):
         in_order.accept(window, log_probs)
     for window, log_probs in ((second, b), (second, b), (first, a), (first, a), (second, b)):
