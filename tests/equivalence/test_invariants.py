@@ -64,9 +64,9 @@ def shifted(event: Event, samples: int) -> Event:
         return Flushed(event.cut + samples)
     later = samples / 16000
     start, end, segment = round(event.start + later, 3), round(event.end + later, 3), event.segment + samples
+    words = tuple(replace(w, start=round(w.start + later, 3), end=round(w.end + later, 3)) for w in event.words or ())
     if isinstance(event, Partial):
-        return replace(event, start=start, end=end, segment=segment)
-    words = tuple(replace(w, start=round(w.start + later, 3), end=round(w.end + later, 3)) for w in event.words)
+        return replace(event, start=start, end=end, segment=segment, words=event.words and words)
     return replace(event, start=start, end=end, segment=segment, cut=event.cut + samples, words=words)
 
 
