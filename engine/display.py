@@ -57,7 +57,7 @@ class Display:
         held_back = {id(word) for word in heard[ready:]}
         rest: list[DecodedWord] = []
         rivals: set[tuple[Texts, Texts]] = set()
-        for place in _places([word for word in self._shown if word.end > first], heard[settled:]):
+        for place in _places([word for word in self._shown if word.start >= first], heard[settled:]):
             whole = not any(id(word) in held_back for word in place.heard)
             before, now = place.rivals
             if whole and (not (before and now) or before == now or place.rivals in self._rivals):

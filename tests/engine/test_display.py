@@ -1,5 +1,6 @@
 """What a viewer sees: words that will stay, as they are, until there is a reason to change them."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -109,3 +110,9 @@ def test_low_shows_all_that_is_heard(heard: list[tuple[list[DecodedWord], int, i
     display = Display(LOW)
     for words, settled, end in heard:
         assert display.update(words, settled, end) == words
+
+
+def test_of_a_word_that_reaches_into_what_is_settled_nothing_stays() -> None:
+    display = Display(replace(MEDIUM, context=0))
+    assert shown(display, 10, ("ALONE", 2, 10)) == "ALONE"
+    assert shown(display, 20, ("A", 2, 3), ("LOAN", 5, 9), settled=1) == "A LOAN"
