@@ -182,7 +182,9 @@ def test_one_sample_at_a_time() -> None:
 @given(pcm=utterances(), config=configs(), data=st.data())
 def test_identity_with_one_plain_pass(pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
     """With commit: utterance a final says what one plain pass over its window does; no code of the engine's is used."""
-    config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance"})
+    config = StreamConfig(
+        **{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance", "decode": GREEDY}
+    )
     with recorded_segments() as segments:
         events = run_session(pcm, config, flushes=data.draw(positions(pcm, 2)))
     split = {segment.start for segment in segments if segment.split}
@@ -377,7 +379,9 @@ def test_stable_is_a_promise_in_any_script(pcm: Pcm, config: StreamConfig, lower
 @given(pcm=utterances(), config=configs())
 def test_superseded_hops_change_no_final(pcm: Pcm, config: StreamConfig) -> None:
     """With commit: utterance, partials may thin out, and finals stay the same to the letter."""
-    config = StreamConfig(**{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance"})
+    config = StreamConfig(
+        **{name: getattr(config, name) for name in config.__slots__} | {"commit": "utterance", "decode": GREEDY}
+    )
     session = Session(INFO, config)
     at = 0
     while at < len(pcm):

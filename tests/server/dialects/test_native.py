@@ -131,7 +131,7 @@ def test_ready() -> None:
             model="fake",
             fingerprint=fingerprint(wire.Start()),
             resumable=True,
-            context=160 * 320,
+            context=148 * 320,
             sample_rate=16_000,
             window_ms=4000,
             hop_ms=480,
