@@ -18,7 +18,7 @@ settings.register_profile("earshot", deadline=None, max_examples=40, suppress_he
 settings.register_profile(
     "broken on purpose",
     settings.get_profile("earshot"),
-    max_examples=100,
+    max_examples=500,
     phases=[Phase.generate],
     database=None,
     report_multiple_bugs=False,

@@ -342,11 +342,9 @@ async def real() -> AsyncIterator[Server]:
 
 
 async def test_the_bundled_recording(real: Server) -> None:
-    talks = [recording(DEMO, commit, seed) for seed, commit in enumerate(POLICIES)]
-    runs = [cut_and_uncut(talk, [real.port], seed, 8) for seed, talk in enumerate(talks)]
-    said, made = summary(await asyncio.gather(*runs))
-    assert made["reset"] + made["close"] >= 6
-    assert said >= 40
+    said, made = summary([await cut_and_uncut(recording(DEMO, "hop", 1), [real.port], 1, 8)])
+    assert made["reset"] + made["close"] >= 3
+    assert said >= 20
 
 
 @pytest.mark.slow
