@@ -1,14 +1,14 @@
 """What the engine knows of a model, and the interface of a runner, which computes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from earshot_asr.engine.audio import FrameGrid, LogProbs, Pcm
 from earshot_asr.engine.errors import ConfigError
-from earshot_asr.engine.lm import NO_LM, Lexicon, Weights, bundled_lm, has_lm, open_lm
+from earshot_asr.engine.lm import NO_LM, Lexicon, Weights, bundled_lm, open_lm
 from earshot_asr.engine.vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent / "models" / "base-en"
@@ -55,25 +55,30 @@ class ModelInfo:
         return match(language, self.languages, self.name)
 
 
-def lexicon_for(folder: Path, lm: str | Path | None = None) -> Lexicon | None:
-    """The language model that goes with a checkpoint; None if there is none.
+def lexicon_for(folder: Path, own: Path | None, lm: str | Path | None = None) -> Lexicon | None:
+    """The language model that goes with a checkpoint in a folder; None if there is none.
 
-    lm    its file or folder; NO_LM: none; None: the bundled one for the bundled model, else the checkpoint's own
+    own    the folder of the checkpoint's own language model, if it has one
+    lm     a file or folder in its place; NO_LM: none; None: the bundled one for the bundled model, else `own`
 
     Raises CheckpointError.
     """
     if lm == NO_LM:
         return None
-    if lm is not None:
-        return _lexicon(Path(lm).expanduser())
-    if folder.resolve() == BUNDLED.resolve():
-        return _lexicon(None)
-    return _lexicon(folder) if has_lm(folder) else None
+    if lm is None and folder.resolve() == BUNDLED.resolve():
+        return _bundled()
+    chosen = own if lm is None else Path(lm).expanduser()
+    return None if chosen is None else _opened(chosen)
 
 
 @cache
-def _lexicon(path: Path | None) -> Lexicon:
-    return Lexicon(bundled_lm() if path is None else open_lm(path), BUNDLED_WEIGHTS)
+def _bundled() -> Lexicon:
+    return Lexicon(bundled_lm(), BUNDLED_WEIGHTS)
+
+
+@cache
+def _opened(path: Path) -> Lexicon:
+    return Lexicon(open_lm(path), replace(BUNDLED_WEIGHTS, sureness=1.0))  # not calibrated with whatever model it is
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from earshot_asr.engine.adapters import Adapters
 from earshot_asr.engine.audio import SAMPLE_RATE, LogProbs, Pcm, from_ms
 from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
-from earshot_asr.engine.errors import DeviceError
+from earshot_asr.engine.errors import CheckpointError, DeviceError
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.lm import Lexicon
 from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo, lexicon_for
@@ -138,6 +138,14 @@ class TorchRunner:
         return tensor
 
 
+def _own_lm(checkpoint: Checkpoint) -> Path | None:
+    """The folder of a checkpoint's language model; None if it has none, or it is not clear which: that was logged."""
+    try:
+        return checkpoint.origin.language_model()
+    except CheckpointError:
+        return None
+
+
 def load_runner(
     model: str | Path | None = None,
     device: str = "auto",
@@ -157,7 +165,7 @@ def load_runner(
         leave_a_core()
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
     checkpoint = load_checkpoint(model or BUNDLED, revision=revision, language=language, device=chosen, dtype=dtype)
-    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon_for(checkpoint.origin.folder, lm))
+    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon_for(checkpoint.origin.folder, _own_lm(checkpoint), lm))
     for ms in WARM_UP_MS[chosen.type]:
         runner.run([np.zeros(from_ms(ms), np.int16)])
     return runner

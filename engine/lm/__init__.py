@@ -19,7 +19,7 @@ from earshot_asr.engine.lm.lexicon import Lexicon
 from earshot_asr.engine.lm.model import LanguageModel, State, Weights
 from earshot_asr.engine.lm.reading import read_file
 
-__all__ = ["BUNDLED", "NO_LM", "LanguageModel", "Lexicon", "State", "Weights", "bundled_lm", "has_lm", "open_lm"]
+__all__ = ["BUNDLED", "NO_LM", "LanguageModel", "Lexicon", "State", "Weights", "bundled_lm", "open_lm"]
 
 BUNDLED = Path(__file__).parents[1] / "models" / "lm-en"
 """The folder of the language model that comes with Earshot."""
@@ -34,11 +34,6 @@ def open_lm(path: str | Path) -> LanguageModel:
     """
     path = Path(path).expanduser()
     return read_folder(path) if path.is_dir() else read_file(path)
-
-
-def has_lm(checkpoint: Path) -> bool:
-    """Whether a checkpoint's folder has a language model."""
-    return (checkpoint / "language_model").is_dir()
 
 
 def bundled_lm() -> LanguageModel:

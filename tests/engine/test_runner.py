@@ -1,5 +1,8 @@
 """The bundled model on a device: windows in any company, bad names."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -72,3 +75,23 @@ def test_half_precision_on_a_gpu_says_nearly_the_same(runner: TorchRunner) -> No
     windows = [window(frames, seed, runner) for seed, frames in enumerate((50, 50, 64))]
     for cpu, gpu in zip(runner.run(windows), on_gpu.run(windows), strict=True):
         assert np.abs(np.exp(cpu) - np.exp(gpu)).max() < 0.05
+
+
+ARPA = "\\data\\\nngram 1=4\n\n\\1-grams:\n-1\t<unk>\n-1\t<s>\n-1\t</s>\n-0.5\thello\n\n\\end\\\n"
+
+
+def test_a_model_brings_its_language_model_along(tmp_path: Path) -> None:
+    """The bundled one its own, with calibrated confidences; a checkpoint's; one that is named; or none."""
+    folder = tmp_path / "model"
+    shutil.copytree(BUNDLED, folder)
+    assert load_runner(folder, "cpu").info.lexicon is None
+    (folder / "language_model").mkdir()
+    (folder / "language_model" / "lm.arpa").write_text(ARPA)
+    (folder / "language_model" / "attrs.json").write_text('{"alpha": 0.7, "beta": 1.5}')
+    own = load_runner(folder, "cpu").info.lexicon
+    assert own and own.lm.knows("hello") and own.weights.alpha == 0.7
+    named = load_runner(BUNDLED, "cpu", lm=folder / "language_model" / "lm.arpa").info.lexicon
+    assert named and named.lm.knows("hello") and named.weights.sureness == 1.0
+    bundled = load_runner(device="cpu").info.lexicon
+    assert bundled and bundled.lm.knows("captions") and bundled.weights.sureness == 0.8
+    assert load_runner(folder, "cpu", lm="none").info.lexicon is None
