@@ -1,6 +1,7 @@
 """The voice detector and the endpointer, block by block."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,23 @@ def test_the_gate_looks_back_no_further_than_it_says(parts: list[tuple[int, int]
     late = EnergyGate(HOP, stream_start=begin == 0)
     again = [voiced for block in heard[begin:] for voiced in late.feed(block[None])]
     assert again[start - begin :] == judged[start:]
+
+
+def energy_of(block: list[int]) -> int:
+    """As the class describes it, in integers without bounds."""
+    sums = [sum(block[first : first + 8]) for first in range(0, len(block), 8)]
+    return sum((a - 2 * b + c) ** 2 for a, b, c in zip(sums, sums[1:], sums[2:], strict=False))
+
+
+@pytest.mark.parametrize("hop", [320, 640, 1280, 300, 321])
+def test_energies_are_exact_up_to_full_scale(hop: int) -> None:
+    """The decisions are the same on any machine, whatever adds the numbers up, and however blocks come together."""
+    rng, square = np.random.default_rng(0), np.where(np.arange(hop) // 8 % 2, 32767, -32768)
+    heard = np.array([square, *rng.integers(-32768, 32768, (5, hop)), *rng.integers(-3, 4, (5, hop))], np.int16)
+    energies = [energy_of(block) for block in heard.tolist()]
+    for count in range(len(heard) + 1):
+        gate = EnergyGate(hop)
+        assert gate.energies(heard[:count]) + gate.energies(heard[count:]) == energies
 
 
 def test_steady_noise_becomes_silence_and_what_rises_above_it_is_voice() -> None:
