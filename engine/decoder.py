@@ -3,6 +3,7 @@
 A further decoder is one file with a class like GreedyDecoder, and one line in DECODERS.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,7 @@ class DecodedWord:
 
     confidence    the geometric mean of its symbols' posteriors, over the frames that are not blank, in [0, 1]
     before        what stands between the word before it and it: a space, or nothing in scripts without spaces
+    log_odds      how much more probable its symbols are than blanks in their place, a natural logarithm
     """
 
     text: str
@@ -39,6 +41,7 @@ class DecodedWord:
     end: int
     confidence: float
     before: str = " "
+    log_odds: float = math.inf
 
 
 def joined(words: Sequence[DecodedWord], vocabulary: Vocabulary) -> str:

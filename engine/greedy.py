@@ -20,6 +20,7 @@ class _OpenWord:
     end: int = 0
     log_prob: float = 0.0
     frames: int = 0
+    log_odds: float = 0.0
 
 
 class GreedyDecoder:
@@ -42,7 +43,8 @@ class GreedyDecoder:
         blank, pieces = self.vocabulary.blank, self.vocabulary.pieces
         ids = self.vocabulary.merged[log_probs.argmax(-1)]
         best = log_probs.max(-1)
-        for symbol, log_prob in zip(ids.tolist(), best.tolist(), strict=True):
+        odds = best - log_probs[:, blank]
+        for symbol, log_prob, log_odds in zip(ids.tolist(), best.tolist(), odds.tolist(), strict=True):
             if symbol != blank:
                 piece = pieces[symbol]
                 if symbol != self._last:
@@ -52,6 +54,7 @@ class GreedyDecoder:
                 if piece.text:
                     self._open.end = self._frame + 1
                     self._open.log_prob += log_prob
+                    self._open.log_odds += log_odds
                     self._open.frames += 1
             self._last = symbol
             self._frame += 1
@@ -74,7 +77,7 @@ class GreedyDecoder:
     def _closed(self) -> DecodedWord:
         (text, before, _), word = self._spelling, self._open
         confidence = math.exp(word.log_prob / word.frames)
-        return DecodedWord(self.vocabulary.lowered(text), word.start, word.end, confidence, before)
+        return DecodedWord(self.vocabulary.lowered(text), word.start, word.end, confidence, before, word.log_odds)
 
     def peek(self, log_probs: LogProbs) -> "GreedyDecoder":
         """A decoder that was also fed `log_probs`; this one stays as it is."""

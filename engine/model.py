@@ -15,6 +15,8 @@ BUNDLED = Path(__file__).parent / "models" / "base-en"
 """The small English model that comes with the engine."""
 BUNDLED_WEIGHTS = Weights(alpha=0.5, beta=0.0, unk_offset=-8.0, sureness=0.8)
 """Of the bundled language model beside the bundled model, chosen on fold 0 of the dev recordings."""
+BUNDLED_LEAST_LOG_ODDS = 6.0
+"""Of the bundled model: no word of fold 0 is lost, nor of single words, and next to nothing is heard in noise."""
 MOST_DELAY_FRAMES = 50
 """Largest emission delay."""
 
@@ -28,6 +30,7 @@ class ModelInfo:
     language          that it speaks, as the model names it; None: it is not known
     languages         all that the model can speak, see Runner.speaking; empty: it is not known
     lexicon           words of the language model that goes with it; None: there is none
+    least_log_odds    what the log_odds of an utterance's words come to at least, or it is noise; 0: all words count
     """
 
     name: str
@@ -38,11 +41,13 @@ class ModelInfo:
     language: str | None = None
     languages: tuple[str, ...] = ()
     lexicon: Lexicon | None = None
+    least_log_odds: float = 0.0
 
     @property
     def identity(self) -> str:
-        """The fingerprint of the model, and of the language model that goes with it."""
-        return f"{self.fingerprint} {self.lexicon.fingerprint}" if self.lexicon else self.fingerprint
+        """The fingerprint of the model, and of what goes with it."""
+        others = [self.lexicon.fingerprint] if self.lexicon else []
+        return " ".join([self.fingerprint, *others, *([f"{self.least_log_odds:g}"] if self.least_log_odds else [])])
 
     def named(self, language: str) -> str:
         """The model's own name for one of its languages. Raises ConfigError if it has no such language."""
@@ -53,6 +58,11 @@ class ModelInfo:
         if not self.languages:
             raise ConfigError(f"{self.name} does not say which language it speaks; language has to be null")
         return match(language, self.languages, self.name)
+
+
+def least_log_odds_for(folder: Path) -> float:
+    """ModelInfo.least_log_odds of the checkpoint in a folder: it is known of the bundled model only."""
+    return BUNDLED_LEAST_LOG_ODDS if folder.resolve() == BUNDLED.resolve() else 0.0
 
 
 def lexicon_for(folder: Path, own: Path | None, lm: str | Path | None = None) -> Lexicon | None:

@@ -15,7 +15,7 @@ from earshot_asr.engine.checkpoint import Checkpoint, load_checkpoint
 from earshot_asr.engine.errors import CheckpointError, DeviceError
 from earshot_asr.engine.families.layers import Encoder
 from earshot_asr.engine.lm import Lexicon
-from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo, lexicon_for
+from earshot_asr.engine.model import BUNDLED, Ladder, ModelInfo, least_log_odds_for, lexicon_for
 
 BATCH_SECONDS = {"cpu": 8, "cuda": 320}
 """Audio in a full batch. A larger one is not more efficient, and urgent windows would wait longer."""
@@ -67,8 +67,9 @@ def twin(encoder: Encoder) -> Encoder:
 class TorchRunner:
     """A checkpoint's encoder on a device. See Runner; those of its languages share the encoder.
 
-    beside     a runner of the same checkpoint in another language, on the same device
-    lexicon    of the language that the checkpoint speaks
+    beside            a runner of the same checkpoint in another language, on the same device
+    lexicon           of the language that the checkpoint speaks
+    least_log_odds    see ModelInfo
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TorchRunner:
         device: torch.device,
         beside: "TorchRunner | None" = None,
         lexicon: Lexicon | None = None,
+        least_log_odds: float = 0.0,
     ) -> None:
         self.info = ModelInfo(
             checkpoint.name,
@@ -87,6 +89,7 @@ class TorchRunner:
             checkpoint.language,
             checkpoint.languages,
             lexicon,
+            least_log_odds,
         )
         self._checkpoint = checkpoint
         self._device = device
@@ -165,7 +168,9 @@ def load_runner(
         leave_a_core()
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
     checkpoint = load_checkpoint(model or BUNDLED, revision=revision, language=language, device=chosen, dtype=dtype)
-    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon_for(checkpoint.origin.folder, _own_lm(checkpoint), lm))
+    folder = checkpoint.origin.folder
+    lexicon = lexicon_for(folder, _own_lm(checkpoint), lm)
+    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon, least_log_odds=least_log_odds_for(folder))
     for ms in WARM_UP_MS[chosen.type]:
         runner.run([np.zeros(from_ms(ms), np.int16)])
     return runner

@@ -20,11 +20,12 @@ from functools import partial
 
 from earshot_asr.engine.audio import LogProbs, Pcm
 from earshot_asr.engine.config import StreamConfig, Timing
-from earshot_asr.engine.decoder import NewDecoder, decoder_factory
+from earshot_asr.engine.decoder import NewDecoder
 from earshot_asr.engine.endpoint import Endpointer, EnergyGate, VoiceDetector
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.events import Event, Flushed
 from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.odds import new_decoders
 from earshot_asr.engine.ring import RingBuffer
 from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.utterance import Utterance, decode_utterance
@@ -67,7 +68,7 @@ class Session:
         from_sample: int = 0,
     ) -> None:
         self.info = info
-        self._new_decoder = new_decoder or decoder_factory(config.decode, info.vocabulary, info.lexicon)
+        self._new_decoder = new_decoder or new_decoders(info, config.decode)
         self._hop = info.grid.hop
         self._detector: VoiceDetector = EnergyGate(self._hop, stream_start=from_sample == 0)
         self.timing = timing_of(info, config)

@@ -9,10 +9,11 @@ import numpy as np
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, Pcm
 from earshot_asr.engine.config import DEFAULT_DECODE, StreamConfig
-from earshot_asr.engine.decoder import DecodeConfig, Hotword, decoder_factory
+from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
+from earshot_asr.engine.odds import new_decoders
 from earshot_asr.engine.recognizer import Recognizer, Stream
 from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.session import timing_of
@@ -105,10 +106,7 @@ def plain(runner: Runner, audio: Iterable[Pcm], decode: DecodeConfig = DEFAULT_D
         return
     log_probs = np.concatenate(kept)
     config = StreamConfig(decode=decode)
-    timing, new_decoder = (
-        timing_of(runner.info, config),
-        decoder_factory(decode, runner.info.vocabulary, runner.info.lexicon),
-    )
+    timing, new_decoder = timing_of(runner.info, config), new_decoders(runner.info, decode)
     segment, whole = Segment(runner.info, timing, new_decoder, 0), WindowPlanner(timing, 0).last(len(log_probs))
     assert whole is not None
     segment.close(whole.end)

@@ -161,10 +161,12 @@ class BeamDecoder:
         for first, last in endings(path):
             own = [n for n in range(first, last) if vocabulary.pieces[symbols[n]].text]
             heard = np.concatenate([log_probs[starts[n] : ends[n], at[n]] for n in own])
+            blank = np.concatenate([log_probs[starts[n] : ends[n], at[-1]] for n in own])
             confidence = self._calibrated(float(heard.mean())) if len(heard) else 0.0
             spelling = path[last - 1].spelling
             start, end = base + int(starts[own[0]]), base + int(ends[own[-1]])
-            word = DecodedWord(vocabulary.lowered(spelling.text), start, end, confidence, spelling.before)
+            text, log_odds = vocabulary.lowered(spelling.text), float((heard - blank).sum())
+            word = DecodedWord(text, start, end, confidence, spelling.before, log_odds)
             words.append((word, base + int(starts[last]) if last < len(path) else self._frame))
         return words
 

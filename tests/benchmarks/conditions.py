@@ -4,10 +4,11 @@
     python -m tests.benchmarks.conditions shared/speech --quick
 
 The folder has dev.jsonl with its alignments, long.jsonl and noise.jsonl. Speech is that of one fold of dev; a row of
-speech is scored by its word error rate and by what that is above the row `clean`, a row of nothing by the words that
-are heard in a minute. `encoded`: seconds of audio that the encoder was given, for each second of the stream. Rows that
-were measured before with the same model and settings are taken from the file --kept, so that a run can be broken off
-and go on.
+speech is scored by its word error rate and by what that is above the row `clean`, with the 95 % interval of that
+difference (the same recordings are compared, so what is hard in both rows does not widen it); a row of nothing by the
+words that are heard in a minute. `encoded`: seconds of audio that the encoder was given, for each second of the stream.
+Rows that were measured before with the same model and settings are taken from the file --kept, so that a run can be
+broken off and go on.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from earshot_asr.client.evaluate.intervals import Bootstrap, Interval
 from earshot_asr.client.evaluate.quiet import SHIFT_SHARE
 from earshot_asr.client.evaluate.recordings import noise_floor
 from earshot_asr.client.evaluate.tally import errors
@@ -35,19 +37,30 @@ GAINS_DB = (-20, 0, 10)
 TURN_SECONDS = 0.3
 EDGE_SAMPLES = 800
 """What is left of the silence around a recording that is read without a pause: 50 ms."""
+LEAST_STREAMS = 8
+"""Of fewer ones an interval means nothing."""
 Stream = tuple[Pcm, str]
 """Audio, and what is said in it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of a condition. `words`: that were said; `wrong`: errors, or words where nothing is said."""
+    """The figures of a condition.
+
+    words    that were said in each stream
+    wrong    errors in each stream, or words where nothing is said
+    """
 
     condition: str
     minutes: float
-    words: int
-    wrong: int
+    words: list[int]
+    wrong: list[int]
     encoded: float
+
+    @property
+    def wer(self) -> float:
+        """In percent."""
+        return 100 * sum(self.wrong) / sum(self.words)
 
 
 @dataclass(frozen=True)
@@ -223,12 +236,13 @@ class Counted:
 def measure(name: str, streams: Iterator[Stream], runner: Runner, config: StreamConfig) -> Row:
     """Streams them one after the other."""
     counted = Counted(runner)
-    heard, words, wrong = 0, 0, 0
+    heard = 0
+    words, wrong = [], []
     for pcm, text in streams:
         said = normalize(text).split()
         found = normalize(" ".join(final.text for final in streamed(counted, config, [pcm]))).split()
-        wrong += errors(said, found)[0]
-        words += len(said)
+        wrong.append(errors(said, found)[0])
+        words.append(len(said))
         heard += len(pcm)
     return Row(name, heard / SAMPLE_RATE / 60, words, wrong, counted.samples / heard)
 
@@ -241,20 +255,35 @@ def kept_rows(kept: Path, key: str) -> dict[str, Row]:
     return {line["row"]["condition"]: Row(**line["row"]) for line in lines if line["key"] == key}
 
 
+def above(row: Row, clean: Row) -> tuple[float, Interval | None]:
+    """How many points more words are wrong than in the row of the same recordings, one in each stream; 95 % interval.
+
+    None where there are too few streams to tell.
+    """
+    count = -(-len(clean.words) // len(row.words))  # recordings in a stream
+    first = np.arange(0, len(clean.words), count)
+    assert np.add.reduceat(clean.words, first).tolist() == row.words, (row.condition, "not the recordings of `clean`")
+    more = np.array(row.wrong) - np.add.reduceat(clean.wrong, first)
+    words = np.array(row.words, float)
+    enough = len(words) >= LEAST_STREAMS
+    found = Bootstrap(range(len(words)), seed=0).ratio(100.0 * more, words) if enough else None
+    return 100 * float(more.sum() / words.sum()), found
+
+
 def show(rows: Sequence[Row]) -> None:
     """Prints the table."""
     table = Table()
-    for name in ("condition", "minutes", "words", "WER, %", "above clean", "words a minute", "encoded"):
+    for name in ("condition", "minutes", "words", "WER, %", "above clean", "(95 %)", "words a minute", "encoded"):
         table.add_column(name, justify="left" if name == "condition" else "right")
-    clean = next((100 * row.wrong / row.words for row in rows if row.condition == "clean"), None)
+    clean = rows[0]
     for row in rows:
-        score = [f"{row.wrong / row.minutes:.2f}"]
-        if row.words:
-            wer = 100 * row.wrong / row.words
-            comparable = clean is not None and "read" not in row.condition
-            score = [f"{wer:.1f}", f"{wer - clean:+.1f}" if comparable and clean is not None else "", ""]
-        figures = [str(row.words)] + score if row.words else ["0", "", "", *score]
-        table.add_row(row.condition, f"{row.minutes:.1f}", *figures, f"{row.encoded:.2f}")
+        said = sum(row.words)
+        score = ["", "", "", f"{sum(row.wrong) / row.minutes:.2f}"]
+        if said:
+            points, found = above(row, clean) if row is not clean and "read" not in row.condition else (None, None)
+            difference = "" if points is None else f"{points:+.1f}"
+            score = [f"{row.wer:.1f}", difference, "" if found is None else "{:+.1f} to {:+.1f}".format(*found), ""]
+        table.add_row(row.condition, f"{row.minutes:.1f}", str(said), *score, f"{row.encoded:.2f}")
     Console(width=120).print(table)
 
 
@@ -278,21 +307,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of each kind of nothing, and of the book (10)")
     parser.add_argument("--latency", default="balanced")
     parser.add_argument("--model", help="a name, a hub id or a folder (the bundled one)")
+    parser.add_argument("--lm", help="a language model, or none (the one that goes with the model)")
+    parser.add_argument("--only", action="append", help="a condition, repeatable (all); `clean` is always measured")
     parser.add_argument("--kept", type=Path, default=Path("conditions.jsonl"), help="file of rows (conditions.jsonl)")
     options = parser.parse_args()
     if options.quick:
         options.limit, options.minutes = 8, 1.0
-    runner = load_runner(options.model, "auto")
+    chosen = [name for name in CONDITIONS if not options.only or name in ("clean", *options.only)]
+    runner = load_runner(options.model, "auto", lm=options.lm)
     config = replace(StreamConfig.preset(options.latency), partials=False)
-    key = json.dumps([runner.info.fingerprint, asdict(config), options.fold, options.limit, options.minutes])
+    key = json.dumps([runner.info.identity, asdict(config), options.fold, options.limit, options.minutes])
     rows, made = kept_rows(options.kept, key), material(options.folder, options.fold, options.limit, options.minutes)
-    for name, streams in CONDITIONS.items():
+    for name in chosen:
         if name not in rows:
-            rows[name] = measure(name, streams(made), runner, config)
+            rows[name] = measure(name, CONDITIONS[name](made), runner, config)
             with options.kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": key, "row": asdict(rows[name])}) + "\n")
-    show([rows[name] for name in CONDITIONS])
-    print(json.dumps({"benchmark": "conditions", "rows": [asdict(rows[name]) for name in CONDITIONS]}))
+    show([rows[name] for name in chosen])
+    print(json.dumps({"benchmark": "conditions", "rows": [asdict(rows[name]) for name in chosen]}))
 
 
 if __name__ == "__main__":

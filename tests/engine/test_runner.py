@@ -9,7 +9,7 @@ import torch
 
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import CheckpointError, ConfigError, DeviceError
-from earshot_asr.engine.model import BUNDLED
+from earshot_asr.engine.model import BUNDLED, BUNDLED_LEAST_LOG_ODDS
 from earshot_asr.engine.runner import TorchRunner, load_runner, resolve_device
 from tests.helpers import noise
 
@@ -95,3 +95,13 @@ def test_a_model_brings_its_language_model_along(tmp_path: Path) -> None:
     bundled = load_runner(device="cpu").info.lexicon
     assert bundled and bundled.lm.knows("captions") and bundled.weights.sureness == 0.8
     assert load_runner(folder, "cpu", lm="none").info.lexicon is None
+
+
+def test_of_the_bundled_model_it_is_known_what_is_noise(tmp_path: Path) -> None:
+    """With any language model; of others it is not, even if only their folder is another."""
+    folder = tmp_path / "model"
+    shutil.copytree(BUNDLED, folder)
+    bundled, other = (load_runner(model, "cpu", lm="none").info for model in (BUNDLED, folder))
+    assert bundled.least_log_odds == load_runner(device="cpu").info.least_log_odds == BUNDLED_LEAST_LOG_ODDS
+    assert other.least_log_odds == 0
+    assert bundled.fingerprint == other.fingerprint and bundled.identity != other.identity

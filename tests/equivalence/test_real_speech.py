@@ -1,17 +1,20 @@
 """What the invariants say, on real speech with the bundled model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
 
 from earshot_asr.engine.audio import Pcm, to_pcm
 from earshot_asr.engine.beam.decoder import BeamDecoder
-from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig
 from earshot_asr.engine.events import Event
 from earshot_asr.engine.recognizer import Recognizer
 from earshot_asr.engine.runner import TorchRunner, load_runner
-from tests.helpers import clips, finals
+from earshot_asr.engine.session import Session
+from tests.helpers import clips, finals, run_session, shared
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,17 @@ def test_a_final_is_one_plain_pass_over_its_window(runner: TorchRunner, speech: 
             assert final.text == " ".join(word.text for word in decoder.words())
             words += len(final.words)
     assert words > 20
+
+
+@pytest.mark.parametrize("commit", ["utterance", "hop"])
+def test_a_man_who_miaows_says_nothing(runner: TorchRunner, commit: Commit) -> None:
+    path = shared("speech") / "noise/noise-rir/speech_commands_bg_dude_miaowing.opus"
+    pcm = np.concatenate([soundfile.read(path, frames=4 * 16000, dtype="int16")[0], np.zeros(16000, np.int16)])
+    config = StreamConfig(commit=commit, partials=False)
+    for least, words in ((0.0, True), (runner.info.least_log_odds, False)):
+        session = Session(replace(runner.info, least_log_odds=least), config)
+        events = run_session(pcm, config, session=session, encode=lambda pcm: runner.run([pcm])[0])
+        assert bool(finals(events)) == words
 
 
 def test_messages_of_any_size_say_the_same(runner: TorchRunner, speech: list[Pcm]) -> None:
