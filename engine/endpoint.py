@@ -55,7 +55,7 @@ class EnergyGate:
         self._missing = -hop % SUMMED_SAMPLES
         self._sums = (hop + self._missing) // SUMMED_SAMPLES  # of a block
         gain = 6 * SUMMED_SAMPLES  # of a second difference of sums, for the power of white noise
-        self._quiet = self.QUIET_POWER * gain * (self._sums - 2)
+        self._quiet = self.VOICED_RATIO * self.QUIET_POWER * gain * (self._sums - 2)
         self._block = 0
         self._stream_start = stream_start
         self._recent: deque[int] = deque(maxlen=smoothed)  # energies
@@ -63,7 +63,7 @@ class EnergyGate:
 
     def feed(self, blocks: Pcm) -> list[bool]:
         """Takes the next blocks, samples (N, hop); returns for each whether it is voiced."""
-        return [self._judge(energy) for energy in self.energies(blocks)]
+        return list(map(self._judge, self.energies(blocks)))
 
     def energies(self, blocks: Pcm) -> list[int]:
         """Of each block (N, hop). In as few steps as possible: messages are short, and each step takes a microsecond.
@@ -76,8 +76,11 @@ class EnergyGate:
             blocks = np.pad(blocks, ((0, 0), (0, self._missing)))
         sums = blocks.astype(np.float64).reshape(-1, SUMMED_SAMPLES).dot(ONES)
         bends = np.correlate(sums, SECOND_DIFFERENCE)  # two of every block reach into the next one
-        some = (bends[first : first + self._sums - 2] for first in range(0, len(sums), self._sums))
-        return [int(each.dot(each)) for each in some]
+        energies = []
+        for first in range(0, len(sums), self._sums):
+            own = bends[first : first + self._sums - 2]
+            energies.append(int(own.dot(own)))
+        return energies
 
     def _judge(self, energy: int) -> bool:
         recent, least, block = self._recent, self._least, self._block
@@ -89,10 +92,10 @@ class EnergyGate:
         if least[0][0] <= block - self.window:
             least.popleft()
         self._block = block = block + 1
-        floor = least[0][1]
+        _, floor = least[0]
         if self._stream_start and block < self.window:
             floor = floor * block**2 // self.window**2
-        return energy > self.VOICED_RATIO * max(floor, self._quiet)
+        return energy > self._quiet and energy > self.VOICED_RATIO * floor
 
 
 class Endpointer:

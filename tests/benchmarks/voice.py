@@ -11,7 +11,7 @@ without) count as neither. What each column is, is printed below the table. Sile
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,9 +32,9 @@ TAIL_SECONDS = 2.0
 INSIDE_SAMPLES, OUTSIDE_SAMPLES = 480, 4800
 LATE_SECONDS = 1.5
 RATIOS_DB = (20, 10, 5)
-MESSAGE_BLOCKS = 5
-"""Samples come in messages of 100 ms where CPU time is measured."""
-RUNS = 3
+MESSAGES_MS = (20, 40, 100, 1000)
+"""How long the messages are in which samples come where CPU time is measured."""
+RUNS = 10
 NEVER_SECONDS = 3.0
 """Counts as the delay of an end that is not found within the tail."""
 Blocks = npt.NDArray[np.bool_]
@@ -99,18 +99,24 @@ def silero() -> Detector | None:
     return detect
 
 
-def cpu_ms(scenes: Sequence[Scene], detect: Detector) -> float:
-    """CPU time in ms for a second of audio, the least of three runs; our own detector is fed messages of 100 ms."""
-    pcm = np.concatenate([pcm for pcm, _ in scenes[:20]])
+def in_messages(milliseconds: int) -> Callable[[Pcm], None]:
+    """Our own detector, fed as a stream feeds it."""
+    count = milliseconds * SAMPLE_RATE // 1000 // HOP
+
+    def detect(pcm: Pcm) -> None:
+        gate, blocks = EnergyGate(HOP), pcm.reshape(-1, HOP)
+        for first in range(0, len(blocks), count):
+            gate.feed(blocks[first : first + count])
+
+    return detect
+
+
+def cpu_ms(pcm: Pcm, detect: Callable[[Pcm], object]) -> float:
+    """CPU time in ms for a second of audio, the least of some runs."""
     taken = []
     for _ in range(RUNS):
         began = time.process_time()
-        if detect is energy:
-            gate, blocks = EnergyGate(HOP), pcm.reshape(-1, HOP)
-            for first in range(0, len(blocks), MESSAGE_BLOCKS):
-                gate.feed(blocks[first : first + MESSAGE_BLOCKS])
-        else:
-            detect(pcm)
+        detect(pcm)
         taken.append(time.process_time() - began)
     return 1000 * min(taken) * SAMPLE_RATE / len(pcm)
 
@@ -185,7 +191,7 @@ def main() -> None:
     timing = Timing.of(StreamConfig(), FrameGrid(HOP, 400), EnergyGate(HOP).lookback, 0)
     detectors = {name: detect for name, detect in (("energy", energy), ("silero", silero())) if detect}
     table = Table(title=f"{len(clips)} recordings")
-    for name in ("condition", "detector", *COLUMNS, "CPU ms/s"):
+    for name in ("condition", "detector", *COLUMNS):
         table.add_column(name, justify="left" if name in ("condition", "detector") else "right")
     rows = []
     for name, recordings, ratio in conditions(noises(options.noise)):
@@ -197,13 +203,19 @@ def main() -> None:
             counts = Counts()
             for each in scenes:
                 judge(each, detect(each[0]), timing, counts)
-            row = counts.row() | {"CPU ms/s": round(cpu_ms(scenes, detect), 2)}
+            row = counts.row()
             rows.append({"condition": name, "detector": who} | row)
             table.add_row(name, who, *map(str, row.values()))
     Console(width=150).print(table)
     for name, meaning in COLUMNS.items():
         print(f"{name}: {meaning}")
-    print(json.dumps({"benchmark": "voice", "recordings": len(clips), "rows": rows}))
+    some = np.concatenate([scene(clip, None, 0, n)[0] for n, clip in enumerate(clips[:20])])
+    costs = {f"energy, messages of {ms} ms": cpu_ms(some, in_messages(ms)) for ms in MESSAGES_MS}
+    if "silero" in detectors:
+        costs["silero, whole recordings"] = cpu_ms(some, detectors["silero"])
+    for name, cost in costs.items():
+        print(f"CPU for a second of audio, {name}: {cost:.2f} ms")
+    print(json.dumps({"benchmark": "voice", "recordings": len(clips), "rows": rows, "cpu ms": costs}))
 
 
 if __name__ == "__main__":

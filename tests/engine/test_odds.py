@@ -28,7 +28,8 @@ def frames(*symbols: tuple[str, float]) -> LogProbs:
     for row, (symbol, share) in zip(probs, symbols, strict=True):
         row[VOCABULARY.blank] = (1 - share) / 2
         row[VOCABULARY.symbols.index(symbol)] = share
-    return np.log(probs).astype(np.float32)
+    log_probs: LogProbs = np.log(probs).astype(np.float32)
+    return log_probs
 
 
 def babble(seed: int, count: int) -> LogProbs:
