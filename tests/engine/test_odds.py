@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from earshot_asr.engine.audio import LogProbs
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, DecodedWord, decoder_factory
-from earshot_asr.engine.events import Partial
+from earshot_asr.engine.events import Final, Partial
 from earshot_asr.engine.odds import OddsGate, new_decoders
 from earshot_asr.engine.session import Session
-from tests.helpers import INFO, VOCABULARY, fake_log_probs, finals, run_session, silence, speak
+from tests.helpers import INFO, VOCABULARY, configs, fake_log_probs, finals, run_session, silence, speak
 
 DECODERS = ("greedy", "beam")
 
@@ -102,6 +102,22 @@ def test_a_word_that_may_be_noise_is_neither_stable_nor_committed() -> None:
     stable = [event for event in shown if isinstance(event, Partial) and event.stable]
     assert stable and not unsure
     assert plain.committed > quiet.committed == stable[0].segment
+
+
+@given(st.text("AB     ", min_size=1, max_size=40), configs(), st.floats(15, 60))
+def test_what_is_stable_is_never_withdrawn(text: str, config: StreamConfig, least: float) -> None:
+    """However much it takes to outweigh silence: what is stable of a segment begins all its later texts. Little is
+    said, and at the end of each window more is heard that is not there."""
+    pcm = np.concatenate([silence(1), speak(text), silence(1)])
+    config = replace(config, commit="hop", partials=True)
+    stable: dict[int, str] = {}
+    for event in run_session(pcm, config, session=Session(replace(INFO, least_log_odds=least), config)):
+        if isinstance(event, Partial | Final):
+            promised = stable.pop(event.segment, "")
+            assert event.text.startswith(promised)
+            if isinstance(event, Partial):
+                stable[event.segment] = event.text[: event.stable]
+    assert not any(stable.values()), "what was promised became final"
 
 
 def test_a_model_of_which_nothing_is_known_has_no_gate() -> None:
