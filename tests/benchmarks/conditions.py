@@ -259,12 +259,12 @@ def kept_rows(kept: Path, key: str) -> dict[str, Row]:
 
 
 def above(row: Row, clean: Row) -> tuple[float, Interval | None]:
-    """How many points more words are wrong than in the row of the same recordings, one in each stream; 95 % interval.
+    """How many points more words are wrong than in the row of the same recordings, one in each stream.
 
-    None where there are too few streams to tell.
+    And the 95 % interval of that; None where there are too few streams to tell.
     """
-    count = -(-len(clean.words) // len(row.words))  # recordings in a stream
-    first = np.arange(0, len(clean.words), count)
+    before = np.searchsorted(np.cumsum(clean.words), np.cumsum(row.words)[:-1])
+    first = np.array([0, *(before + 1)])  # recording of each stream
     assert np.add.reduceat(clean.words, first).tolist() == row.words, (row.condition, "not the recordings of `clean`")
     more = np.array(row.wrong) - np.add.reduceat(clean.wrong, first)
     words = np.array(row.words, float)
