@@ -27,6 +27,8 @@ REST_SECONDS: Seconds = 0.02
 """Real sleep before each window. A processor that was idle, as in a server with one stream, is some percent slower."""
 
 T = TypeVar("T")
+Span = tuple[int, int]
+"""A window's first frame, and one past its last."""
 Stopwatch = Callable[[], Seconds]
 
 
@@ -60,7 +62,7 @@ class Playback:
     ) -> None:
         self.heard: list[TimedEvent] = []
         self.work: Seconds = 0.0
-        self.outputs: dict[Window, LogProbs] = {}
+        self.outputs: dict[Span, LogProbs] = {}
         self._now: Seconds = 0.0
         self._stopwatch = stopwatch
         self._progress = progress
@@ -111,7 +113,7 @@ class Playback:
 
     def _accept(self, computed: _Computing) -> None:
         self._computing = None
-        windows = (job.window for job in computed.batch.jobs)
+        windows = (_span(job.window) for job in computed.batch.jobs)
         self.outputs.update(zip(windows, (result.log_probs for result in computed.results), strict=True))
         self._charged(partial(self._recognizer.accept, computed.batch, computed.results))
         self._collect()
@@ -145,8 +147,12 @@ class Playback:
         self.heard += (TimedEvent(self._now, event) for event in events)
 
 
+def _span(window: Window) -> Span:
+    return window.start, window.end
+
+
 def due(
-    info: ModelInfo, config: StreamConfig, pcm: Pcm, block: int, outputs: dict[Window, LogProbs]
+    info: ModelInfo, config: StreamConfig, pcm: Pcm, block: int, outputs: dict[Span, LogProbs]
 ) -> dict[int, Seconds]:
     """For each segment, the time at which the sample arrived that made its final due, if computing took no time.
 
@@ -157,8 +163,8 @@ def due(
 
     def finals() -> Iterator[Final]:
         while (window := session.next_window()) is not None:
-            if window in outputs and session.wants(window):
-                session.accept(window, outputs[window])
+            if (log_probs := outputs.get(_span(window))) is not None and session.wants(window):
+                session.accept(window, log_probs)
         return (event for event in session.events() if isinstance(event, Final))
 
     at: Seconds = 0.0
