@@ -144,7 +144,7 @@ def test_a_pause_that_lasts_was_the_end() -> None:
     s.accept(hop(5, 10, 14, 16, 10), rows("_____XX|_YY"))
     s.accept(pause(8, 14, 20, 10), rows("__AAB|_CD_|_"))
     assert not s.complete
-    assert [(p.text, p.stable) for p in s.partials()] == [("XX YY", 0), ("AB CD", 5)]
+    assert [(p.text, p.stable) for p in s.partials()] == [("X Y", 0), ("AB CD", 5)]
     s.close(20)
     final = s.final()
     assert final is not None
