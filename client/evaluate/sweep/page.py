@@ -11,9 +11,9 @@ from earshot_asr.client.evaluate.sweep.points import Point, columns, groups
 from earshot_asr.client.evaluate.table import remarks
 
 DELAYS = {
-    "word latency p50": "from the end of a word until it is shown as in the final, half of the words sooner",
-    "word latency p90": "the same, nine of ten words sooner",
-    "final delay p50": "from the end of speech to the final, half of the utterances sooner",
+    "word latency p50": "from the end of a word until it is shown as in the final; half of the words come sooner",
+    "word latency p90": "from the end of a word until it is shown as in the final; nine of ten words come sooner",
+    "final delay p50": "from the end of speech to the final; half of the finals come sooner",
 }
 """Figures of the x axes, with what they are."""
 CHANGE, ERRORS = "unstable words", ("WER", "PER")
@@ -44,8 +44,8 @@ def _plots(points: Sequence[Point]) -> Iterator[Markup]:
     for delay, meaning in DELAYS.items():
         for other in (CHANGE, *ERRORS):
             plot, outside = scatter(points, delay, other)
-            beyond = f"; {numbered(outside, 'setting lies', 'settings lie')} outside" if outside else ""
-            yield captioned(f"{other} by {delay}", f"{delay}: {meaning}{beyond}.", plot)
+            beyond = f" {numbered(outside, 'setting lies', 'settings lie')} outside." if outside else ""
+            yield captioned(f"{other} by {delay}", f"{delay}: {meaning}.{beyond}", plot)
 
 
 def _table(points: Sequence[Point]) -> Markup:
@@ -58,7 +58,7 @@ def _table(points: Sequence[Point]) -> Markup:
         rows.append(element("tr", head, class_="group"))
         rows += [_row(point, names) for point in group]
     head = element("thead", element("tr", element("th"), *(element("th", name) for name in names)))
-    return element("div", element("table", head, element("tbody", *rows)), class_="card")
+    return element("div", element("table", head, element("tbody", *rows), class_="wraps"), class_="card")
 
 
 def _row(point: Point, names: Sequence[str]) -> Markup:

@@ -26,8 +26,8 @@ MARGIN_SHARE = 0.08
 """Room on either side of the dots, as a share of what they span."""
 PRESET_PX, CHANGED_PX, NAMED_PX = 3.2, 2.2, 5.0
 """Radius of the dots: of presets, of those with a value changed, and of the preset that is named."""
-CHARACTER_PX, LINE_PX = 7.2, 14
-"""Approximate size of a character of a name."""
+CHARACTER_PX, LINE_PX = 10.5, 17
+"""Approximate size of a character of a name, on a small screen."""
 
 
 class Dot(NamedTuple):
@@ -126,17 +126,17 @@ def _names(dots: Sequence[Dot], across: Scale, up: Scale) -> Iterator[Markup]:
     marks = [_around(across(dot.x.value), up(dot.y.value), 2 * PRESET_PX, 2 * PRESET_PX) for dot in dots]
     for dot in filter(_is_named, dots):
         x, y, width = across(dot.x.value), up(dot.y.value), CHARACTER_PX * len(dot.point.setting.latency)
-        places = [
-            _around(x + side * (width / 2 + NAMED_PX + 3), y + over * LINE_PX, width, LINE_PX)
-            for over in (0, -1, 1)
+        places = {
+            (side, over): _around(x + side * (width / 2 + NAMED_PX + 3), y + over * LINE_PX, width, LINE_PX)
+            for over in (0, -1, 1, -2, 2)
             for side in (1, -1, 0)
             if over or side
-        ]
-        box = min(places, key=lambda box: _covers(box, named, marks))
+        }
+        (side, _), box = min(places.items(), key=lambda place: _covers(place[1], named, marks))
         named.append(box)
-        style = f"name {dot.point.setting.commit}"
-        text = dot.point.setting.latency
-        yield element("text", text, class_=style, x=box.left, y=box.bottom - 3, text_anchor="start")
+        style, text = f"name {dot.point.setting.commit}", dot.point.setting.latency
+        at, anchor = {1: (box.left, "start"), -1: (box.right, "end"), 0: (x, "middle")}[side]
+        yield element("text", text, class_=style, x=at, y=box.bottom - 4, text_anchor=anchor)
 
 
 def _around(x: float, y: float, width: float, height: float) -> _Box:

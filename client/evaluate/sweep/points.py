@@ -60,7 +60,7 @@ def show(points: Sequence[Point], about: RunInfo, console: Console) -> None:
         grid.add_column(head, no_wrap=True)
     for name in names:
         unit = next(point.figures[name].unit for point in points if name in point.figures)
-        grid.add_column(f"{name}{f', {unit}' if unit else ''}", justify="right")
+        grid.add_column(f"{name}{f', {unit}' if unit else ''}".replace(" ", "\n"), justify="right")
     for group in groups(points):
         for point in group:
             one = point.setting
