@@ -53,7 +53,7 @@ def test_a_word_of_another_kind_has_a_row_of_its_own() -> None:
 def test_labels_of_words_that_follow_one_another_do_not_overlap() -> None:
     """Lines of text at an angle of 38 degrees: on a small screen, some have no room for a label."""
     one = utterance()
-    said = [SpokenWord("DO", 0.1 * n, 0.1 * n + 0.1) for n in range(20)]
+    said = [SpokenWord("DO", 0.03 * n, 0.03 * n + 0.03) for n in range(60)]
     picture = svg(timeline(one._replace(said=said), 340, "plot narrow"))
     places = [re.match(r"translate\(([\d.]+) ", text.get("transform", "")) for text in picture.iter("text")]
     across = [float(place[1]) for place in places if place]
