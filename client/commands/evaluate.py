@@ -144,7 +144,7 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Random seed of the 95 % co
 SWEEP_HELP = (
     "Draw the curve of delay against change and errors: play the recordings with every --latency, --commit and "
     "--stability (or with those that are given alone), and with calm_ms, hop_ms, right_ms and left_ms of each preset "
-    "times 0.5 and 1.5, one at a time: 66 settings. Takes about ten times as long as the recordings; a window that "
+    "times 0.5 and 1.5, one at a time: 66 settings. Takes ten to twenty times as long as the recordings; a window that "
     "several settings share is computed once. Goes on where it was when it is run again."
 )
 SweepOption = Annotated[bool, typer.Option("--sweep", help=SWEEP_HELP)]

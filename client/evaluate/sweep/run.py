@@ -139,7 +139,7 @@ def identity(runner: Runner, manifests: Sequence[Path], options: Options) -> dic
     lexicon = runner.info.lexicon
     alignments = [options.alignments or alignment_beside(manifest) for manifest in manifests]
     return {
-        "model": runner.info.fingerprint,
+        "model": " ".join(filter(None, (runner.info.fingerprint, runner.info.language))),
         "language model": lexicon.fingerprint if lexicon else "none",
         "manifest": " ".join(sha256(path)[:16] for path in [*manifests, *alignments] if path),
         "version of the engine": _sources(),
