@@ -165,7 +165,8 @@ def load_runner(
         leave_a_core()
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
     checkpoint = load_checkpoint(model or BUNDLED, revision=revision, language=language, device=chosen, dtype=dtype)
-    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon_for(checkpoint.origin.folder, _own_lm(checkpoint), lm))
+    own = _own_lm(checkpoint) if lm is None else None
+    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon_for(checkpoint.origin.folder, own, lm))
     for ms in WARM_UP_MS[chosen.type]:
         runner.run([np.zeros(from_ms(ms), np.int16)])
     return runner

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
@@ -45,6 +46,7 @@ class Playback:
 
     block        length of the blocks in which audio arrives, in samples
     stopwatch    returns real time in seconds, to measure the work
+    rest         seconds to sleep before each batch is computed
     progress     called with the share that was played
 
     After run(), `heard` has the messages, `work` the seconds of computing of loop and device, and `outputs` the model's
@@ -59,6 +61,7 @@ class Playback:
         block: int,
         stopwatch: Stopwatch = time.perf_counter,
         progress: Progressed = no_progress,
+        rest: Seconds = REST_SECONDS,
     ) -> None:
         self.heard: list[TimedEvent] = []
         self.work: Seconds = 0.0
@@ -66,6 +69,7 @@ class Playback:
         self._now: Seconds = 0.0
         self._stopwatch = stopwatch
         self._progress = progress
+        self._rest = rest
         self._coming = deque(timed_blocks(pcm, block))
         self._seconds = self._coming[-1][0] if self._coming else 0.0
         self._unread: deque[Pcm] = deque()  # has arrived, but the stream's buffer was full
@@ -136,7 +140,7 @@ class Playback:
     def _compute(self) -> None:
         """Starts the next batch, if the device is idle and there is one."""
         if self._computing is None and (batch := self._charged(self._recognizer.take)) is not None:
-            time.sleep(REST_SECONDS)
+            time.sleep(self._rest)
             run = self._device.submit  # the time includes handing the batch to the device's thread
             results, seconds = self._timed(lambda: run(batch.run, self._recognizer.runner).result())
             self._computing = _Computing(self._now + seconds, batch, results)
@@ -158,7 +162,7 @@ def due(
 
     outputs    the model's output for each window that finals depend on; other windows may be missing
     """
-    session = Session(info, config)
+    session = Session(info, replace(config, partials=False))  # no final depends on them
     fell_due: dict[int, Seconds] = {}
 
     def finals() -> Iterator[Final]:
