@@ -9,7 +9,7 @@ from rich.console import Console
 
 from earshot_asr.client import output
 from earshot_asr.client.commands import evaluate, mic, models, serve, stream, transcribe
-from earshot_asr.client.options import INTERRUPTED_EXIT_STATUS, Device, DeviceOption
+from earshot_asr.client.options import INTERRUPTED_EXIT_STATUS, Device, DeviceOption, Stability, StabilityOption
 from earshot_asr.engine.errors import EarshotError
 
 WITHOUT_OUTPUT = ("serve", "train")
@@ -73,7 +73,7 @@ def earshot(
 
 
 @app.command(epilog="Example: earshot demo")
-def demo(device: DeviceOption = Device.auto) -> None:
+def demo(device: DeviceOption = Device.auto, stability: StabilityOption = Stability.medium) -> None:
     """Stream a bundled recording in real time to a local server, and show live captions.
 
     Then prints the transcript and its figures. The exit status is 1 if no text appeared before the audio ended, or if
@@ -81,7 +81,7 @@ def demo(device: DeviceOption = Device.auto) -> None:
     """
     from earshot_asr.client.demo import demo
 
-    if asyncio.run(demo(Console(), device)):
+    if asyncio.run(demo(Console(), device.value, stability.value)):
         raise typer.Exit(INTERRUPTED_EXIT_STATUS)
 
 

@@ -12,6 +12,7 @@ from earshot_asr.client.live import SampleClock, caption, local_server
 from earshot_asr.client.stream import Message
 from earshot_asr.client.terminal import screen
 from earshot_asr.engine.audio import Pcm, Seconds
+from earshot_asr.engine.config import Stability
 from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.text import normalize
 from earshot_asr.server.wire import FinalMessage, PartialMessage
@@ -116,7 +117,7 @@ class DemoObserver:
         )
 
 
-async def demo(console: Console, device: str = "auto") -> bool:
+async def demo(console: Console, device: str = "auto", stability: Stability = "medium") -> bool:
     """Streams the bundled recording in real time and shows captions and figures. Returns whether Ctrl-C ended it.
 
     Raises DemoFailed if the recording is missing or a figure misses its target.
@@ -129,7 +130,7 @@ async def demo(console: Console, device: str = "auto") -> bool:
     async with local_server(console, device=device) as url:
         audio = FileAudio(str(recording))
         with screen(console) as shown:
-            if await caption(url, audio, [observer, shown], retry=0):
+            if await caption(url, audio, [observer, shown], retry=0, stability=stability):
                 return True
     reference = transcript.read_text(encoding="utf-8")
     result = observer.result(reference)

@@ -82,7 +82,7 @@ def transcribe(
         raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
     check(model, device, revision, language, lm)
     if any(map(is_readable, files)):
-        fetch(model, revision, language)  # before the progress bar of the files is there
+        fetch(model, revision, language, lm)  # before the progress bar of the files is there
     runner = cache(partial(load_runner, model, device, revision, language, lm))
 
     def method(audio: Iterable[Pcm]) -> Iterator[Final]:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from earshot_asr.client.files import FileAudio
     from earshot_asr.client.stream import ClientStream
     from earshot_asr.engine.config import StreamConfig
-    from earshot_asr.engine.decoder import DecodeConfig
+    from earshot_asr.engine.decoder import DecodeConfig, Hotword
     from earshot_asr.engine.errors import AudioError, CheckpointError, ConfigError, DeviceError, EarshotError
-    from earshot_asr.engine.events import Event, Final, Flushed, Partial, Word
+    from earshot_asr.engine.events import Alternative, Event, Final, Flushed, Partial, Word
     from earshot_asr.engine.loading import load_runner
     from earshot_asr.engine.recognizer import Recognizer
     from earshot_asr.engine.sources import RawFormat, open_file
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from earshot_asr.server.wire import FinalMessage, PartialMessage
 
 _MODULES = {
+    "Alternative": "engine.events",
     "AudioError": "engine.errors",
     "CheckpointError": "engine.errors",
     "ClientStream": "client.stream",
@@ -34,6 +35,7 @@ _MODULES = {
     "Final": "engine.events",
     "FinalMessage": "server.wire",
     "Flushed": "engine.events",
+    "Hotword": "engine.decoder",
     "Partial": "engine.events",
     "PartialMessage": "server.wire",
     "RawFormat": "engine.sources",
@@ -48,6 +50,7 @@ _MODULES = {
 """Where each public name is defined."""
 
 __all__ = [
+    "Alternative",
     "AudioError",
     "CheckpointError",
     "ClientStream",
@@ -60,6 +63,7 @@ __all__ = [
     "Final",
     "FinalMessage",
     "Flushed",
+    "Hotword",
     "Partial",
     "PartialMessage",
     "RawFormat",

@@ -121,8 +121,10 @@ def load_checkpoint(
     return checkpoint if chosen is None else checkpoint.speaking(chosen)
 
 
-def fetch(model: str | Path, revision: str | None = None) -> Origin:
-    """Download what load_checkpoint needs of a model of the hub, and its language model if any, unless it is here.
+def fetch(model: str | Path, revision: str | None = None, *, own_lm: bool = True) -> Origin:
+    """Download what load_checkpoint needs of a model of the hub, unless it is here.
+
+    own_lm     whether its language model, if it has one, is needed, too
 
     Raises what load_checkpoint raises.
     """
@@ -131,6 +133,8 @@ def fetch(model: str | Path, revision: str | None = None) -> Origin:
     judge(config)
     build_encoder(config, preprocessor_of(origin.folder, config))
     origin = origin.with_weights()
+    if not own_lm:
+        return origin
     try:
         origin.language_model()
     except HubError:

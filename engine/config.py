@@ -24,6 +24,18 @@ SILENT_CUT_MS = 500
 
 LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
 """How little, and how much, silence may end an utterance."""
+RANGES_MS = {
+    "hop_ms": (80, 5000),
+    "left_ms": (0, 5000),
+    "right_ms": (0, 5000),
+    "calm_ms": (0, 5000),
+    "margin_ms": (0, 5000),
+    "silence_ms": (LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS),
+    "preroll_ms": (0, 1000),
+    "tail_ms": (0, 1000),
+    "longest_ms": (1000, 20_000),
+}
+"""The least and the most of each length of a StreamConfig."""
 
 DEFAULT_DECODE = DecodeConfig()
 
@@ -90,17 +102,7 @@ class StreamConfig:
     language: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("hop_ms", 80, 5000),
-            ("left_ms", 0, 5000),
-            ("right_ms", 0, 5000),
-            ("calm_ms", 0, 5000),
-            ("margin_ms", 0, 5000),
-            ("silence_ms", LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS),
-            ("preroll_ms", 0, 1000),
-            ("tail_ms", 0, 1000),
-            ("longest_ms", 1000, 20_000),
-        ):
+        for name, (least, most) in RANGES_MS.items():
             _check(name, getattr(self, name), least, most)
         if self.tail_ms > self.silence_ms:
             raise ConfigError(f"tail_ms is {self.tail_ms}; it must be at most silence_ms, {self.silence_ms}")

@@ -21,6 +21,8 @@ USABLE_SHARE = 0.9
 """Share of each second of device and process that streams may use."""
 LIKELY = (0.6, 0.2, 0.1, 0.05)
 """Probabilities of the likeliest symbols where the model is in doubt. Every other frame is so; the rest are blank."""
+PAUSES_A_FINAL = 1.3
+"""So many pauses, in each of which an utterance is encoded, come before one ends it."""
 UTTERANCE_SECONDS = 5
 """Assumed length of an utterance. The shorter they are, the more the context of their final windows costs."""
 
@@ -80,7 +82,8 @@ def frames_a_second(timing: Timing) -> float:
     hop = t.hop * (MOST_MERGED_HOPS if t.provisional else 1)
     hops = (t.left + hop + t.right) / hop if t.hops else 0.0
     final = 1 + t.margin / (UTTERANCE_SECONDS * rate) if t.provisional else 0.0
-    return rate * (hops + final)
+    pauses = PAUSES_A_FINAL if t.hops else 1
+    return rate * (hops + pauses * final)
 
 
 def _noise(samples: int) -> Pcm:

@@ -49,6 +49,13 @@ class Evidence:
         """The frames (T, V) that the utterance's decoder is fed."""
         self._first_heard.feed(log_probs)
 
+    def restart(self, words: int, log_probs: LogProbs) -> None:
+        """Takes what was heard before a pause: so many words, and the frames (T, V) of a window over all of it."""
+        self.stable = words
+        self._reviews = [_Review() for _ in range(words)]
+        self._first_heard = self._listener()
+        self._first_heard.feed(log_probs)
+
     def judge(self, words: Sequence[DecodedWord], log_probs: LogProbs, first: int) -> None:
         """Takes a newer window, up to where its right context begins.
 
@@ -56,7 +63,7 @@ class Evidence:
         first    the window's first frame, counted from the utterance's
         """
         self._reviews += [_Review() for _ in words[len(self._reviews) :]]
-        if self.stable == len(words):
+        if self.stable >= len(words):
             return
         skipped = max(0, words[self.stable].start - self._edge - first)
         again = self._listener()

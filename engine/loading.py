@@ -38,22 +38,29 @@ def load_runner(
 
     Raises CheckpointError, ConfigError and DeviceError.
     """
-    choice = _here(check(model, device, revision, language, lm))
+    choice = _here(check(model, device, revision, language, lm), own_lm=lm is None)
     from earshot_asr.engine.runner import load_runner
 
     return load_runner(choice.model, device, choice.revision, choice.language, lm)
 
 
-def fetch(model: str | Path | None = None, revision: str | None = None, language: str | None = None) -> None:
+def fetch(
+    model: str | Path | None = None,
+    revision: str | None = None,
+    language: str | None = None,
+    lm: str | Path | None = None,
+) -> None:
     """Downloads what is needed of a model of the hub, unless it is here: loading it shall not take unforeseen minutes.
+
+    lm   as load_runner takes it: where it is given, the model's own language model is not needed
 
     Loads torch only if it is a model of the hub. Raises CheckpointError and ConfigError.
     """
-    _here(check(model, revision=revision, language=language))
+    _here(check(model, revision=revision, language=language, lm=lm), own_lm=lm is None)
 
 
 @cache
-def _here(choice: "Choice") -> "Choice":
+def _here(choice: "Choice", *, own_lm: bool) -> "Choice":
     """The choice, downloaded if need be; or the bundled model, if that may take its place and has to.
 
     That is decided once: all devices run the same model.
@@ -66,7 +73,7 @@ def _here(choice: "Choice") -> "Choice":
         locate(choice.model, choice.revision)  # what is wrong with its settings is said before torch is loaded
         from earshot_asr.engine.checkpoint import fetch
 
-        fetch(choice.model, choice.revision)
+        fetch(choice.model, choice.revision, own_lm=own_lm)
     except HubError as error:
         if not choice.bundled_will_do:
             raise

@@ -17,6 +17,7 @@ from earshot_asr.engine.model import Runner
 from earshot_asr.engine.scheduler import FINAL_DEADLINE_SECONDS, Job, Scheduler
 from earshot_asr.engine.session import Decoding, Session
 from earshot_asr.engine.utterance import Utterance
+from earshot_asr.engine.windows import Window
 
 MESSAGE_SECONDS = 0.1
 """A live client sends audio at most this long after it was spoken. A message with more audio was sent ahead."""
@@ -169,13 +170,27 @@ class Stream:
     def _queue(self) -> None:
         """Gives the windows that are due to the scheduler, each with a deadline."""
         now, timing = self._recognizer.clock(), self._session.timing
+        if self.resting:
+            self._seen = None
         while (window := self._session.next_window()) is not None:
             _, end = timing.grid.span(window.start, window.frames)
             ahead = self._lead_at(now) - (self._session.received - end) / SAMPLE_RATE - MESSAGE_SECONDS
             due = now + max(0.0, ahead)
-            patience = FINAL_DEADLINE_SECONDS if window.final else timing.hop * timing.grid.hop / SAMPLE_RATE
+            patience = _patience(window, timing)
             language = self._session.info.language
             self._recognizer.scheduler.add(Job(self.number, window, due + patience, due=now, language=language))
+
+
+def settling(window: Window, timing: Timing) -> Seconds:
+    """How long after it is due a window's text may become final: at once, or once a pause has lasted."""
+    return (timing.silence - timing.tail) * timing.grid.hop / SAMPLE_RATE if window.pause else 0.0
+
+
+def _patience(window: Window, timing: Timing) -> Seconds:
+    """How long after it is due a window should be done."""
+    if window.final or window.pause:
+        return settling(window, timing) + FINAL_DEADLINE_SECONDS
+    return timing.hop * timing.grid.hop / SAMPLE_RATE
 
 
 class Recognizer:
@@ -225,7 +240,7 @@ class Recognizer:
             if (stream := self._streams.get(job.stream)) is not None:
                 stream._session.accept(job.window, result.log_probs, result.utterance)
                 if stream._seen is None or job.due >= stream._seen:  # results may come out of order
-                    stream._seen = None if job.window.final else job.due
+                    stream._seen = job.due
                 stream._queue()
                 touched[job.stream] = stream
         return list(touched.values())

@@ -168,9 +168,10 @@ def load_runner(
         leave_a_core()
     dtype = torch.float16 if chosen.type == "cuda" else torch.float32
     checkpoint = load_checkpoint(model or BUNDLED, revision=revision, language=language, device=chosen, dtype=dtype)
-    folder = checkpoint.origin.folder
-    lexicon = lexicon_for(folder, _own_lm(checkpoint), lm)
-    runner = TorchRunner(checkpoint, chosen, lexicon=lexicon, least_log_odds=least_log_odds_for(folder))
+    folder, own = checkpoint.origin.folder, _own_lm(checkpoint) if lm is None else None
+    runner = TorchRunner(
+        checkpoint, chosen, lexicon=lexicon_for(folder, own, lm), least_log_odds=least_log_odds_for(folder)
+    )
     for ms in WARM_UP_MS[chosen.type]:
         runner.run([np.zeros(from_ms(ms), np.int16)])
     return runner

@@ -101,7 +101,9 @@ class Scheduler:
             older, newer = jobs[0], jobs[1]
             if newer.window.final:  # it replaces all that the hop window would say
                 jobs.popleft()
-            elif older.window.emit_to == newer.window.emit_from and older.hops + newer.hops <= MOST_MERGED_HOPS:
+            elif older.window.emit_to == newer.window.emit_from and (
+                newer.window.pause or older.hops + newer.hops <= MOST_MERGED_HOPS
+            ):
                 jobs.popleft()
                 jobs[0] = replace(newer, window=merge(older.window, newer.window), hops=older.hops + newer.hops)
             else:

@@ -41,7 +41,8 @@ class Segment:
         self.split = self.flushed = False
         self.complete = False
         self._decoder = new_decoder()
-        self._waiting: dict[int, tuple[Window, LogProbs]] = {}
+        self._waiting: dict[int, tuple[Window, LogProbs, Utterance | None]] = {}
+        self._paused: tuple[int, Utterance] | None = None  # what was said before the last pause, and where it ended
         self._partials: list[Partial] = []
         self._shown = ""
         self._words: list[DecodedWord] = []
@@ -60,33 +61,52 @@ class Segment:
     def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
         """Takes a window's log-probabilities (T, V). A window that came before, or is out of date, changes nothing.
 
-        utterance: the result of decode_utterance for a final window that replaces the hops; None: it is decoded here.
+        utterance: the result of decode_utterance for a window over a whole utterance; None: it is decoded here.
         """
         assert len(log_probs) == window.frames, (window, log_probs.shape)
-        if window.final and self.timing.provisional:
+        if self.timing.provisional and (window.final or window.pause):
             utterance = utterance or decode_utterance(window, log_probs, self.info, self.new_decoder)
-            self._finish(utterance.words, self.start + utterance.frames, utterance.readings)
-            return
+            if window.final:
+                self._finish(utterance.words, self.start + utterance.frames, utterance.readings)
+                return
+            self._paused = max(self._paused or (0, utterance), (window.end, utterance), key=lambda at: at[0])
         if window.emit_from >= self.settled:
-            self._waiting[window.emit_from] = window, log_probs
+            self._waiting[window.emit_from] = window, log_probs, utterance
         while (next_one := self._waiting.pop(self.settled, None)) is not None:
             self._stitch(*next_one)
         self._complete_if_settled()
 
-    def _stitch(self, window: Window, log_probs: LogProbs) -> None:
+    def _stitch(self, window: Window, log_probs: LogProbs, utterance: Utterance | None) -> None:
+        self.settled = window.emit_to
+        if utterance:
+            self._hear_again(utterance, log_probs[window.segment - window.start :])
+            return
         emitted = window.emit_to - window.start
         new = log_probs[window.emit_from - window.start : emitted]
         if self._evidence:
             self._evidence.judge(self._decoder.settled(), log_probs[:emitted], window.start - self.start)
             self._evidence.feed(new)
         self._decoder.feed(new)
-        self.settled = window.emit_to
         if self.timing.partials and not window.final:
             heard, settled = self._decoder.peek(log_probs[emitted:]).words(), len(self._decoder.settled())
             self._show(self._display.update(heard, settled, window.end - self.start), window.end)
 
+    def _hear_again(self, utterance: Utterance, log_probs: LogProbs) -> None:
+        """Takes a window over all that was said before a pause (T, V), in the place of what the hop windows said."""
+        assert self._evidence
+        self._decoder = utterance.decoder
+        self._evidence.restart(len(utterance.words), log_probs)
+        self._show(self._display.update(utterance.words, len(utterance.words), utterance.frames), self.settled)
+
     def _complete_if_settled(self) -> None:
-        if self.complete or self.timing.provisional or self.end is None or self.settled < self.end:
+        if self.complete or self.end is None:
+            return
+        if self.timing.provisional:
+            if self._paused and self._paused[0] == self.end:
+                _, utterance = self._paused
+                self._finish(utterance.words, self.end, utterance.readings)
+            return
+        if self.settled < self.end:
             return
         if self.split and self.promised >= self.start + split_from(self.settled - self.start, self.timing.grid):
             self._finish(
@@ -153,15 +173,14 @@ class Segment:
             return
         hop = self.timing.grid.hop
         reach = (end - 1) * hop + self.timing.grid.field
-        stable = self._stable_characters(text) if words else 0
+        stable = self._stable_characters(text, words) if words else 0
         timed = tuple(self._timed(word) for word in words) if self.timing.partial_words else None
         self._partials.append(Partial(self.start * hop, seconds(self.start * hop), seconds(reach), text, stable, timed))
         self._shown = text
 
-    def _stable_characters(self, text: str) -> int:
-        """How many characters of the text are those of stable words, whatever word comes next."""
-        settled = self._decoder.settled()
-        words = settled[: self._evidence.stable] if self._evidence else settled
+    def _stable_characters(self, text: str, words: list[DecodedWord]) -> int:
+        """How many characters of the text of these words are those of stable ones, whatever word comes next."""
+        words = words[: self._evidence.stable if self._evidence else len(self._decoder.settled())]
         alone, followed = (joined(some, self.info.vocabulary) for some in (words, [*words, ANY_WORD]))
         return sum(1 for _ in takewhile(lambda three: len(set(three)) == 1, zip(text, alone, followed, strict=False)))
 

@@ -113,11 +113,11 @@ class Session:
         self.finished = True
 
     def decoding(self, window: Window) -> Decoding | None:
-        """The function that decodes a final window where it was computed, off the event loop.
+        """The function that decodes a window over a whole utterance where it was computed, off the event loop.
 
         None if the window is not decoded alone: its log-probabilities are accepted as they are.
         """
-        if not (window.final and self.timing.provisional):
+        if not (self.timing.provisional and (window.final or window.pause)):
             return None
         return partial(decode_utterance, window, info=self.info, new_decoder=self._new_decoder)
 

@@ -40,6 +40,7 @@ def transcribe(
     endpoint_ms: int | None = None,
     lm: str | Path | None = None,
     hotwords: Iterable[str | Hotword] = (),
+    alternatives: int = 1,
     raw: RawFormat | None = None,
     track: int | None = None,
     channel: int | None = None,
@@ -55,6 +56,7 @@ def transcribe(
     lm            a language model's file or folder, or "none"; None: the one that goes with the model, if there is one.
                   A runner has one already
     hotwords      words and phrases that are expected
+    alternatives  how many readings of each utterance are wanted, the best one included: Final.alternatives, 1 to 10
     raw           how to read a file of samples without a header
     track         the audio track to read, from 1 on; None: the one that players choose
     channel       the channel to read, from 1 on; None: all are mixed
@@ -63,7 +65,8 @@ def transcribe(
     one might expect, when what can be read of it has been transcribed. Raises
     ConfigError, CheckpointError and DeviceError at once, AudioError for a file that can't be read.
     """
-    decode = DecodeConfig(hotwords=tuple(Hotword(each) if isinstance(each, str) else each for each in hotwords))
+    expected = tuple(Hotword(each) if isinstance(each, str) else each for each in hotwords)
+    decode = DecodeConfig(hotwords=expected, alternatives=alternatives)
     config = StreamConfig.preset(latency, partials=False, endpoint_ms=endpoint_ms, decode=decode)
     if model is None or isinstance(model, str | Path):
         runner = load_runner(model, device, revision, language, lm)

@@ -1,10 +1,10 @@
-"""Decodes a whole utterance from its final window: a pure function, called where the window was computed."""
+"""Decodes a whole utterance from a window over it: a pure function, called where the window was computed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs
-from earshot_asr.engine.decoder import DecodedWord, Hypothesis, NewDecoder
+from earshot_asr.engine.decoder import DecodedWord, Decoder, Hypothesis, NewDecoder
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.vocabulary import Piece, Vocabulary
 from earshot_asr.engine.windows import Window
@@ -20,22 +20,24 @@ class Utterance:
     words     their frames are counted from the utterance's first
     frames    its length; shorter than the window's if it was split
     readings  the likeliest ones, see Decoder.alternatives
+    decoder   what decoded it; goes on from there if somebody speaks on
     """
 
     words: list[DecodedWord]
     frames: int
     readings: list[Hypothesis]
+    decoder: Decoder
 
 
 def decode_utterance(window: Window, log_probs: LogProbs, info: ModelInfo, new_decoder: NewDecoder) -> Utterance:
-    """Decodes the utterance of a final window (T, V) by a fresh decoder; frames before the utterance are dropped."""
-    emitted = log_probs[window.emit_from - window.start : window.emit_to - window.start]
+    """Decodes the utterance of a window over all of it (T, V) by a fresh decoder; frames before it are dropped."""
+    emitted = log_probs[window.segment - window.start : window.emit_to - window.start]
     if window.split:
         emitted = emitted[: split_frame(emitted, info)]
     decoder = new_decoder()
     decoder.feed(emitted)
     readings = decoder.alternatives()
-    return Utterance(readings[0].words, len(emitted), readings)
+    return Utterance(readings[0].words, len(emitted), readings, decoder)
 
 
 def split_from(frames: int, grid: FrameGrid) -> int:

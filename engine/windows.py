@@ -2,10 +2,13 @@
 
 [ left | hop | right ]      a hop window: its hop follows the last one's, its right context is only looked at
 [ margin | utterance ]      the final window of an utterance
+
+Where somebody pauses, a pause window takes all that was said, and a little of the silence behind it. If the pause lasts
+until it ends the utterance, that was its final window already.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from earshot_asr.engine.config import Timing
 
@@ -18,6 +21,7 @@ class Window:
     droppable    a newer window may take its place, under load
     segment      first frame of the utterance; after a split, windows of two utterances may have the same frames
     split        the utterance is too long: the window's log-probabilities decide where it ends
+    pause        the utterance's last window, unless somebody speaks on
     """
 
     start: int
@@ -28,6 +32,7 @@ class Window:
     droppable: bool
     segment: int
     split: bool = False
+    pause: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.start <= self.emit_from < self.emit_to <= self.end and self.segment <= self.emit_from, self
@@ -37,12 +42,18 @@ class Window:
         """One past the last frame."""
         return self.start + self.frames
 
+    @property
+    def kind(self) -> str:
+        """hop, pause or final."""
+        return "final" if self.final else "pause" if self.pause else "hop"
+
 
 def merge(older: Window, newer: Window) -> Window:
-    """One hop window in the place of two that follow one another: it emits the frames of both."""
-    assert older.droppable and newer.droppable, (older, newer)
+    """One window in the place of a hop window and the one that follows it: it emits the frames of both."""
+    assert older.droppable and not newer.final, (older, newer)
     assert (older.segment, older.emit_to) == (newer.segment, newer.emit_from), (older, newer)
-    return Window(older.start, newer.end - older.start, older.emit_from, newer.emit_to, False, True, older.segment)
+    start = min(older.start, newer.start)
+    return replace(newer, start=start, frames=newer.end - start, emit_from=older.emit_from)
 
 
 class WindowPlanner:
@@ -52,6 +63,7 @@ class WindowPlanner:
         self.timing = timing
         self.start = start
         self._emitted = self._reach = start
+        self._paused_at: int | None = None
 
     @property
     def committed(self) -> int:
@@ -59,29 +71,54 @@ class WindowPlanner:
         return self.start if self.timing.provisional else self._emitted
 
     def due(self, frames: int, until: int) -> Iterator[Window]:
-        """The hop windows that are due once `frames` frames of the stream are complete: one ends every hop.
+        """The windows that are due once `frames` frames of the stream are complete: a hop window ends every hop.
 
-        The first ones, which end before an utterance has a hop and its right context, emit a frame each: of the
-        pre-roll, in which nothing is said yet. No window has more left context than the final one.
+        Until they have their full length, they are less sure of what they hear: they keep the more right context, the
+        more they lack, and the first ones emit a frame each: of the pre-roll, in which nothing is said yet. No window
+        has more left context than the final one.
 
-        None whose hop begins at frame `until` or later, where there is silence.
+        until    where the utterance would end if it were silent from now on: once that is reached there is a pause
         """
         t = self.timing
-        while t.hops and self._emitted < until and self._reach + t.hop <= frames:
-            self._reach += t.hop
-            emit_to = max(self._emitted + 1, self._reach - t.right)
-            first = max(0, self._emitted - t.left, self.start - t.margin)
-            yield Window(first, self._reach - first, self._emitted, emit_to, False, t.provisional, self.start)
-            self._emitted = emit_to
+        while t.hops:
+            reach = self._reach + t.hop
+            if self._emitted < until <= min(frames, reach):
+                yield self._pause(until)
+            elif reach <= frames:
+                self._reach = reach
+                if self._emitted < until:  # else there is silence, which is not encoded
+                    yield self._hop(reach)
+            else:
+                return
+
+    def _hop(self, reach: int) -> Window:
+        t = self.timing
+        first = max(0, self._emitted - t.left, self.start - t.margin)
+        lacking = t.left + t.hop + t.right - (reach - first)
+        emit_to = max(self._emitted + 1, reach - max(t.right, lacking))
+        window = Window(first, reach - first, self._emitted, emit_to, False, t.provisional, self.start)
+        self._emitted = emit_to
+        return window
+
+    def _pause(self, until: int) -> Window:
+        """With `commit: utterance` it covers the whole utterance, else what no hop window has emitted."""
+        first = self._first(self._emitted)
+        window = Window(first, until - first, self._emitted, until, False, False, self.start, pause=True)
+        self._emitted = self._paused_at = until
+        return window
 
     def last(self, end: int, *, split: bool = False) -> Window | None:
-        """The final window of an utterance that ends before frame `end`; None if no frame is left to emit.
+        """The final window of an utterance that ends before frame `end`; None if a pause window was it already.
 
         With `commit: utterance` it covers the whole utterance, else what no hop window has emitted.
         """
-        t = self.timing
-        emit_from, context = (self.start, t.margin) if t.provisional else (self._emitted, t.left)
-        if end <= emit_from:
+        emit_from = self.start if self.timing.provisional else self._emitted
+        if end <= emit_from or end == self._paused_at:
             return None
-        first = max(0, emit_from - context)
+        first = self._first(emit_from)
         return Window(first, end - first, emit_from, end, True, False, self.start, split)
+
+    def _first(self, emit_from: int) -> int:
+        """The first frame of a window: its left context, where hop windows commit, is theirs."""
+        t = self.timing
+        return max(0, self.start - t.margin, 0 if t.provisional else emit_from - t.left)

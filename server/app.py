@@ -319,7 +319,7 @@ def build(config: ServerConfig) -> Server:
     devices = config.device.split(",")
     load = partial(load_runner, config.model, revision=config.revision, language=config.language, lm=config.lm)
     loads = [partial(load, device=device.strip()) for device in devices]
-    return Server(config, loads, fetch=partial(fetch, config.model, config.revision, config.language))
+    return Server(config, loads, fetch=partial(fetch, config.model, config.revision, config.language, config.lm))
 
 
 async def serve(server: Server, started: Callable[[Server], None] = lambda server: None) -> None:

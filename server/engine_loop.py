@@ -11,7 +11,7 @@ from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.pool import RunnerPool
-from earshot_asr.engine.recognizer import Batch, Recognizer, Result, StartPoint, Stream
+from earshot_asr.engine.recognizer import Batch, Recognizer, Result, StartPoint, Stream, settling
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server.capacity import Capacity, Full
 from earshot_asr.server.metrics import Metrics
@@ -149,7 +149,7 @@ class EngineLoop:
         self.metrics.batch.observe(len(batch.jobs))
         self.metrics.encoder.observe(seconds)
         for job in batch.jobs:
-            self.metrics.windows.labels("final" if job.window.final else "hop").inc()
+            self.metrics.windows.labels(job.window.kind).inc()
 
     def _accept(self, single: Batch, result: Result) -> None:
         try:
@@ -158,9 +158,10 @@ class EngineLoop:
             self._fail(single, e)
         else:
             (job,) = single.jobs
-            if job.window.final:
-                self.metrics.final_lag.observe(self.recognizer.clock() - job.due)
             for stream in streams:
+                if job.window.final or job.window.pause:
+                    lag = self.recognizer.clock() - job.due - settling(job.window, stream.timing)
+                    self.metrics.final_lag.observe(max(0.0, lag))
                 if owner := self._owners.get(stream.number):
                     owner.advanced()
 

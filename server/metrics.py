@@ -46,7 +46,7 @@ class Metrics:
         )
         self.final_lag = Histogram(
             "earshot_final_lag_seconds",
-            "From the sample that made a final's window due to its result.",
+            "From the sample that made a final due, or would if the pause lasted, to its text; 0: it was there before.",
             buckets=LAG_SECONDS,
             registry=r,
         )

@@ -38,6 +38,8 @@ EXAMPLES = """Examples:
 
   earshot evaluate dev.jsonl book.jsonl --join my-book --against pocketsphinx --against whisper --whisper-model DIR
 
+  earshot evaluate dev.jsonl --limit 5 --sweep --out dev-sweep.jsonl --report dev-sweep.html
+
   earshot evaluate noise.jsonl --split dev --gain -20 --gain 0 --gain 10 --minutes 30
 """
 
@@ -139,12 +141,25 @@ ReportOption = Annotated[
     typer.Option("--report", metavar="FILE.html", help="Also write a page with plots and a glossary."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed of the 95 % confidence intervals.")]
+SWEEP_HELP = (
+    "Draw the curve of delay against change and errors: play the recordings with every --latency, --commit and "
+    "--stability (or with those that are given alone), and with calm_ms, hop_ms, right_ms and left_ms of each preset "
+    "times 0.5 and 1.5, one at a time: 66 settings. Takes ten to twenty times as long as the recordings; a window that "
+    "several settings share is computed once. Goes on where it was when it is run again."
+)
+SweepOption = Annotated[bool, typer.Option("--sweep", help=SWEEP_HELP)]
+OutOption = Annotated[
+    Path,
+    typer.Option("--out", metavar="FILE.jsonl", help="Where --sweep keeps its results, to go on with them."),
+]
+DEFAULT_OUT = Path("sweep.jsonl")
 BlockOption = Annotated[
     int, typer.Option("--block-ms", min=10, max=1000, help="Length of the blocks in which audio arrives, in ms.")
 ]
 
 
 def evaluate(
+    ctx: typer.Context,
     manifests: Annotated[
         list[Path],
         typer.Argument(
@@ -177,6 +192,8 @@ def evaluate(
     whisper_model: WhisperModelOption = None,
     as_json: JsonOption = False,
     report: ReportOption = None,
+    sweep: SweepOption = False,
+    out: OutOption = DEFAULT_OUT,
     seed: SeedOption = 0,
     block_ms: BlockOption = 100,
 ) -> None:
@@ -192,6 +209,10 @@ def evaluate(
 
     if url is not None and not wall:
         raise typer.BadParameter("--url needs --wall: only --wall uses a server")
+    if sweep and (wall or against):
+        raise typer.BadParameter("--sweep can't be used with --wall or --against")
+    if not sweep and _given(ctx, "out"):
+        raise typer.BadParameter("--out needs --sweep: only --sweep keeps results")
     options = Options(
         model=model,
         language=language,
@@ -220,13 +241,27 @@ def evaluate(
         seed=seed,
         block_ms=block_ms,
     )
-    status = run(
-        manifests,
-        options,
-        command=shlex.join(["earshot", *sys.argv[1:]]),
-        as_data=as_json,
-        report=report,
-        stdout=Console(),
-        stderr=Console(stderr=True),
+    shown: dict[str, Any] = {
+        "command": shlex.join(["earshot", *sys.argv[1:]]),
+        "as_data": as_json,
+        "report": report,
+        "stdout": Console(),
+        "stderr": Console(stderr=True),
+    }
+    if not sweep:
+        raise typer.Exit(run(manifests, options, **shown))
+    from earshot_asr.client.evaluate.sweep.grid import grid
+    from earshot_asr.client.evaluate.sweep.run import sweep as run_sweep
+
+    settings = grid(
+        [options.latency] if _given(ctx, "latency") else (),
+        [options.commit] if _given(ctx, "commit") else (),
+        [options.stability] if _given(ctx, "stability") else (),
     )
-    raise typer.Exit(status)
+    raise typer.Exit(run_sweep(manifests, options, settings, out=out, **shown))
+
+
+def _given(ctx: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"

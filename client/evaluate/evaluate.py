@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -31,6 +32,7 @@ from earshot_asr.client.evaluate.virtual import Playback, due
 from earshot_asr.client.evaluate.wall import listen
 from earshot_asr.client.live import local_server
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, ConfigError
 from earshot_asr.engine.loading import check as check_model
 from earshot_asr.engine.loading import load_runner
@@ -71,15 +73,13 @@ def evaluate(
     Raises ConfigError, CheckpointError, DeviceError, AudioError if no recording can be read, OutputError and, with
     `wall`, StreamError.
     """
-    _check_options(options, report)
-    clips, status = _readable(
-        load(manifests, options.selection, alignments=options.alignments, join=options.join), stderr
-    )
+    check_options(options, report)
+    clips, status = readable(manifests, options, stderr)
     runner = load_runner(options.model, options.device, options.revision, options.language, options.lm)
-    with _progress(stderr, len(clips)) as bar:
+    with progress_bar(stderr, len(clips)) as bar:
         takes = judge(clips, runner, options, bar)
     found = figures(takes, options.seed)
-    about = _run_info(runner, options, command)
+    about = run_info(runner, options, command)
     if as_data:
         print(json.dumps(as_json(found, about), ensure_ascii=False), file=stdout.file)
     else:
@@ -91,10 +91,10 @@ def evaluate(
     return status
 
 
-def _readable(clips: Sequence[Clip], stderr: Console) -> tuple[list[Clip], int]:
-    """The clips that can be read, and the exit status. Raises AudioError if there is none."""
+def readable(manifests: Sequence[Path], options: Options, stderr: Console) -> tuple[list[Clip], int]:
+    """The clips that are selected and can be read, and the exit status. Raises AudioError if there is none."""
     good, lines = [], []
-    for clip in clips:
+    for clip in load(manifests, options.selection, alignments=options.alignments, join=options.join):
         try:
             lines += damage(clip)
             good.append(clip)
@@ -107,7 +107,7 @@ def _readable(clips: Sequence[Clip], stderr: Console) -> tuple[list[Clip], int]:
     return good, int(bool(lines))
 
 
-def _check_options(options: Options, report: Path | None) -> None:
+def check_options(options: Options, report: Path | None) -> None:
     """Raises what an evaluation of hours would end with, before anything is read or played."""
     check_model(options.model, options.device, options.revision, options.language)
     if options.url is not None:
@@ -118,7 +118,8 @@ def _check_options(options: Options, report: Path | None) -> None:
         raise ConfigError("--whisper-model needs --against whisper")
 
 
-def _run_info(runner: Runner, options: Options, command: str) -> RunInfo:
+def run_info(runner: Runner, options: Options, command: str) -> RunInfo:
+    """What is printed with the figures."""
     return RunInfo(
         model=runner.info.name,
         fingerprint=runner.info.fingerprint,
@@ -138,11 +139,12 @@ def judge(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> 
     peers = load_peers(runner, options)
     phonemes = phonemes_of(clips, runner)
     real_time = asyncio.run(_over_a_socket(clips, runner, options, bar)) if options.wall else None
-    _warm_up(clips[0], runner, options)
+    warm_up(clips[0], runner, options)
     takes = []
     for n, clip in enumerate(clips):
-        take = play(clip, recording(clip), runner, options, bar("virtual clock", n, clip))
-        take.phonemes = phonemes[n]
+        spoken = recording(clip)
+        take = play(clip, spoken, runner, options.config, options, bar("virtual clock", n, clip))
+        take.plain, take.phonemes = plain_text(runner, spoken), phonemes[n]
         if peers:
             pieces = recordings(clip)
             for name, peer in peers.items():
@@ -156,20 +158,32 @@ def judge(clips: Sequence[Clip], runner: Runner, options: Options, bar: Bar) -> 
     return takes
 
 
-def play(clip: Clip, spoken: Pcm, runner: Runner, options: Options, progress: Progressed = no_progress) -> Take:
-    """Plays a clip, whose audio is `spoken` (S,), on the virtual clock, and runs one plain pass over it."""
-    pcm = with_tail(spoken)
-    playback = Playback(runner, options.config, pcm, options.block_samples, progress=progress)
+def play(
+    clip: Clip,
+    spoken: Pcm,
+    runner: Runner,
+    config: StreamConfig,
+    options: Options,
+    progress: Progressed = no_progress,
+    **how: Any,
+) -> Take:
+    """Plays a clip, whose audio is `spoken` (S,), on the virtual clock. `how`: see Playback."""
+    pcm, block = with_tail(spoken), options.block_samples
+    playback = Playback(runner, config, pcm, block, progress=progress, **how)
     playback.run()
     return Take(
         clip=clip,
         heard=playback.heard,
         seconds=len(spoken) / SAMPLE_RATE,
-        block=options.block_samples / SAMPLE_RATE,
+        block=block / SAMPLE_RATE,
         work=playback.work,
-        due=due(runner.info, options.config, pcm, options.block_samples, playback.outputs),
-        plain=join(final.text for final in plain(runner, [spoken])),
+        due=due(runner.info, config, pcm, block, playback.outputs),
     )
+
+
+def plain_text(runner: Runner, spoken: Pcm) -> str:
+    """The transcript of one plain pass over a recording (S,)."""
+    return join(final.text for final in plain(runner, [spoken]))
 
 
 def with_tail(spoken: Pcm) -> Pcm:
@@ -177,7 +191,8 @@ def with_tail(spoken: Pcm) -> Pcm:
     return np.concatenate([spoken, noise_floor(spoken, round(TAIL_SECONDS * SAMPLE_RATE))])
 
 
-def _warm_up(clip: Clip, runner: Runner, options: Options) -> None:
+def warm_up(clip: Clip, runner: Runner, options: Options) -> None:
+    """Plays the beginning of a clip, as what is computed first takes longer."""
     Playback(runner, options.config, _beginning(clip), options.block_samples).run()
 
 
@@ -224,7 +239,8 @@ def phonemes_of(clips: Sequence[Clip], runner: Runner) -> list[str | None]:
 
 
 @contextmanager
-def _progress(console: Console, clips: int) -> Iterator[Bar]:
+def progress_bar(console: Console, clips: int) -> Iterator[Bar]:
+    """Shows how many of the clips were played, if the console is a terminal."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -3,13 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from earshot_asr.client.evaluate.intervals import Bootstrap, Interval, RankedValues
-from earshot_asr.client.evaluate.take import Take
+from earshot_asr.client.evaluate.take import Clip, Take
 from earshot_asr.client.evaluate.tally import Tally, tally
 
 Unit: TypeAlias = Literal["", "%", "points", "s", "x"]
@@ -152,28 +151,29 @@ def figures(takes: Sequence[Take], seed: int = 0) -> Figures:
 
     Only the figures "words a minute" of `pooled` include clips without speech.
     """
-    corpora: dict[str, list[RecordingTally]] = defaultdict(list)
-    speech: list[RecordingTally] = []
-    quiet: list[RecordingTally] = []
-    for take in takes:
-        one = take.clip.audio, tally(take)
-        corpora[take.clip.corpus].append(one)
-        (quiet if take.clip.quiet else speech).append(one)
-    found = {corpus: _of(judged, seed) for corpus, judged in corpora.items()}
-    if len(corpora) > 1:
-        of_quiet = _of(quiet, seed) if quiet else {}
-        minutes = {name: figure for name, figure in of_quiet.items() if name.endswith("words a minute")}
-        found[POOLED] = _of(speech, seed) | minutes if speech else of_quiet
-    return found
+    judged = [(take.clip, tally(take)) for take in takes]
+    corpora: dict[str, list[Judged]] = defaultdict(list)
+    for clip, one in judged:
+        corpora[clip.corpus].append((clip, one))
+    found = {corpus: _of(of_corpus, seed) for corpus, of_corpus in corpora.items()}
+    return found | {POOLED: pooled(judged, seed)} if len(corpora) > 1 else found
 
 
-RecordingTally: TypeAlias = tuple[tuple[Path, ...], Tally]
-"""The files of a clip, which may be played several times, and the tally of one take."""
+Judged: TypeAlias = tuple[Clip, Tally]
+"""A clip, and the tally of one take of it."""
 
 
-def _of(judged: list[RecordingTally], seed: int) -> dict[str, Figure]:
+def pooled(judged: Sequence[Judged], seed: int = 0) -> dict[str, Figure]:
+    """The figures of several corpora together; those of clips without speech are "words a minute" alone."""
+    speech, quiet = ([one for one in judged if one[0].quiet is silent] for silent in (False, True))
+    of_quiet = _of(quiet, seed) if quiet else {}
+    minutes = {name: figure for name, figure in of_quiet.items() if name.endswith("words a minute")}
+    return _of(speech, seed) | minutes if speech else of_quiet
+
+
+def _of(judged: Sequence[Judged], seed: int) -> dict[str, Figure]:
     tallies = [one for _, one in judged]
-    bootstrap = Bootstrap([audio for audio, _ in judged], seed)
+    bootstrap = Bootstrap([clip.audio for clip, _ in judged], seed)  # a recording may be played several times
     found: dict[str, Figure] = {}
     for name in MEANINGS:
         if name in RATES:
@@ -195,7 +195,7 @@ def _rate(name: str, tallies: list[Tally], bootstrap: Bootstrap) -> dict[str, Fi
 
 
 def _quantiles(name: str, tallies: list[Tally], bootstrap: Bootstrap) -> dict[str, Figure]:
-    values = [np.array(each.delays[name], np.float64) for each in tallies]
+    values = [np.array(each.delays.get(name, ()), np.float64) for each in tallies]
     if not any(map(len, values)):
         return {}
     levels = [level / 100 for level in QUANTILES[name]]

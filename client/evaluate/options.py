@@ -6,7 +6,7 @@ from pathlib import Path
 
 from earshot_asr.client.evaluate.manifest import Selection
 from earshot_asr.engine.audio import from_ms
-from earshot_asr.engine.config import Commit, Stability, StreamConfig
+from earshot_asr.engine.config import Commit, Latency, Stability, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 
 
@@ -28,7 +28,7 @@ class Options:
     language: str | None = None
     revision: str | None = None
     device: str = "auto"
-    latency: str = "balanced"
+    latency: Latency = "balanced"
     commit: Commit = "utterance"
     endpoint_ms: int | None = None
     lm: str | None = None

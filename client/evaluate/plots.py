@@ -12,7 +12,7 @@ from earshot_asr.client.evaluate.markup import Markup, element, join
 
 WIDTH_PX, HEIGHT_PX = 520, 270
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 50, 14, 12, 44
-LINE_PX = 16
+LINE_PX = 20
 """Distance between two lines of text."""
 MAX_BIN_COUNT = 40
 OUTLIER_SHARE = 0.005

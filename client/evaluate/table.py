@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,11 @@ def show(figures: Figures, about: RunInfo, console: Console) -> None:
 
     Lines of a file or pipe are not wrapped.
     """
-    grid = _table(figures)
+    show_table(_table(figures), about, remarks(list(figures.values())[-1]), console)
+
+
+def show_table(grid: Table, about: RunInfo, notes: Sequence[str], console: Console) -> None:
+    """Prints a table, and below it what was run, and notes."""
     if not console.is_terminal:
         console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), grid).maximum)
     console.print(grid, highlight=False)
@@ -33,7 +38,7 @@ def show(figures: Figures, about: RunInfo, console: Console) -> None:
         f"latency {about.latency}, commit {about.commit}, stability {about.stability}",
         f"{about.clock} clock, {about.date}",
         about.command,
-        *remarks(list(figures.values())[-1]),
+        *notes,
     ):
         console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
@@ -55,7 +60,7 @@ def _table(figures: Figures) -> Table:
     return grid
 
 
-def remarks(figures: dict[str, Figure]) -> list[str]:
+def remarks(figures: Mapping[str, Figure]) -> list[str]:
     """Notes on figures that are missing."""
     missing = round(figures["clips"].value - figures["clips aligned"].value)
     clips = "1 clip has" if missing == 1 else f"{missing} clips have"
@@ -79,14 +84,15 @@ def interval(figure: Figure | None) -> str:
 
 def as_json(figures: Figures, about: RunInfo) -> dict[str, Any]:
     """An object for JSON: the fields of RunInfo, and `figures`: {corpus: {name: {value, low, high, unit}}}."""
-    rounded = {
-        corpus: {
-            name: {key: round(of, 5) if isinstance(of, float) else of for key, of in asdict(figure).items()}
-            for name, figure in each.items()
-        }
-        for corpus, each in figures.items()
+    return asdict(about) | {"figures": {corpus: rounded(each) for corpus, each in figures.items()}}
+
+
+def rounded(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+    """Figures by name as objects for JSON, their numbers rounded."""
+    return {
+        name: {key: round(of, 5) if isinstance(of, float) else of for key, of in asdict(figure).items()}
+        for name, figure in figures.items()
     }
-    return asdict(about) | {"figures": rounded}
 
 
 def machine() -> str:

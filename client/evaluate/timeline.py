@@ -19,8 +19,8 @@ TICK_PX = 66
 """Least distance between two labels of the time axis."""
 CHARACTER_PX = 7.8
 """Approximate width of a character."""
-LABEL_SINE = 0.62
-"""Sine of the angle at which the labels of spoken words are rotated to save room."""
+LABEL_PX, LABEL_SINE = 13, 0.62
+"""Height of the labels of spoken words, and the sine of the angle at which they are rotated to save room."""
 MIN_LIKENESS_SHARE = 0.5
 """Minimum likeness, from 0 to 1, at which a new word counts as a replacement of one that is gone."""
 LEGEND = (
@@ -132,7 +132,7 @@ def _said(words: Sequence[SpokenWord], x: Scale, top: float) -> Iterator[Markup]
         title = element("title", f"{word.text}: spoken from {word.start:.2f} to {word.end:.2f} s")
         yield element("rect", title, class_="said", x=begin, y=top - 14, width=max(2.0, end - begin - 1), height=6)
         if (middle := (begin + end) / 2) >= free:
-            free = middle + 16
+            free = middle + LABEL_PX / LABEL_SINE
             yield element("text", word.text, transform=f"translate({middle - 1:.1f} {top - 18}) rotate(-38)")
 
 

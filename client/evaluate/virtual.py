@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
@@ -27,6 +28,8 @@ REST_SECONDS: Seconds = 0.02
 """Real sleep before each window. A processor that was idle, as in a server with one stream, is some percent slower."""
 
 T = TypeVar("T")
+Span = tuple[int, int]
+"""A window's first frame, and one past its last."""
 Stopwatch = Callable[[], Seconds]
 
 
@@ -43,6 +46,7 @@ class Playback:
 
     block        length of the blocks in which audio arrives, in samples
     stopwatch    returns real time in seconds, to measure the work
+    rest         seconds to sleep before each batch is computed
     progress     called with the share that was played
 
     After run(), `heard` has the messages, `work` the seconds of computing of loop and device, and `outputs` the model's
@@ -57,13 +61,15 @@ class Playback:
         block: int,
         stopwatch: Stopwatch = time.perf_counter,
         progress: Progressed = no_progress,
+        rest: Seconds = REST_SECONDS,
     ) -> None:
         self.heard: list[TimedEvent] = []
         self.work: Seconds = 0.0
-        self.outputs: dict[Window, LogProbs] = {}
+        self.outputs: dict[Span, LogProbs] = {}
         self._now: Seconds = 0.0
         self._stopwatch = stopwatch
         self._progress = progress
+        self._rest = rest
         self._coming = deque(timed_blocks(pcm, block))
         self._seconds = self._coming[-1][0] if self._coming else 0.0
         self._unread: deque[Pcm] = deque()  # has arrived, but the stream's buffer was full
@@ -111,7 +117,7 @@ class Playback:
 
     def _accept(self, computed: _Computing) -> None:
         self._computing = None
-        windows = (job.window for job in computed.batch.jobs)
+        windows = (_span(job.window) for job in computed.batch.jobs)
         self.outputs.update(zip(windows, (result.log_probs for result in computed.results), strict=True))
         self._charged(partial(self._recognizer.accept, computed.batch, computed.results))
         self._collect()
@@ -134,7 +140,7 @@ class Playback:
     def _compute(self) -> None:
         """Starts the next batch, if the device is idle and there is one."""
         if self._computing is None and (batch := self._charged(self._recognizer.take)) is not None:
-            time.sleep(REST_SECONDS)
+            time.sleep(self._rest)
             run = self._device.submit  # the time includes handing the batch to the device's thread
             results, seconds = self._timed(lambda: run(batch.run, self._recognizer.runner).result())
             self._computing = _Computing(self._now + seconds, batch, results)
@@ -145,20 +151,24 @@ class Playback:
         self.heard += (TimedEvent(self._now, event) for event in events)
 
 
+def _span(window: Window) -> Span:
+    return window.start, window.end
+
+
 def due(
-    info: ModelInfo, config: StreamConfig, pcm: Pcm, block: int, outputs: dict[Window, LogProbs]
+    info: ModelInfo, config: StreamConfig, pcm: Pcm, block: int, outputs: dict[Span, LogProbs]
 ) -> dict[int, Seconds]:
     """For each segment, the time at which the sample arrived that made its final due, if computing took no time.
 
     outputs    the model's output for each window that finals depend on; other windows may be missing
     """
-    session = Session(info, config)
+    session = Session(info, replace(config, partials=False))  # no final depends on them
     fell_due: dict[int, Seconds] = {}
 
     def finals() -> Iterator[Final]:
         while (window := session.next_window()) is not None:
-            if window in outputs and session.wants(window):
-                session.accept(window, outputs[window])
+            if (log_probs := outputs.get(_span(window))) is not None and session.wants(window):
+                session.accept(window, log_probs)
         return (event for event in session.events() if isinstance(event, Final))
 
     at: Seconds = 0.0

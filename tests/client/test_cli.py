@@ -2,14 +2,19 @@
 
 import re
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from websockets.asyncio.server import ServerConnection
 
 from earshot_asr.client.cli import app, main
 from earshot_asr.client.options import RETRY_SECONDS, Commit, live_commit
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.server import wire
+from tests.client.scripted import listening, say
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,6 +181,27 @@ def test_a_missing_recording_of_the_demo_is_said(
     monkeypatch.setattr("earshot_asr.client.demo.RECORDING_FILE", "gone.flac")
     assert earshot("demo", monkeypatch=monkeypatch) == 1
     assert "gone.flac" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "stability"), [([], "medium"), (["--stability", "high"], "high")])
+def test_the_demo_takes_a_stability(
+    given: list[str], stability: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    @asynccontextmanager
+    async def local_server(console: object, **options: object) -> AsyncIterator[str]:
+        async def refuse(socket: ServerConnection) -> None:
+            asked.append(wire.decode_client(await socket.recv()))
+            await say(socket, wire.Error("full", "come back tomorrow"))
+
+        async with listening(refuse) as url:
+            yield url
+
+    monkeypatch.setattr("earshot_asr.client.demo.local_server", local_server)
+    assert earshot("demo", *given, monkeypatch=monkeypatch) == 1
+    assert "come back tomorrow" in capsys.readouterr().err
+    assert [start.stability for start in asked if isinstance(start, wire.Start)] == [stability]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.text import printable
 from earshot_asr.server.wire import Ack, FinalMessage, PartialMessage, WireWord
+from tests.terminal_screen import TerminalScreen
 
 HELLO = FinalMessage(0, 0.1, 0.9, "HELLO WORLD", 0.9, 16_000, [WireWord("HELLO", 0.1, 0.4, 0.9)])
 
@@ -189,31 +190,8 @@ def play(terminal: Terminal) -> None:
 
 
 def lines_left(output: str) -> list[str]:
-    """What a terminal shows in the end: enough of one for what rich's Live does."""
-    rows, row, column = [""], 0, 0
-    position = 0
-    while position < len(output):
-        if output.startswith("\x1b[", position):
-            end = next(i for i in range(position + 2, len(output)) if output[i].isalpha())
-            count, command = output[position + 2 : end], output[end]
-            if command == "A":
-                row -= int(count or 1)
-            elif command == "K":
-                assert count == "2"
-                rows[row] = ""
-            position = end + 1
-            continue
-        match output[position]:
-            case "\n":
-                row, column = row + 1, 0
-                rows += [""] * (row + 1 - len(rows))
-            case "\r":
-                column = 0
-            case char:
-                rows[row] = rows[row][:column].ljust(column) + char + rows[row][column + 1 :]
-                column += 1
-        position += 1
-    return [line for line in rows if line]
+    """What a terminal shows in the end."""
+    return TerminalScreen().feed(output).texts
 
 
 def test_only_finals_are_left_on_the_screen() -> None:

@@ -96,9 +96,9 @@ def test_what_hardly_outweighs_silence_is_never_shown_nor_final(commit: Commit) 
 def test_a_word_that_may_be_noise_is_neither_stable_nor_committed() -> None:
     """With `commit: hop` what is stable is a promise, which noise could not keep."""
     config = StreamConfig(commit="hop", stability="low")
-    pcm = np.concatenate([silence(1), speak("A" + " " * 25)])
+    pcm = np.concatenate([silence(1), speak("A" + " " * 35)])
     plain, quiet = Session(INFO, config), Session(QUIET, config)
-    shown, unsure = ([e for e in run_session(pcm, config, session=s, finish=False)] for s in (plain, quiet))
+    shown, unsure = (run_session(pcm, config, session=s, finish=False, encode=sharp) for s in (plain, quiet))
     stable = [event for event in shown if isinstance(event, Partial) and event.stable]
     assert stable and not unsure
     assert plain.committed > quiet.committed == stable[0].segment

@@ -135,6 +135,56 @@ def test_the_final_window_replaces_the_hops() -> None:
     assert final.words[0].end == pytest.approx((13 * 320 + 40 - 960) / 16000, abs=0.001)
 
 
+def pause(start: int, emit_from: int, end: int, segment: int = 0) -> Window:
+    return Window(start, end - start, emit_from, end, False, False, segment, pause=True)
+
+
+def test_a_pause_that_lasts_was_the_end() -> None:
+    s = segment(10)
+    s.accept(hop(5, 10, 14, 16, 10), rows("_____XX|_YY"))
+    s.accept(pause(8, 14, 20, 10), rows("__AAB|_CD_|_"))
+    assert not s.complete
+    assert [(p.text, p.stable) for p in s.partials()] == [("X Y", 0), ("AB CD", 5)]
+    s.close(20)
+    final = s.final()
+    assert final is not None
+    assert (final.text, final.cut) == ("AB CD", 6400)
+
+
+def test_a_pause_window_may_come_after_the_end_and_without_the_hops_before_it() -> None:
+    s = segment()
+    s.close(12)
+    s.accept(pause(0, 8, 12), rows("AB|_CD_|____"))
+    final = s.final()
+    assert final is not None
+    assert final.text == "AB CD"
+
+
+def test_after_a_pause_it_goes_on_from_what_was_heard_anew() -> None:
+    s = segment(stability="medium", calm_ms=0)
+    s.accept(hop(0, 0, 4, 8), rows("XB|_CD|_"))
+    s.accept(pause(0, 4, 12), rows("AB|_CD|_____"))
+    s.accept(hop(8, 12, 16, 18), rows("____EF|_GH"))
+    assert [p.text for p in s.partials()] == ["XB CD", "AB CD", "AB CD EF GH"]
+    s.accept(pause(0, 16, 22), rows("AB|_CD|_____EF|_GI|___"))
+    s.close(18)  # a flush, before the pause was one
+    assert not s.complete
+    s.accept(Window(0, 18, 0, 18, True, False, 0), rows("AB|_CD|_____EE|_GH"))
+    final = s.final()
+    assert final is not None
+    assert final.text == "AB CD E GH"
+
+
+def test_of_two_pauses_the_later_one_counts_whichever_comes_first() -> None:
+    s = segment()
+    s.accept(pause(0, 12, 16), rows("AB|_CD|___EF|___"))
+    s.accept(pause(0, 0, 8), rows("AB|_CD|_"))
+    s.close(16)
+    final = s.final()
+    assert final is not None
+    assert final.text == "AB CD EF"
+
+
 def test_the_confidence_of_a_final_is_the_mean_of_its_words() -> None:
     s = segment()
     s.close(6)

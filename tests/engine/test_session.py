@@ -1,5 +1,7 @@
 """A session as its user drives it; what holds for every stream is in tests/equivalence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_two_utterances_are_two_finals() -> None:
 
 
 def test_partials_grow_while_somebody_speaks() -> None:
-    session = Session(INFO, CONFIG)
+    session = Session(INFO, replace(CONFIG, left_ms=400, right_ms=200))
     said = []
     for chunk in np.array_split(np.concatenate([silence(0.3), speak("ONE TWO THREE FOUR", 4)]), 40):
         session.feed(chunk)
@@ -45,7 +47,7 @@ def test_partials_grow_while_somebody_speaks() -> None:
     assert len(texts) > 4
     assert not finals(said)
     stable = [event.text[: event.stable] for event in said if isinstance(event, Partial)]
-    assert stable[-1] == "ONE"
+    assert stable[-1] == "ONE TWO"
     assert all("ONE TWO THREE FOUR".startswith(text) for text in stable)
 
 
@@ -72,17 +74,19 @@ def test_a_final_does_not_wait_longer_where_a_stream_begins_with_noise(loud: flo
 
 
 @pytest.mark.parametrize("commit", COMMITS)
-def test_the_last_hop_begins_before_silence_does(commit: Commit) -> None:
-    """What follows a word is looked at as its context; however long the pause, nothing more is encoded."""
+def test_the_last_window_ends_with_the_tail_of_an_utterance(commit: Commit) -> None:
+    """However long the pause, no silence behind it is encoded."""
     spoken = np.concatenate([silence(0.5), speak("ABC DEF", 3)])
     silent = (len(spoken) + 16 * 200) // GRID.hop
     session = Session(INFO, StreamConfig(hop_ms=80, right_ms=80, silence_ms=2000, tail_ms=200, commit=commit))
     session.feed(np.concatenate([spoken, silence(1.9)]))
-    begun = []
+    ends, kinds = [], []
     while (window := session.next_window()) is not None:
-        begun.append(window.emit_from)
+        ends.append(window.end)
+        kinds.append(window.kind)
         session.accept(window, fake_log_probs(session.samples(window)))
-    assert silent - 4 <= max(begun) < silent
+    assert kinds[-1] == "pause"
+    assert silent - 2 <= ends[-1] == max(ends) <= silent
 
 
 def test_a_flush_in_mid_word_ends_the_utterance_there() -> None:
@@ -206,21 +210,24 @@ def test_nothing_is_fed_after_the_end() -> None:
 
 
 def test_partials_of_the_next_utterance_wait_for_the_final() -> None:
-    pcm = np.concatenate([silence(0.2), speak("FIRST"), silence(0.5), speak("SECOND ONE", 4)])
+    pcm = np.concatenate([silence(0.2), speak("FIRST OF ALL", 4), silence(0.5), speak("SECOND ONE", 4)])
     session = Session(INFO, CONFIG)
     session.feed(pcm)
     held = []
     while (window := session.next_window()) is not None:
-        if window.final:
+        if window.kind == "pause" and window.segment == 0:  # which turns out to be the first utterance's last one
             held.append((window, session.samples(window)))
         else:
             session.accept(window, fake_log_probs(session.samples(window)))
     assert len({event.segment for event in partials(session.events())}) == 1
     for window, samples in held:
         session.accept(window, fake_log_probs(samples))
-    events = session.events()
-    assert isinstance(events[0], Final)
-    assert partials(events)
+    paused, final, *rest = session.events()
+    assert isinstance(final, Final)
+    assert isinstance(paused, Partial)
+    assert paused.text == final.text == "FIRST OF ALL"
+    assert paused.stable == len(paused.text), "if the pause lasts, that is what the final says"
+    assert partials(rest)
 
 
 def test_without_a_preroll_no_frame_is_cut_off_that_is_not_complete() -> None:

@@ -70,6 +70,19 @@ def test_a_file_is_transcribed_with_one_call(tmp_path: Path) -> None:
     assert [utterance.text for utterance in utterances] == ["HELO WORLD", "BYE"]
 
 
+def test_several_readings_of_each_utterance(tmp_path: Path) -> None:
+    path, runner = tmp_path / "a.flac", LoudnessRunner()
+    soundfile.write(path, say(".HELO WORLD.BYE"), SAMPLE_RATE)
+    for utterance in earshot_asr.transcribe(path, model=runner, alternatives=3):
+        assert len(utterance.alternatives) == len({reading.text for reading in utterance.alternatives}) == 3
+        assert utterance.alternatives[0].text == utterance.text
+        shares = [reading.confidence for reading in utterance.alternatives]
+        assert shares == sorted(shares, reverse=True) and sum(shares) <= 1.001
+    assert not any(utterance.alternatives for utterance in earshot_asr.transcribe(path, model=runner))
+    with pytest.raises(ConfigError, match="alternatives is 11; it must be between 1 and 10"):
+        earshot_asr.transcribe(path, model=runner, alternatives=11)
+
+
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="latency is 'fast'"):
         earshot_asr.transcribe("a.flac", latency="fast")

@@ -92,11 +92,10 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
     for segment in segments:
         length = (segment.end or 0) - segment.start
         if config.commit == "utterance":
-            words = segment.utterance and segment.utterance.words
-            assert any(decoder._frame == length and decoder.words() == words for decoder in decoders)
-            first, end = segment.emitted  # what its final window was asked for
+            window, utterance = segment.whole[-1]
+            assert any(decoder._frame == length and decoder.words() == utterance.words for decoder in decoders)
             last = segment.start + length
-            assert segment.start == first and (last == end or (segment.split and last < end))
+            assert last == window.emit_to or (segment.split and last < window.emit_to)
         else:
             assert isinstance(segment._decoder, GreedyDecoder)
             fed = segment._decoder._frame
@@ -118,14 +117,16 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
 
 
 class Recorded(Segment):
-    """utterance, emitted: what its final window was decoded to, elsewhere, and which frames that was to emit."""
+    """whole: its windows over the whole utterance, and what they were decoded to, elsewhere."""
 
-    utterance: Utterance | None = None
-    emitted = (0, 0)
+    def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
+        super().__init__(info, timing, new_decoder, start)
+        self.whole: list[tuple[Window, Utterance]] = []
 
     def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
         if utterance:
-            self.utterance, self.emitted = utterance, (window.emit_from, window.emit_to)
+            assert window.segment == self.start
+            self.whole.append((window, utterance))
         super().accept(window, log_probs, utterance)
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
@@ -22,21 +21,10 @@ from earshot_asr.client.evaluate.take import Clip
 from earshot_asr.engine.errors import AudioError, ConfigError, OutputError
 from earshot_asr.engine.phonemes import version
 from earshot_asr.engine.vocabulary import Vocabulary
-from tests.helpers import INFO, VOCABULARY, FakeRunner, silence, small_files, speak
+from tests.client.evaluate.recorded import manifest
+from tests.helpers import INFO, VOCABULARY, FakeRunner, small_files
 
 DEMO = Path(str(files("earshot_asr.client") / "data" / "demo.flac"))
-
-
-def manifest(folder: Path, **texts: str) -> Path:
-    """Recordings that the fake encoder hears as these texts."""
-    rows = []
-    for name, text in texts.items():
-        pcm = np.concatenate([silence(0.5), speak(text, blocks=3), silence(0.1)])
-        soundfile.write(folder / f"{name}.wav", pcm, 16_000)
-        rows.append({"audio": f"{name}.wav", "text": text, "corpus": "fake"})
-    path = folder / "fake.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
 
 
 def printed(manifest: Path, options: Options, *, as_data: bool = False, report: Path | None = None) -> str:

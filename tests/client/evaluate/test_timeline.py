@@ -1,10 +1,13 @@
 """Words on the screen over time."""
 
+import math
+import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
-from earshot_asr.client.evaluate.take import TimedEvent
+from earshot_asr.client.evaluate.take import SpokenWord, TimedEvent
 from earshot_asr.client.evaluate.timeline import (
     CHARACTER_PX,
     MIN_WORD_COUNT,
@@ -45,6 +48,17 @@ def test_a_word_of_another_kind_has_a_row_of_its_own() -> None:
     one.lives[1].text = "GIRAFFE"
     labels = [text.text for text in svg(timeline(one)).iter("text") if text.get("class") in ("strong", "lost")]
     assert labels == ["ONE", "GIRAFFE ✕", "TWO", "THREE"]
+
+
+def test_labels_of_words_that_follow_one_another_do_not_overlap() -> None:
+    """Lines of text at an angle of 38 degrees: on a small screen, some have no room for a label."""
+    one = utterance()
+    said = [SpokenWord("DO", 0.03 * n, 0.03 * n + 0.03) for n in range(60)]
+    picture = svg(timeline(one._replace(said=said), 340, "plot narrow"))
+    places = [re.match(r"translate\(([\d.]+) ", text.get("transform", "")) for text in picture.iter("text")]
+    across = [float(place[1]) for place in places if place]
+    assert len(across) > 5
+    assert all(b - a >= 12.5 / math.sin(math.radians(38)) - 0.1 for a, b in pairwise(across))
 
 
 def test_bars_stand_where_their_times_are() -> None:

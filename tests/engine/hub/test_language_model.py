@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from earshot_asr.engine import loading
 from earshot_asr.engine.checkpoint import fetch, load_checkpoint
 from earshot_asr.engine.errors import CheckpointError, HubError
 from earshot_asr.engine.files import LANGUAGE_MODEL, SETTINGS
 from earshot_asr.engine.hub import cache_folder, cached, locate, origin, pull
 from earshot_asr.engine.lm import open_lm
+from earshot_asr.server.app import build
+from earshot_asr.server.settings import ServerConfig
 from tests.engine.lm import kenlm_files
 from tests.engine.lm.test_formats import made
 from tests.loopback_hub import LoopbackHub
@@ -53,6 +56,22 @@ def test_it_is_downloaded_when_it_is_asked_for(hub: LoopbackHub, with_lm: Path) 
     assert further(hub) == []
     assert locate(NAME).language_model() is not None
     assert further(hub) == NAMES
+
+
+@pytest.mark.parametrize("lm", ["none", "file"])
+async def test_it_is_not_downloaded_where_another_or_none_is_wanted(
+    lm: str, hub: LoopbackHub, with_lm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_here", loading._here.__wrapped__)  # which remembers what other tests downloaded
+    lm = str(with_lm / LANGUAGE_MODEL) if lm == "file" else lm
+    server = build(ServerConfig(model=NAME, lm=lm, port=0))
+    await server.fetch()
+    lexicon = loading.load_runner(NAME, "cpu", lm=lm).info.lexicon
+    assert (lexicon is None) is (lm == "none")
+    assert "model.safetensors" in hub.files and further(hub) == []
+    loading.fetch(NAME)
+    assert further(hub) == NAMES
+    assert loading.load_runner(NAME, "cpu").info.lexicon
 
 
 def test_it_is_pulled_and_checked(hub: LoopbackHub, with_lm: Path) -> None:

@@ -1,0 +1,1 @@
+"""The curve of delay against change and errors: recordings, played with many settings."""
