@@ -108,7 +108,7 @@ EndpointOption = Annotated[
         max=MOST_ENDPOINT_MS,
         metavar="MS",
         help="Silence that ends an utterance and makes its text final, in milliseconds.",
-        show_default="480, 640 or 800, depending on --latency",
+        show_default="440, 520 or 800, depending on --latency",
     ),
 ]
 LmOption = Annotated[

@@ -26,7 +26,7 @@ LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
 """How little, and how much, silence may end an utterance."""
 RANGES_MS = {
     "hop_ms": (80, 5000),
-    "left_ms": (0, 5000),
+    "left_ms": (0, 7000),
     "right_ms": (0, 5000),
     "calm_ms": (0, 5000),
     "margin_ms": (0, 5000),
@@ -59,8 +59,8 @@ class Calm:
 
 CALM: dict[str, dict[str, Any]] = {
     "low": dict(waits=0, hysteresis=False, confirmations=2, agreement=0.0),
-    "medium": dict(waits=1, hysteresis=True, confirmations=2, agreement=0.65),
-    "high": dict(waits=2, hysteresis=True, confirmations=3, agreement=1.0),
+    "medium": dict(waits=1, hysteresis=True, confirmations=3, agreement=1.0),
+    "high": dict(waits=2, hysteresis=True, confirmations=5, agreement=1.0),
 }
 """What `stability` stands for. waits: times `calm_ms` that must follow a word before it is shown."""
 
@@ -85,12 +85,12 @@ class StreamConfig:
     language              one of the model's, by any of its names; None: the one that its runner speaks
     """
 
-    hop_ms: int = 480
-    left_ms: int = 2960
-    right_ms: int = 560
+    hop_ms: int = 400
+    left_ms: int = 4000
+    right_ms: int = 640
     calm_ms: int = 200
     margin_ms: int = 640
-    silence_ms: int = 640
+    silence_ms: int = 520
     preroll_ms: int = 320
     tail_ms: int = 320
     longest_ms: int = 20_000
@@ -153,9 +153,9 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "low": dict(hop_ms=240, left_ms=2240, right_ms=320, calm_ms=120, silence_ms=480, tail_ms=240),
+    "low": dict(hop_ms=240, left_ms=2960, right_ms=320, calm_ms=100, silence_ms=440, tail_ms=240),
     "balanced": {},
-    "accurate": dict(hop_ms=640, left_ms=4480, right_ms=960, calm_ms=440, silence_ms=800),
+    "accurate": dict(hop_ms=640, left_ms=6000, right_ms=1280, calm_ms=440, silence_ms=800),
 }
 
 

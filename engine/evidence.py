@@ -50,8 +50,11 @@ class Evidence:
         self._first_heard.feed(log_probs)
 
     def restart(self, words: int, log_probs: LogProbs) -> None:
-        """Takes what was heard before a pause: so many words, and the frames (T, V) of a window over all of it."""
-        self.stable = words
+        """Takes what was heard before a pause: so many words, and the frames (T, V) of a window over all of it.
+
+        If somebody speaks on, it is the last word that is heard differently most often.
+        """
+        self.stable = max(0, words - 1)
         self._reviews = [_Review() for _ in range(words)]
         self._first_heard = self._listener()
         self._first_heard.feed(log_probs)

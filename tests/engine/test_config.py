@@ -13,7 +13,7 @@ from tests.helpers import GRID
     ("settings", "message"),
     [
         ({"hop_ms": 10}, "hop_ms is 10; it must be between 80 and 5000"),
-        ({"left_ms": -1}, "left_ms is -1; it must be between 0 and 5000"),
+        ({"left_ms": -1}, "left_ms is -1; it must be between 0 and 7000"),
         ({"longest_ms": 30_000}, "longest_ms is 30000; it must be between 1000 and 20000"),
         ({"tail_ms": 700}, "tail_ms is 700; it must be at most silence_ms, 640"),
         ({"commit": "word"}, "commit is 'word'; it must be 'utterance' or 'hop'"),
