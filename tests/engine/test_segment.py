@@ -130,9 +130,9 @@ def test_the_final_window_replaces_the_hops() -> None:
     assert (final.text, final.segment, final.cut) == ("AB CD", 3200, 6400)
     assert [w.text for w in final.words] == ["AB", "CD"]
     assert 0 < final.confidence <= 1
-    # frame 10 with a field of 400 and a delay of 3 frames: its hop's middle is 3200 + 40 - 960
-    assert final.start == final.words[0].start == pytest.approx((3200 + 40 - 960) / 16000, abs=0.001)
-    assert final.words[0].end == pytest.approx((13 * 320 + 40 - 960) / 16000, abs=0.001)
+    assert (final.start, final.end) == (final.words[0].start, final.words[-1].end) == (0.2, 0.4)  # the utterance's
+    # C is in frame 15, with a field of 400 and a delay of 3 frames: its hop's middle is 4800 + 40 - 960
+    assert final.words[0].end == final.words[1].start == pytest.approx((4800 + 40 - 960) / 16000, abs=0.001)
 
 
 def test_the_confidence_of_a_final_is_the_mean_of_its_words() -> None:
