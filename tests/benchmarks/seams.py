@@ -225,7 +225,10 @@ def measure(runner: Runner, pcm: Pcm, said: Sequence[SpokenWord], config: Stream
         joins = [torn(older, newer, runner.info.vocabulary) for older, newer in heard.joins()]
         row.joins += len(joins)
         row.torn += sum(joins)
-    print(f"{row.name}: {wrong / passes / len(said):.2%} of the words wrong, plainly {len(plainly) / len(said):.2%}")
+    print(
+        f"{row.name}: {wrong / passes / len(said):.2%} of the words wrong, plainly {len(plainly) / len(said):.2%}",
+        flush=True,
+    )
     return row
 
 
@@ -237,7 +240,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=4, help="each with other seams (4)")
     parser.add_argument("--latency", default="balanced")
     parser.add_argument("--commit", choices=("hop", "utterance"), action="append", help="repeatable (both)")
-    parser.add_argument("--longest-ms", type=int, help="split utterances at this length (as the preset has it)")
+    parser.add_argument("--longest-ms", type=int, action="append", help="of utterances; repeatable (20000, 8000)")
     parser.add_argument("--decoder", choices=("greedy", "beam"), action="append", help="repeatable (both)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -247,14 +250,11 @@ def main() -> None:
     said = [word for word in clip.words or () if word.end <= 60 * options.minutes]
     pcm = recording(clip)[: round((said[-1].end + 0.2) * SAMPLE_RATE)]
     for commit in options.commit or ("utterance", "hop"):
-        for decoder in options.decoder or ("greedy", "beam"):
-            config = replace(
-                StreamConfig.preset(options.latency, commit=commit, partials=False),
-                decode=DecodeConfig(decoder=decoder),
-            )
-            if options.longest_ms:
-                config = replace(config, longest_ms=options.longest_ms)
-            print(measure(runner, pcm, said, config, options.passes), flush=True)
+        for longest_ms in options.longest_ms or ((20_000, 8000) if commit == "utterance" else (20_000,)):
+            preset = StreamConfig.preset(options.latency, commit=commit, partials=False)
+            for decoder in options.decoder or ("greedy", "beam"):
+                config = replace(preset, longest_ms=longest_ms, decode=DecodeConfig(decoder=decoder))
+                print(measure(runner, pcm, said, config, options.passes), flush=True)
 
 
 if __name__ == "__main__":

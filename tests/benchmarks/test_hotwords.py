@@ -5,7 +5,7 @@ from earshot_asr.engine.model import BUNDLED_WEIGHTS
 from tests.benchmarks.hotwords import Found, drawn, unknown
 
 TEXTS = (
-    "Zirid met Lady Tafoya. Blaisdelltown's mayor, of Teaneck, saw the deprotection in London.",
+    "Zirid met Lady Tafoya. Proastiakos, the mayor of Teaneck, saw the deprotection in London.",
     "PROKSCH AND KARNA",
 )
 
