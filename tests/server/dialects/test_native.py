@@ -735,7 +735,7 @@ def test_fingerprint_knows_model_and_options() -> None:
         same,
         fingerprint(wire.Start(), info=ModelInfo("fake", "0ther", INFO.grid, INFO.vocabulary)),
         fingerprint(wire.Start(hotwords=["Ada"])),
-        fingerprint(wire.Start(hotwords=[wire.Hotword("Ada", 3.0)])),
+        fingerprint(wire.Start(hotwords=[wire.Hotword("Ada", 4.0)])),
         fingerprint(wire.Start(alternatives=2)),
         fingerprint(wire.Start(), info=replace(INFO, lexicon=LEXICON)),
         fingerprint(wire.Start(words=False)),
