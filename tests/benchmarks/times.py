@@ -78,11 +78,11 @@ def spliced(recordings: Iterable[tuple[str, Pcm]], seed: int = 0) -> tuple[Pcm, 
     return np.concatenate(parts), said
 
 
-def single(manifest: Path, count: int, seed: int = 0) -> Iterator[tuple[str, Pcm]]:
-    """Recordings of one word each."""
+def single(manifest: Path, count: int, skip: int = 0) -> Iterator[tuple[str, Pcm]]:
+    """Recordings of one word each, after some that are left out."""
     rows = [row for row in read(manifest) if row.corpus in CORPORA]
-    random.Random(seed).shuffle(rows)
-    return ((row.text or "", audio(row.path)) for row in rows[:count])
+    random.Random(0).shuffle(rows)
+    return ((row.text or "", audio(row.path)) for row in rows[skip : skip + count])
 
 
 def alone(said: Sequence[SpokenWord], heard: Sequence[SpokenWord]) -> Spans:
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, action="append", help="of dev.jsonl; repeatable (1 and 2)")
     parser.add_argument("--limit", type=int, default=40, help="sentences a voice, and three times as many aligned (40)")
     parser.add_argument("--words", type=int, default=400, help="single words, the noisy ones included (400)")
+    parser.add_argument("--skip", type=int, default=0, help="take single words after so many others (0)")
     parser.add_argument("--flite", type=Path, help="folder of flite's libraries (where the system has them)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -172,7 +173,7 @@ def main() -> None:
     def sentences(spoken: Iterable[tuple[Pcm, list[SpokenWord]]]) -> Spans:
         return [span for pcm, said in spoken for span in matched(said, hear(pcm))]
 
-    pcm, said = spliced(single(options.folder / "words.jsonl", options.words))
+    pcm, said = spliced(single(options.folder / "words.jsonl", options.words, options.skip))
     print("spliced     ", figures(alone(said, hear(pcm))), flush=True)
     try:
         spoken = synthesized(options.folder, folds, options.limit, Flite(options.flite))
