@@ -127,7 +127,7 @@ HotwordOption = Annotated[
         metavar="TEXT[=WEIGHT]",
         help="Name, word or phrase to listen for. WEIGHT: how much likelier each of its words is, in powers of ten. "
         "Repeatable.",
-        show_default="none; WEIGHT: 2",
+        show_default="none; WEIGHT: 3",
     ),
 ]
 

@@ -26,7 +26,7 @@ LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
 """How little, and how much, silence may end an utterance."""
 RANGES_MS = {
     "hop_ms": (80, 5000),
-    "left_ms": (0, 7000),
+    "left_ms": (0, 6000),
     "right_ms": (0, 5000),
     "calm_ms": (0, 5000),
     "margin_ms": (0, 5000),
@@ -155,7 +155,7 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 PRESETS: dict[str, dict[str, Any]] = {
     "low": dict(hop_ms=240, left_ms=2960, right_ms=320, calm_ms=100, silence_ms=440, tail_ms=240),
     "balanced": {},
-    "accurate": dict(hop_ms=640, left_ms=6000, right_ms=1280, calm_ms=440, silence_ms=800),
+    "accurate": dict(hop_ms=640, left_ms=5600, right_ms=1280, calm_ms=440, silence_ms=800),
 }
 
 

@@ -68,7 +68,7 @@ class Hotword:
     """
 
     text: str
-    weight: float = 2.0
+    weight: float = 3.0
 
     def __post_init__(self) -> None:
         if not self.text.strip():

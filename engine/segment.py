@@ -11,9 +11,10 @@ from earshot_asr.engine.audio import LogProbs, seconds
 from earshot_asr.engine.config import Timing
 from earshot_asr.engine.decoder import DecodedWord, Hypothesis, NewDecoder, joined
 from earshot_asr.engine.display import Display
-from earshot_asr.engine.events import Alternative, Final, Partial, Word
+from earshot_asr.engine.events import Alternative, Final, Partial
 from earshot_asr.engine.evidence import Evidence
 from earshot_asr.engine.model import ModelInfo
+from earshot_asr.engine.times import Loudness, timed
 from earshot_asr.engine.utterance import Utterance, decode_utterance, split_from
 from earshot_asr.engine.windows import Window
 
@@ -30,12 +31,21 @@ class Segment:
     flushed    a flush ends it
     settled    one past the last frame that was fed to the decoder
     complete   all windows have come; `end` is the cut
+    loudness   of the stream's audio, by which words are timed; None: by their symbols alone
     """
 
-    def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        timing: Timing,
+        new_decoder: NewDecoder,
+        start: int,
+        loudness: Loudness | None = None,
+    ) -> None:
         self.info = info
         self.timing = timing
         self.new_decoder = new_decoder
+        self._loudness = loudness
         self.start = self.settled = start
         self.end: int | None = None
         self.split = self.flushed = False
@@ -139,7 +149,7 @@ class Segment:
         assert self.complete and self.end is not None
         if not self._words:
             return None
-        words = tuple(self._timed(word) for word in self._words)
+        words = timed(self._words, self.info, self.start, self.end, self._loudness)
         log_probs = [math.log(max(w.confidence, 1e-30)) for w in self._words]
         return Final(
             segment=self.start * self.timing.grid.hop,
@@ -174,8 +184,9 @@ class Segment:
         hop = self.timing.grid.hop
         reach = (end - 1) * hop + self.timing.grid.field
         stable = self._stable_characters(text, words) if words else 0
-        timed = tuple(self._timed(word) for word in words) if self.timing.partial_words else None
-        self._partials.append(Partial(self.start * hop, seconds(self.start * hop), seconds(reach), text, stable, timed))
+        begin = self.start * hop
+        spoken = timed(words, self.info, self.start, end, self._loudness) if self.timing.partial_words else None
+        self._partials.append(Partial(begin, seconds(begin), seconds(reach), text, stable, spoken))
         self._shown = text
 
     def _stable_characters(self, text: str, words: list[DecodedWord]) -> int:
@@ -183,13 +194,3 @@ class Segment:
         words = words[: self._evidence.stable if self._evidence else len(self._decoder.settled())]
         alone, followed = (joined(some, self.info.vocabulary) for some in (words, [*words, ANY_WORD]))
         return sum(1 for _ in takewhile(lambda three: len(set(three)) == 1, zip(text, alone, followed, strict=False)))
-
-    def _timed(self, word: DecodedWord) -> Word:
-        """Frame k counts as the hop in the middle of its field, `emission_delay` frames earlier."""
-        grid = self.timing.grid
-        middle = (grid.field - grid.hop) // 2
-        start, end = (
-            max(0, (self.start + frame - self.info.emission_delay) * grid.hop + middle)
-            for frame in (word.start, word.end)
-        )
-        return Word(word.text, seconds(start), seconds(end), round(word.confidence, 4))

@@ -28,6 +28,7 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.odds import new_decoders
 from earshot_asr.engine.ring import RingBuffer
 from earshot_asr.engine.segment import Segment
+from earshot_asr.engine.times import BLOCK_SAMPLES, Powers, powers
 from earshot_asr.engine.utterance import Utterance, decode_utterance
 from earshot_asr.engine.windows import Window, WindowPlanner
 
@@ -240,7 +241,7 @@ class Session:
         self._mark(end, flushed=True)
 
     def _open(self, start: int) -> None:
-        self._segment = Segment(self.info, self.timing, self._new_decoder, start)
+        self._segment = Segment(self.info, self.timing, self._new_decoder, start, self._loudness)
         self._planner = WindowPlanner(self.timing, start)
         self._line.append(self._segment)
 
@@ -267,6 +268,10 @@ class Session:
         self._line.append(_Mark(end, flushed))
         self._restart(end)
         self._publish()
+
+    def _loudness(self, first: int, end: int) -> Powers:
+        """See engine.times. Of audio that is not committed yet."""
+        return powers(self._ring.view(first * BLOCK_SAMPLES, end * BLOCK_SAMPLES))
 
     # ---- what is committed
 

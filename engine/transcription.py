@@ -18,6 +18,7 @@ from earshot_asr.engine.recognizer import Recognizer, Stream
 from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.session import timing_of
 from earshot_asr.engine.sources import RawFormat, open_file
+from earshot_asr.engine.times import Meter
 from earshot_asr.engine.windows import WindowPlanner
 
 LONGEST_PASS_SAMPLES = 30 * SAMPLE_RATE
@@ -104,13 +105,14 @@ def _finals(recognizer: Recognizer, stream: Stream) -> Iterator[Final]:
 
 def plain(runner: Runner, audio: Iterable[Pcm], decode: DecodeConfig = DEFAULT_DECODE) -> Iterator[Final]:
     """Transcribes audio as one utterance: one plain forward pass, or beyond 30 s several that overlap."""
-    kept = [runner.run([pcm])[0][keep] for pcm, keep in passes(audio, runner.info.grid)]
+    meter = Meter()
+    kept = [runner.run([pcm])[0][keep] for pcm, keep in passes(meter.listen(audio), runner.info.grid)]
     if not kept:
         return
     log_probs = np.concatenate(kept)
     config = StreamConfig(decode=decode)
     timing, new_decoder = timing_of(runner.info, config), new_decoders(runner.info, decode)
-    segment, whole = Segment(runner.info, timing, new_decoder, 0), WindowPlanner(timing, 0).last(len(log_probs))
+    segment, whole = Segment(runner.info, timing, new_decoder, 0, meter), WindowPlanner(timing, 0).last(len(log_probs))
     assert whole is not None
     segment.close(whole.end)
     segment.accept(whole, log_probs)

@@ -1,7 +1,7 @@
 """Decodes a whole utterance from a window over it: a pure function, called where the window was computed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid, LogProbs
 from earshot_asr.engine.decoder import DecodedWord, Decoder, Hypothesis, NewDecoder
@@ -26,7 +26,7 @@ class Utterance:
     words: list[DecodedWord]
     frames: int
     readings: list[Hypothesis]
-    decoder: Decoder
+    decoder: Decoder = field(compare=False, repr=False)
 
 
 def decode_utterance(window: Window, log_probs: LogProbs, info: ModelInfo, new_decoder: NewDecoder) -> Utterance:

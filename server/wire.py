@@ -31,7 +31,7 @@ class Hotword(Struct, frozen=True, forbid_unknown_fields=True):
     """A word or phrase to listen for."""
 
     text: str
-    weight: float = 2.0
+    weight: float = 3.0
 
 
 class Resume(Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,7 +28,7 @@ def test_measured_is_the_best_of_full_batches() -> None:
     runner = Counting()
     runner.batches = []
     ticks = itertools.count()
-    speed = measure(runner, StreamConfig(), clock=lambda: float(next(ticks)))
+    speed = measure(runner, StreamConfig(left_ms=3000, hop_ms=400, right_ms=600), clock=lambda: float(next(ticks)))
     assert set(runner.batches) == {2}  # of 4 s: 8 s are a batch
     assert speed == Cost(frame=1 / (2 * 200), process=1 / 4)
 

@@ -1,5 +1,7 @@
 """Recordings to utterances, as a stream or in plain passes, by a runner that reads loudness."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -14,6 +16,7 @@ import earshot_asr
 from earshot_asr.engine.audio import SAMPLE_RATE, FrameGrid
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.errors import AudioError, CheckpointError, ConfigError
+from earshot_asr.engine.events import Final
 from earshot_asr.engine.transcription import LONGEST_PASS_SAMPLES, passes, plain, streamed
 from tests.loudness import LoudnessRunner, say
 
@@ -62,6 +65,15 @@ def test_up_to_30_s_are_one_pass_and_more_are_several() -> None:
     assert final.text == "HELO BYE " * 29 + "HELO BYE"
     assert runner.lengths[1:-1] == [LONGEST_PASS_SAMPLES] * (len(runner.lengths) - 2)
     assert all(a.end <= b.start for a, b in pairwise(final.words))
+
+
+@pytest.mark.parametrize("heard", [plain, partial(streamed, config=StreamConfig(partials=False))])
+def test_a_word_ends_where_its_sound_does(heard: Callable[..., Iterator[Final]]) -> None:
+    """As an encoder with a delay of 0, which hears a frame from its own samples alone."""
+    finals = list(heard(LoudnessRunner(), audio=[say(".HELO"), say(".BYE.")]))
+    words = [word for final in finals for word in final.words]
+    assert [word.text for word in words] == ["HELO", "BYE"]
+    assert [round(100 * word.end) for word in words] == [150 + 32, 332 + 24]  # not up to 0.18 s later
 
 
 def test_a_file_is_transcribed_with_one_call(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from earshot_asr.engine.greedy import GreedyDecoder
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.segment import Segment
 from earshot_asr.engine.session import Session
+from earshot_asr.engine.times import Loudness
 from earshot_asr.engine.utterance import Utterance, split_frame
 from earshot_asr.engine.vocabulary import Vocabulary
 from earshot_asr.engine.windows import Window
@@ -119,8 +120,10 @@ def test_every_frame_is_committed_exactly_once(pcm: Pcm, config: StreamConfig, d
 class Recorded(Segment):
     """whole: its windows over the whole utterance, and what they were decoded to, elsewhere."""
 
-    def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
-        super().__init__(info, timing, new_decoder, start)
+    def __init__(
+        self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int, loudness: Loudness | None
+    ) -> None:
+        super().__init__(info, timing, new_decoder, start, loudness)
         self.whole: list[tuple[Window, Utterance]] = []
 
     def accept(self, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
@@ -136,8 +139,10 @@ def recorded_segments() -> Iterator[list[Recorded]]:
     segments: list[Recorded] = []
 
     class Listed(Recorded):
-        def __init__(self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int) -> None:
-            super().__init__(info, timing, new_decoder, start)
+        def __init__(
+            self, info: ModelInfo, timing: Timing, new_decoder: NewDecoder, start: int, loudness: Loudness | None
+        ) -> None:
+            super().__init__(info, timing, new_decoder, start, loudness)
             segments.append(self)
 
     with patch.object(earshot_asr.engine.session, "Segment", Listed):

@@ -26,8 +26,8 @@ def admitted(capacity: Capacity, of: Timing) -> int:
 def test_a_stream_is_charged_for_what_it_may_want() -> None:
     final = 50 * (1 + 0.64 / 5)
     assert frames_a_second(timing(partials=False)) == pytest.approx(final)
-    assert frames_a_second(timing()) == pytest.approx(50 * (2.96 + 4 * 0.48 + 0.56) / (4 * 0.48) + 1.3 * final)
-    assert frames_a_second(timing(commit="hop")) == pytest.approx(50 * (2.96 + 0.48 + 0.56) / 0.48)
+    assert frames_a_second(timing()) == pytest.approx(50 * (4 + 4 * 0.4 + 0.64) / (4 * 0.4) + 1.3 * final)
+    assert frames_a_second(timing(commit="hop")) == pytest.approx(50 * (4 + 0.4 + 0.64) / 0.4)
     assert frames_a_second(timing(commit="hop", partials=False)) == frames_a_second(timing(commit="hop"))
 
 

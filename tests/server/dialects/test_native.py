@@ -131,11 +131,11 @@ def test_ready() -> None:
             model="fake",
             fingerprint=fingerprint(wire.Start()),
             resumable=True,
-            context=148 * 320,
+            context=200 * 320,
             sample_rate=16_000,
-            window_ms=4000,
-            hop_ms=480,
-            lookahead_ms=560,
+            window_ms=5040,
+            hop_ms=400,
+            lookahead_ms=640,
         )
     ]
 
@@ -281,7 +281,7 @@ def test_a_final_says_whether_a_flush_or_a_pause_ended_it() -> None:
 def test_a_stream_says_how_long_a_pause_ends_its_utterances(pause_ms: int) -> None:
     pcm = np.concatenate([said("ONE"), silence(pause_ms / 1000), said("TWO")])
     for endpoint_ms in (300, 1000, None):
-        ends = pause_ms + 400 > (endpoint_ms or 640)
+        ends = pause_ms + 400 > (endpoint_ms or 520)
         line = talk(pcm, wire.Start(endpoint_ms=endpoint_ms))
         assert [final.text for final in line.finals] == (["ONE", "TWO"] if ends else ["ONE TWO"])
         assert line.finals[0].flushed is not ends
@@ -735,16 +735,16 @@ def test_fingerprint_knows_model_and_options() -> None:
         same,
         fingerprint(wire.Start(), info=ModelInfo("fake", "0ther", INFO.grid, INFO.vocabulary)),
         fingerprint(wire.Start(hotwords=["Ada"])),
-        fingerprint(wire.Start(hotwords=[wire.Hotword("Ada", 3.0)])),
+        fingerprint(wire.Start(hotwords=[wire.Hotword("Ada", 4.0)])),
         fingerprint(wire.Start(alternatives=2)),
         fingerprint(wire.Start(), info=replace(INFO, lexicon=LEXICON)),
         fingerprint(wire.Start(words=False)),
         fingerprint(wire.Start(commit="hop")),
-        fingerprint(wire.Start(endpoint_ms=500)),
+        fingerprint(wire.Start(endpoint_ms=640)),
         fingerprint(wire.Start(), "low"),
     }
     assert len(different) == 10
-    assert fingerprint(wire.Start(endpoint_ms=640)) == same  # what it is without being asked for
+    assert fingerprint(wire.Start(endpoint_ms=520)) == same  # what it is without being asked for
 
 
 PAGE = (Path(wire.__file__).parent / "PROTOCOL.md").read_text()
@@ -803,7 +803,8 @@ def test_what_is_replayed_is_not_sent_ahead() -> None:
     def deadline(resume: wire.Resume | None) -> float:
         line = Line()
         line.send(wire.Start(resume=resume), *chunks(DIALOGUE[:48_000]), compute=False)
-        return max(job.deadline for queue in line.recognizer.scheduler._queues.values() for job in queue)
+        jobs = [job for queue in line.recognizer.scheduler._queues.values() for job in queue]
+        return max(job.deadline for job in jobs if job.window.kind == "hop")
 
     whole = talk(DIALOGUE)
     live = StreamConfig.preset("balanced").hop_ms / 1000
