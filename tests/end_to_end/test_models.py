@@ -102,7 +102,7 @@ def test_with_a_hub(hub: LoopbackHub, home: Path) -> None:
     )
     assert [status for status, _, _ in said] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0]
     outs, errs = [out for _, out, _ in said], [err for _, _, err in said]
-    assert outs[0].splitlines()[0] == f"German\txlsr-53-german\t1.26 GB\tapache-2.0\tWER 12.06\tno\t~12\t{GERMAN}"
+    assert outs[0].splitlines()[0] == f"German\txlsr-53-german\t1.26 GB\tapache-2.0\tWER 12.06\tno\t~9.1\t{GERMAN}"
     assert outs[1].startswith(f"{GERMAN} is here, ") and "of it came now" in outs[1]
     assert outs[2].startswith(f"{GERMAN} is here, ") and "its hashes are right" in outs[2]
     assert outs[3].splitlines()[0].split("\t")[5] == "yes"

@@ -25,7 +25,7 @@ def window(frames: int, seed: int, runner: TorchRunner) -> Pcm:
 
 def test_the_bundled_model(runner: TorchRunner) -> None:
     assert runner.info.name == BUNDLED.name == "base-en"
-    assert (runner.info.grid.hop, runner.info.grid.field, runner.info.emission_delay) == (320, 560, 1)
+    assert (runner.info.grid.hop, runner.info.grid.field, runner.info.emission_delay) == (320, 560, 3)
     assert len(runner.info.fingerprint) == 16
     assert runner.device == "cpu"
     assert runner.speaking("English") is runner.speaking("en-GB") is runner.speaking(None) is runner

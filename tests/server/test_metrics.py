@@ -48,7 +48,7 @@ async def test_what_happened_is_counted() -> None:
 async def test_what_is_open_is_seen() -> None:
     async with serving() as server, connected(server, wire.Start()) as one, connected(server):
         await one.recv()
-        for chunk in cut(DIALOGUE[:20_000].tobytes()):
+        for chunk in cut(DIALOGUE[:16_000].tobytes()):
             await one.send(chunk)
         await until(lambda: any(stream.staleness for stream in streams(server)))
         for stream in streams(server):

@@ -60,7 +60,7 @@ def test_what_is_heard_right_has_no_errors(tmp_path: Path, commit: str, join: bo
 
 
 def test_the_streams_end_their_utterances_as_asked() -> None:
-    assert Options().config.silence_ms == 640
+    assert Options().config.silence_ms == 520
     assert Options(endpoint_ms=250).config.silence_ms == 250
 
 

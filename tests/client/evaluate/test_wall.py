@@ -37,7 +37,7 @@ async def test_a_server_says_what_the_virtual_clock_says_and_not_before() -> Non
 async def test_another_model_or_other_windows_are_not_judged() -> None:
     async with serving(latency="low") as server:
         with pytest.raises(
-            ConfigError, match=r"runs fake with a hop of 240 ms, but the evaluation is set up for fake with .* 480"
+            ConfigError, match=r"runs fake with a hop of 240 ms, but the evaluation is set up for fake with .* 400"
         ):
             await listen(server.url, SPEECH, INFO, StreamConfig(), 1600)
         with pytest.raises(ConfigError, match=r"runs fake .* set up for other with .*; give the --model and --latency"):

@@ -38,7 +38,7 @@ def test_a_terminal_shows_all_of_it(width: int) -> None:
 def test_wider_terminals_show_more() -> None:
     found = rows(SPEED, (), "German")
     narrow, wide, widest = (shown(found, width)[1] for width in (80, table.WIDE_COLUMNS, table.WIDEST_COLUMNS))
-    assert narrow.split() == ["German", "xlsr-53-german", "1.26", "GB", "apache-2.0", "WER", "12.06", "no", "~0.3"]
+    assert narrow.split() == ["German", "xlsr-53-german", "1.26", "GB", "apache-2.0", "WER", "12.06", "no", "~0.2"]
     assert "Common Voice de, test" in wide and GERMAN not in wide
     assert "Common Voice de, test" in widest and GERMAN in widest
 
@@ -76,7 +76,7 @@ def test_lines_have_the_same_columns_each() -> None:
     assert {line.count("\t") for line in lines} == {len(table.COLUMNS)}
     assert (
         lines[0]
-        == "English\tlarge-960h\t1.26 GB\tapache-2.0\tWER 1.9\tno\t~0.3\tfacebook/wav2vec2-large-960h-lv60-self"
+        == "English\tlarge-960h\t1.26 GB\tapache-2.0\tWER 1.9\tno\t~0.2\tfacebook/wav2vec2-large-960h-lv60-self"
     )
 
 
