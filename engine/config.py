@@ -155,7 +155,7 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 PRESETS: dict[str, dict[str, Any]] = {
     "low": dict(hop_ms=240, left_ms=2960, right_ms=320, calm_ms=100, silence_ms=440, tail_ms=240),
     "balanced": {},
-    "accurate": dict(hop_ms=640, left_ms=5600, right_ms=1280, calm_ms=440, silence_ms=800),
+    "accurate": dict(hop_ms=640, left_ms=5600, right_ms=1280, calm_ms=320, silence_ms=800),
 }
 
 
