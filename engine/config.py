@@ -88,7 +88,7 @@ class StreamConfig:
     hop_ms: int = 400
     left_ms: int = 4000
     right_ms: int = 640
-    calm_ms: int = 120
+    calm_ms: int = 140
     margin_ms: int = 640
     silence_ms: int = 520
     preroll_ms: int = 320

@@ -59,6 +59,6 @@ def test_lengths_in_frames() -> None:
     assert (timing.hop, timing.left, timing.right, timing.silence, timing.longest) == (20, 200, 32, 26, 1000)
     assert timing.context == 203 * 320
     contexts = [Timing.of(StreamConfig(stability=each), GRID, 0, 0).calm.context for each in ("low", "medium", "high")]
-    assert contexts == [0, 6, 12]
+    assert contexts == [0, 7, 14]
     assert not Timing.of(StreamConfig(partials=False), GRID, 0, 0).hops
     assert Timing.of(StreamConfig(partials=False, commit="hop"), GRID, 0, 0).hops
