@@ -37,7 +37,7 @@ class StartPoint(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What was computed of a window: log-probabilities (T, V); of a final window, the utterance decoded from them."""
+    """Of a window: log-probabilities (T, V); and if it covers a whole utterance, what was decoded from them."""
 
     log_probs: LogProbs
     utterance: Utterance | None
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows of one language to compute together, their samples, and for final windows what decodes them."""
+    """Windows of one language to compute together, their samples, and what decodes those over whole utterances."""
 
     jobs: list[Job]
     samples: list[Pcm]
