@@ -60,6 +60,12 @@ class Scheduler:
         self._queues.setdefault(job.stream, deque()).append(job)
         self._deadlines[job.stream] = min(job.deadline, self._deadlines.get(job.stream, job.deadline))
 
+    def hurry(self, stream: int, deadline: Seconds) -> None:
+        """Moves the deadline of a stream's last job forward, if it has any and that is later."""
+        if queue := self._queues.get(stream):
+            queue[-1] = replace(queue[-1], deadline=min(deadline, queue[-1].deadline))
+            self._deadlines[stream] = min(deadline, self._deadlines[stream])
+
     def oldest(self, stream: int) -> Job | None:
         """The job of a stream that has waited longest; None if it has none."""
         queue = self._queues.get(stream)

@@ -116,6 +116,24 @@ def test_pauses_thin_out_under_load_and_finals_come_in_time() -> None:
     assert recognizer.scheduler.superseded
 
 
+def test_a_flush_in_a_pause_hurries_what_is_computed_of_it() -> None:
+    """With a long `endpoint_ms`, it would have had time."""
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(batch_frames=1), clock)
+    flushed, other = (recognizer.open(StreamConfig.preset("balanced", endpoint_ms=5000)) for _ in range(2))
+    pcm = np.concatenate([speak("ONE TWO", 5), silence(0.35)])
+    for stream in (other, flushed):
+        for chunk in np.array_split(pcm, 40):
+            stream.feed(chunk)
+    clock.now += 0.01
+    flushed.flush()
+    said: list[Event] = []
+    while not finals(said):
+        assert recognizer.step()
+        said += flushed.events()
+    assert other.backlog > 0, "whose pause may last"
+
+
 def test_a_live_stream_goes_before_one_that_was_sent_ahead() -> None:
     clock = ManualClock()
     recognizer = Recognizer(FakeRunner(), clock)
