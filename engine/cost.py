@@ -22,7 +22,7 @@ USABLE_SHARE = 0.9
 LIKELY = (0.6, 0.2, 0.1, 0.05)
 """Probabilities of the likeliest symbols where the model is in doubt. Every other frame is so; the rest are blank."""
 PAUSES_A_FINAL = 1.3
-"""So many pauses, in each of which an utterance is encoded, come before one ends it."""
+"""Assumed pauses of an utterance, the one that ends it included; in each, it is encoded as far as it goes."""
 UTTERANCE_SECONDS = 5
 """Assumed length of an utterance. The shorter they are, the more the context of their final windows costs."""
 

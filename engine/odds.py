@@ -22,8 +22,9 @@ class OddsGate:
 
     @property
     def boundary(self) -> int:
-        """See Decoder."""
-        return 0 if self._noise(self._decoder.settled()) else self._decoder.boundary
+        """See Decoder: where the first word begins, as long as what is settled may be noise."""
+        words = self._decoder.settled()
+        return words[0].start if self._noise(words) else self._decoder.boundary
 
     def feed(self, log_probs: LogProbs) -> None:
         """Appends frames (T, V)."""

@@ -37,7 +37,7 @@ class StartPoint(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What was computed of a window: log-probabilities (T, V); of a final window, the utterance decoded from them."""
+    """Of a window: log-probabilities (T, V); and if it covers a whole utterance, what was decoded from them."""
 
     log_probs: LogProbs
     utterance: Utterance | None
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Windows of one language to compute together, their samples, and for final windows what decodes them."""
+    """Windows of one language to compute together, their samples, and what decodes those over whole utterances."""
 
     jobs: list[Job]
     samples: list[Pcm]
@@ -96,11 +96,13 @@ class Stream:
         """Makes all that was said so far final. Answered by a Flushed event."""
         self._session.flush()
         self._queue()
+        self._hurry()
 
     def finish(self) -> None:
         """Ends the stream, and makes the rest of it final."""
         self._session.finish()
         self._queue()
+        self._hurry()
 
     def events(self) -> list[Event]:
         """The events since the last call."""
@@ -179,6 +181,12 @@ class Stream:
             patience = _patience(window, timing)
             language = self._session.info.language
             self._recognizer.scheduler.add(Job(self.number, window, due + patience, due=now, language=language))
+
+    def _hurry(self) -> None:
+        """A flush wants its final now, also if that is a pause window, which had time until the pause has lasted."""
+        now = self._recognizer.clock()
+        due = now + max(0.0, self._lead_at(now) - MESSAGE_SECONDS)
+        self._recognizer.scheduler.hurry(self.number, due + FINAL_DEADLINE_SECONDS)
 
 
 def settling(window: Window, timing: Timing) -> Seconds:

@@ -1,7 +1,8 @@
 """Decides which windows are computed next. Plain data: no tensors, and no clock of its own.
 
-Earliest deadline first: 300 ms after it is due for a final window, one hop for a hop window. No window is due before
-its audio would have been spoken in real time. So a stream that sends faster uses only what other streams leave.
+Earliest deadline first: 300 ms after it is due for a final window, one hop for a hop window, and for a pause window
+300 ms after the pause would end the utterance. No window is due before its audio would have been spoken in real time.
+So a stream that sends faster uses only what other streams leave.
 """
 
 from collections import deque
@@ -14,7 +15,8 @@ from earshot_asr.engine.windows import Window, merge
 FINAL_DEADLINE_SECONDS = 0.3
 """A final window should be done so long after it is due."""
 MOST_MERGED_HOPS = 4
-"""Under load, at most so many hop windows of a stream are merged into one: partials come at least every fourth hop."""
+"""Under load, at most so many hop windows of a stream are merged into one: partials come at least every fourth hop, or
+with the next pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Scheduler:
     """Queues jobs of all streams, and gives them out in batches.
 
     batch_frames    most frames in a batch, padding counted; a longer window runs alone
-    superseded      how many hop windows were dropped or merged because they were late
+    superseded      how many windows were dropped or merged because they were late
     """
 
     def __init__(self, batch_frames: int, ladder: Ladder) -> None:
@@ -57,6 +59,12 @@ class Scheduler:
         """Queues a job after those of its stream."""
         self._queues.setdefault(job.stream, deque()).append(job)
         self._deadlines[job.stream] = min(job.deadline, self._deadlines.get(job.stream, job.deadline))
+
+    def hurry(self, stream: int, deadline: Seconds) -> None:
+        """Moves the deadline of a stream's last job forward, if it has any and that is later."""
+        if queue := self._queues.get(stream):
+            queue[-1] = replace(queue[-1], deadline=min(deadline, queue[-1].deadline))
+            self._deadlines[stream] = min(deadline, self._deadlines[stream])
 
     def oldest(self, stream: int) -> Job | None:
         """The job of a stream that has waited longest; None if it has none."""
@@ -96,16 +104,22 @@ class Scheduler:
         return self.ladder.rung(job.window.frames), job.language
 
     def _head(self, jobs: deque[Job], now: Seconds) -> Job:
-        """A stream's next job. A hop window that is late is superseded by the window after it."""
+        """A stream's next job. A window that is late is superseded by the one after it, if that is of its utterance.
+
+        Else it is a pause window that turned out to be the final one, which nothing can replace.
+        """
         while len(jobs) > 1 and jobs[0].deadline < now and jobs[0].window.droppable:
             older, newer = jobs[0], jobs[1]
-            if newer.window.final:  # it replaces all that the hop window would say
+            if older.window.segment != newer.window.segment:
+                break
+            if newer.window.final:  # it replaces all that was said before
                 jobs.popleft()
             elif older.window.emit_to == newer.window.emit_from and (
                 newer.window.pause or older.hops + newer.hops <= MOST_MERGED_HOPS
             ):
+                hops = newer.hops if newer.window.pause else older.hops + newer.hops
                 jobs.popleft()
-                jobs[0] = replace(newer, window=merge(older.window, newer.window), hops=older.hops + newer.hops)
+                jobs[0] = replace(newer, window=merge(older.window, newer.window), hops=hops)
             else:
                 break
             self.superseded += 1

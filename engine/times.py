@@ -58,7 +58,8 @@ class Meter:
 
     def __call__(self, first: int, end: int) -> Powers:
         """See Loudness."""
-        self._parts = [np.concatenate(self._parts)]
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]
         return self._parts[0][first:end]
 
 

@@ -18,7 +18,7 @@ class Window:
     """Encodes `frames` frames from frame `start` on. Those in [emit_from, emit_to) are decoded for good.
 
     final        the last window of an utterance
-    droppable    a newer window may take its place, under load
+    droppable    a newer window of the utterance may take its place, under load
     segment      first frame of the utterance; after a split, windows of two utterances may have the same frames
     split        the utterance is too long: the window's log-probabilities decide where it ends
     pause        the utterance's last window, unless somebody speaks on
@@ -49,7 +49,7 @@ class Window:
 
 
 def merge(older: Window, newer: Window) -> Window:
-    """One window in the place of a hop window and the one that follows it: it emits the frames of both."""
+    """One window in the place of one that is droppable and the one that follows it: it emits the frames of both."""
     assert older.droppable and not newer.final, (older, newer)
     assert (older.segment, older.emit_to) == (newer.segment, newer.emit_from), (older, newer)
     start = min(older.start, newer.start)
@@ -102,8 +102,8 @@ class WindowPlanner:
 
     def _pause(self, until: int) -> Window:
         """With `commit: utterance` it covers the whole utterance, else what no hop window has emitted."""
-        first = self._first(self._emitted)
-        window = Window(first, until - first, self._emitted, until, False, False, self.start, pause=True)
+        first, droppable = self._first(self._emitted), self.timing.provisional
+        window = Window(first, until - first, self._emitted, until, False, droppable, self.start, pause=True)
         self._emitted = self._paused_at = until
         return window
 

@@ -55,7 +55,7 @@ class Metrics:
             "earshot_encoder_seconds", "Time of the device for a batch.", buckets=LAG_SECONDS, registry=r
         )
         self.windows = Counter("earshot_windows", "Windows encoded.", ["kind"], registry=r)
-        self.superseded = Counter("earshot_windows_superseded", "Hop windows that a newer one took over.", registry=r)
+        self.superseded = Counter("earshot_windows_superseded", "Windows that a newer one took over.", registry=r)
         self.audio = Counter("earshot_audio_seconds", "Audio of streams that have ended.", registry=r)
         self.finals = Counter("earshot_finals", "Finals of streams that have ended.", registry=r)
         self.received = Counter("earshot_received_bytes", "Bytes of messages from clients.", registry=r)

@@ -62,7 +62,7 @@ def test_a_gate_says_all_that_its_decoder_says_or_nothing(seed: int, name: str, 
     """And what is settled stays, as it is for any decoder."""
     log_probs = babble(seed, 40)
     new_decoder = decoder_factory(DecodeConfig(decoder=name), VOCABULARY)
-    plain, gate, settled = new_decoder(), OddsGate(new_decoder(), least), list[DecodedWord]()
+    plain, gate, settled, boundary = new_decoder(), OddsGate(new_decoder(), least), list[DecodedWord](), 0
     for start, end in pairwise([0, *sorted(cuts), 40]):
         ahead = gate.peek(log_probs[start:])
         assert ahead.words() == loud(plain.peek(log_probs[start:]).words(), least)
@@ -71,8 +71,10 @@ def test_a_gate_says_all_that_its_decoder_says_or_nothing(seed: int, name: str, 
         assert gate.words() == gate.alternatives()[0].words == loud(plain.words(), least)
         assert gate.settled() == loud(plain.settled(), least)
         assert gate.settled()[: len(settled)] == settled
-        assert gate.boundary == (plain.boundary if gate.settled() or not plain.settled() else 0)
-        settled = gate.settled()
+        assert boundary <= gate.boundary <= plain.boundary
+        assert all(word.end <= gate.boundary for word in gate.settled())
+        assert gate.settled() or all(gate.boundary <= word.start for word in plain.settled())
+        settled, boundary = gate.settled(), gate.boundary
 
 
 QUIET = replace(INFO, least_log_odds=40.0)
@@ -101,7 +103,16 @@ def test_a_word_that_may_be_noise_is_neither_stable_nor_committed() -> None:
     shown, unsure = (run_session(pcm, config, session=s, finish=False, encode=sharp) for s in (plain, quiet))
     stable = [event for event in shown if isinstance(event, Partial) and event.stable]
     assert stable and not unsure
-    assert plain.committed > quiet.committed == stable[0].segment
+    assert plain.committed > quiet.committed == 16000, "where the word begins"
+
+
+def test_what_is_committed_stays_where_a_word_that_may_be_noise_follows_spaces() -> None:
+    session, committed = Session(QUIET, StreamConfig(commit="hop")), [0]
+    pcm = np.concatenate([silence(1), speak(" " * 24 + "A" + " " * 24)])
+    for piece in np.array_split(pcm, 50):
+        run_session(piece, StreamConfig(), session=session, finish=False, encode=sharp)
+        committed.append(session.committed)
+    assert committed == sorted(committed)
 
 
 @given(st.text("AB     ", min_size=1, max_size=40), configs(), st.floats(15, 60))

@@ -94,6 +94,46 @@ def test_under_load_partials_thin_out_and_finals_stay() -> None:
     assert 0 < len(partials(said[1])) < len(partials(said[0]))
 
 
+def test_pauses_thin_out_under_load_and_finals_come_in_time() -> None:
+    """A beat, each of whose gaps is a pause that ends nothing: the device could not compute all pause windows."""
+    pcm = np.concatenate([np.concatenate([speak("AB", 1), silence(0.36)])] * 120)
+    config, frames_a_second = StreamConfig(), 400
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(batch_frames=1), clock)
+    stream = recognizer.open(config)
+    events: list[Event] = []
+    idle_from = began = clock.now
+    for n, chunk in enumerate(np.array_split(pcm, len(pcm) // 320)):
+        clock.now = began + n / 50
+        assert stream.feed(chunk) == len(chunk)
+        while idle_from <= clock.now and (batch := recognizer.take()) is not None:
+            idle_from = max(idle_from, clock.now) + batch.jobs[0].window.frames / frames_a_second
+            recognizer.accept(batch, batch.run(recognizer.runner))
+        events += stream.events()
+        assert stream.received - stream.committed < 25 * 16000, "an utterance is split at 20 s"
+    stream.finish()
+    assert finals(events + run(recognizer, stream)) == finals(run_session(pcm, config))
+    assert recognizer.scheduler.superseded
+
+
+def test_a_flush_in_a_pause_hurries_what_is_computed_of_it() -> None:
+    """With a long `endpoint_ms`, it would have had time."""
+    clock = ManualClock()
+    recognizer = Recognizer(FakeRunner(batch_frames=1), clock)
+    flushed, other = (recognizer.open(StreamConfig.preset("balanced", endpoint_ms=5000)) for _ in range(2))
+    pcm = np.concatenate([speak("ONE TWO", 5), silence(0.35)])
+    for stream in (other, flushed):
+        for chunk in np.array_split(pcm, 40):
+            stream.feed(chunk)
+    clock.now += 0.01
+    flushed.flush()
+    said: list[Event] = []
+    while not finals(said):
+        assert recognizer.step()
+        said += flushed.events()
+    assert other.backlog > 0, "whose pause may last"
+
+
 def test_a_live_stream_goes_before_one_that_was_sent_ahead() -> None:
     clock = ManualClock()
     recognizer = Recognizer(FakeRunner(), clock)

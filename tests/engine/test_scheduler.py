@@ -87,6 +87,30 @@ def test_a_late_hop_gives_way_to_its_final() -> None:
     assert len(s) == 0
 
 
+def pause(emit_from: int, end: int, segment: int = 0) -> Window:
+    return Window(segment, end - segment, emit_from, end, False, True, segment, pause=True)
+
+
+def test_a_late_pause_gives_way_to_what_follows_in_its_utterance() -> None:
+    s = scheduler(batch_frames=1)
+    for n, window in enumerate((pause(0, 10), hop(1), hop(2), hop(3), pause(40, 45), pause(45, 50), hop(5), hop(6))):
+        s.add(Job(1, window, float(n)))
+    assert s.take(now=100)[0] == Job(1, Window(0, 70, 0, 70, False, True, 0), 7.0, hops=3)
+    s.add(Job(1, pause(0, 10), 1.0))
+    s.add(Job(1, final(20), 2.0))
+    assert s.take(now=100)[0].window == final(20)
+    assert len(s) == 0
+
+
+def test_a_pause_that_ended_its_utterance_gives_way_to_nothing() -> None:
+    for after in (pause(10, 20, segment=10), Window(10, 10, 10, 20, True, False, 10)):
+        s = scheduler(batch_frames=1)
+        s.add(Job(1, pause(0, 10), 1.0))
+        s.add(Job(1, after, 2.0))
+        assert [s.take(now=100)[0].window for _ in range(2)] == [pause(0, 10), after]
+        assert s.superseded == 0
+
+
 def test_commit_hop_is_never_thinned() -> None:
     s = scheduler(batch_frames=1)
     for n in range(3):

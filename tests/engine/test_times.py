@@ -63,5 +63,10 @@ def test_the_power_of_a_block_does_not_depend_on_others_nor_on_an_offset() -> No
     assert len(powers(pcm[:799])) == 4
 
 
+def test_the_powers_of_hours_are_not_copied_for_each_word() -> None:
+    loudness = of(square(4000))
+    assert np.shares_memory(loudness(0, 20), loudness(0, 20))
+
+
 def test_no_words_have_no_times() -> None:
     assert timed([], INFO, 0, 10) == ()

@@ -55,7 +55,7 @@ def test_a_pause_window_takes_all_that_was_said_and_is_the_last_one_if_the_pause
     config = StreamConfig(hop_ms=400, left_ms=200, right_ms=200, margin_ms=200)
     planner = WindowPlanner(timing(config), 30)
     assert [w.emit_to for w in planner.due(89, until=90)] == [40, 60]
-    assert list(planner.due(90, until=90)) == [Window(20, 70, 60, 90, False, False, 30, pause=True)]
+    assert list(planner.due(90, until=90)) == [Window(20, 70, 60, 90, False, True, 30, pause=True)]
     assert planner.last(90) is None
     assert planner.last(85) == Window(20, 65, 30, 85, True, False, 30), "a flush may end it before"
     assert list(planner.due(139, until=150)) == [
@@ -68,7 +68,8 @@ def test_a_pause_window_takes_all_that_was_said_and_is_the_last_one_if_the_pause
 def test_with_commit_hop_a_pause_window_commits_what_is_left() -> None:
     config = StreamConfig(hop_ms=400, left_ms=600, right_ms=200, commit="hop")
     planner = WindowPlanner(timing(config), 30)
-    assert [w.kind for w in planner.due(90, until=90)] == ["hop", "hop", "pause"]
+    windows = list(planner.due(90, until=90))
+    assert [(w.kind, w.droppable) for w in windows] == [("hop", False), ("hop", False), ("pause", False)]
     assert planner.committed == 90
     assert planner.last(90) is planner.last(80) is None
 
@@ -101,9 +102,10 @@ def test_due_windows_tile_the_timeline_however_often_one_asks(
 def test_a_newer_window_takes_over() -> None:
     older, newer = Window(0, 60, 30, 50, False, True, 30), Window(10, 70, 50, 70, False, True, 30)
     assert merge(older, newer) == Window(0, 80, 30, 70, False, True, 30)
-    pause = Window(0, 75, 50, 75, False, False, 30, pause=True)
-    assert merge(older, pause) == Window(0, 75, 30, 75, False, False, 30, pause=True)
-    for wrong in ((newer, older), (pause, Window(20, 70, 75, 90, False, True, 30))):
+    pause, after = Window(0, 75, 50, 75, False, True, 30, pause=True), Window(20, 70, 75, 80, False, True, 30)
+    assert merge(older, pause) == Window(0, 75, 30, 75, False, True, 30, pause=True)
+    assert merge(pause, after) == Window(0, 90, 50, 80, False, True, 30)
+    for wrong in ((newer, older), (pause, Window(20, 70, 75, 80, False, True, 75))):
         with pytest.raises(AssertionError):
             merge(*wrong)
     with pytest.raises(AssertionError):

@@ -76,7 +76,7 @@ def lose_flush(self: Session, sample: int) -> None:
 def accept_and_listen(self: Session, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
     """The endpointer reads the hop frames: a blank among them makes the pause longer."""
     session_accept(self, window, log_probs, utterance)
-    if window.droppable and (log_probs.argmax(-1) == self.info.vocabulary.blank).any():
+    if window.kind == "hop" and (log_probs.argmax(-1) == self.info.vocabulary.blank).any():
         self._endpointer._voiced -= 3
 
 

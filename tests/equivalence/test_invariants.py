@@ -393,7 +393,7 @@ def test_superseded_hops_change_no_final(pcm: Pcm, config: StreamConfig) -> None
     while at < len(pcm):
         at += session.feed(pcm[at:])
         while (window := session.next_window()) is not None:
-            if not window.droppable:
+            if window.pause or not window.droppable:
                 session.accept(window, fake_log_probs(session.samples(window)))
     session.finish()
     events = session.events() + drain(session)
