@@ -38,7 +38,6 @@ class DemoResult:
     early           whether a partial arrived before the audio ended
     first_partial   seconds from the start of the first word to the first partial; None if there was none
     final_delays    seconds from the end of each utterance's last word to its final
-    stable          share of the words, from 0 to 1, that a partial marked as stable before their final
     cer             character error rate against the text that was read aloud, from 0 to 1
     """
 
@@ -46,7 +45,6 @@ class DemoResult:
     early: bool
     first_partial: Seconds | None
     final_delays: list[Seconds]
-    stable: float
     cer: float
 
     def faults(self) -> list[str]:
@@ -65,7 +63,6 @@ class DemoResult:
             (
                 f"first partial         {first}",
                 f"finals                {median(delays):.2f} s after the last word ended (slowest {max(delays):.2f} s)",
-                f"words stable early    {self.stable:.0%}",
                 f"character error rate  {self.cer:.1%}",
             )
         )
@@ -78,10 +75,8 @@ class DemoObserver:
         self._clock = SampleClock()
         self._first_partial: Seconds | None = None
         self._early = False
-        self._open: PartialMessage | None = None
         self._finals: list[FinalMessage] = []
         self._delays: list[Seconds] = []
-        self._stable = 0
 
     def hear(self, pcm: Pcm, dropped: Seconds, now: Seconds) -> None:
         """See Screen. Repeats the check for each block, so that `early` is about the last one."""
@@ -92,13 +87,10 @@ class DemoObserver:
         """See Screen."""
         match message:
             case PartialMessage(text=text) if text:
-                self._open = message
                 self._first_partial = now if self._first_partial is None else self._first_partial
             case FinalMessage():
                 self._finals.append(message)
                 self._delays.append(self._clock.age(message.words[-1].end if message.words else message.end, now))
-                if self._open is not None and self._open.segment == message.segment:
-                    self._stable += stable_words(self._open, message)
 
     def result(self, reference: str) -> DemoResult:
         """The result, given the text that was read aloud."""
@@ -112,7 +104,6 @@ class DemoObserver:
             early=self._early,
             first_partial=first,
             final_delays=self._delays,
-            stable=self._stable / max(1, len(text.split())),
             cer=character_error_rate(reference, text),
         )
 
@@ -144,12 +135,6 @@ async def demo(console: Console, device: str = "auto", stability: Stability = "m
     if faults := result.faults():
         raise DemoFailed(f"the demo failed: {' and '.join(faults)}")
     return False
-
-
-def stable_words(partial: PartialMessage, final: FinalMessage) -> int:
-    """Counts the words of a final that its last partial had in its stable part."""
-    stable = partial.text[: partial.stable].split()
-    return sum(a == b for a, b in zip(stable, final.text.split(), strict=False))
 
 
 def character_error_rate(reference: str, text: str) -> float:

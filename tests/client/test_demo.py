@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from earshot_asr.client.demo import DemoObserver, character_error_rate, stable_words
+from earshot_asr.client.demo import DemoObserver, character_error_rate
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.server.wire import FinalMessage, PartialMessage, WireWord
 
@@ -41,7 +41,6 @@ def test_a_good_demo_has_no_faults() -> None:
     assert result.text == "HELLO WORLD"
     assert result.first_partial == pytest.approx(101.25 - 100.5)
     assert result.final_delays == [pytest.approx(102.25 - 101.5)]
-    assert result.stable == 0.5
     assert result.cer == 0.0
     for figure in ("0.75 s after the first word", "0.75 s after the last word", "50%", "0.0%"):
         assert figure in str(result)
@@ -82,13 +81,6 @@ def test_nothing_at_all_is_two_faults() -> None:
     assert len(result.faults()) == 2
     assert result.cer == 1.0
     assert "first partial         none" in str(result)
-
-
-@pytest.mark.parametrize(
-    ("stable", "words"), [("", 0), ("HELLO", 1), ("HELLO WOR", 1), ("HELLO WORLD", 2), ("YELLOW WORLD", 1)]
-)
-def test_a_word_was_stable_if_it_stood_where_the_final_has_it(stable: str, words: int) -> None:
-    assert stable_words(PartialMessage(0, 0, 1, stable + " MORE", len(stable)), said("HELLO WORLD", 0, 1)) == words
 
 
 def test_capitals_and_punctuation_are_no_errors() -> None:

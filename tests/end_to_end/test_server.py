@@ -173,7 +173,7 @@ async def real() -> Server:
 
 async def test_ten_clients_get_the_transcript_that_each_has_alone(real: Server) -> None:
     speech = [b"".join(chunk.tobytes() for chunk in open_file(row["audio"])) for row in clips("dev.jsonl", 10)]
-    audio = [np.frombuffer(data, np.int16)[:64_000] for data in speech]
+    audio = [np.frombuffer(data, np.int16)[:48_000] for data in speech]
     async with real as server:
         alone = [await dictate(server, pcm, wire.Start(partials=False)) for pcm in audio]
         together = await asyncio.gather(*(dictate(server, pcm) for pcm in audio))

@@ -116,7 +116,7 @@ def decoder_of(vocabulary: Vocabulary, alternatives: int = 1) -> BeamDecoder:
 vocabularies = st.sampled_from(VOCABULARIES)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), vocabularies, st.lists(st.integers(0, 80), max_size=4), st.integers(1, 3))
 def test_neither_pieces_nor_questions_change_anything(
     seed: int, vocabulary: Vocabulary, cuts: list[int], alternatives: int
