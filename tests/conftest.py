@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from earshot_asr.server.logs import CHATTY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-settings.register_profile("earshot", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("earshot", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
     "broken on purpose",
     settings.get_profile("earshot"),
@@ -56,3 +56,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (built,) = here.glob("earshot_asr-*.whl")
     return built
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: a quarter of the time, tests wait for sockets and other processes."""
+    return (os.cpu_count() or 1) + 1

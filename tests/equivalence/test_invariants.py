@@ -210,7 +210,7 @@ def test_identity_with_one_plain_pass(pcm: Pcm, config: StreamConfig, data: st.D
 
 
 @given(pcm=utterances(), config=configs())
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_bounded_memory(pcm: Pcm, config: StreamConfig) -> None:
     """However long a stream, what is held of it is its context, the open utterance and what waits to be computed."""
     session = Session(INFO, config)
@@ -334,7 +334,7 @@ GRIDS = [(320, 560), (160, 400), (320, 1300), (640, 560), (1280, 160)]
 
 @pytest.mark.parametrize("grid", [FrameGrid(hop, field) for hop, field in GRIDS])
 @given(pcm=utterances(), config=configs(), data=st.data())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_any_grid_and_no_delimiter(grid: FrameGrid, pcm: Pcm, config: StreamConfig, data: st.DataObject) -> None:
     """Hop and field are the model's, and its script may have no words."""
     info = replace(INFO, grid=grid, vocabulary=replace(VOCABULARY, delimiter=data.draw(st.sampled_from([None, 1]))))
