@@ -92,8 +92,8 @@ LatencyOption = Annotated[
 ]
 COMMIT_HELP = (
     "When text becomes final. utterance: each utterance is decoded once more as a whole when it ends, which is most "
-    "accurate. hop: text becomes final every 0.24 to 0.64 s of speech, depending on --latency, and text marked as "
-    "stable never changes."
+    "accurate. hop: text becomes final every 0.24 to 0.64 s of speech, depending on --latency, from the third second "
+    "of an utterance on, and text marked as stable never changes."
 )
 CommitOption = Annotated[Commit, typer.Option("--commit", help=COMMIT_HELP)]
 LiveCommitOption = Annotated[

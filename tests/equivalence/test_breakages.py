@@ -1,6 +1,7 @@
 """The engine, broken on purpose: the test of the invariant that it breaks must fail. A table is in tests/README.md."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -74,10 +75,11 @@ def lose_flush(self: Session, sample: int) -> None:
 
 
 def accept_and_listen(self: Session, window: Window, log_probs: LogProbs, utterance: Utterance | None = None) -> None:
-    """The endpointer reads the hop frames: a blank among them makes the pause longer."""
+    """The endpointer reads the hop frames: a blank among them makes it wait longer."""
     session_accept(self, window, log_probs, utterance)
     if window.kind == "hop" and (log_probs.argmax(-1) == self.info.vocabulary.blank).any():
-        self._endpointer._voiced -= 3
+        timing = self._endpointer.timing
+        self._endpointer.timing = replace(timing, silence=timing.silence + 3)
 
 
 BREAKAGES: dict[str, tuple[list[tuple[Any, str, Callable[..., Any]]], Callable[[], None]]] = {
@@ -112,6 +114,19 @@ BREAKAGES: dict[str, tuple[list[tuple[Any, str, Callable[..., Any]]], Callable[[
 }
 
 
+ATTEMPTS = 5
+"""Chance may give up on its examples after a few."""
+
+
+def fails(check: Callable[[], None]) -> bool:
+    """Whether a test fails."""
+    try:
+        check()
+    except (AssertionError, ExceptionGroup):
+        return True
+    return False
+
+
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_each_breakage_is_caught(name: str) -> None:
     patches, check = BREAKAGES[name]
@@ -120,8 +135,7 @@ def test_each_breakage_is_caught(name: str) -> None:
         each.start()
     settings.load_profile("broken on purpose")
     try:
-        with pytest.raises((AssertionError, ExceptionGroup)):
-            check()
+        assert any(fails(check) for _ in range(ATTEMPTS))
     finally:
         settings.load_profile("earshot")
         for each in broken:

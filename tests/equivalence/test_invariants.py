@@ -397,7 +397,7 @@ def test_superseded_hops_change_no_final(pcm: Pcm, config: StreamConfig) -> None
                 session.accept(window, fake_log_probs(session.samples(window)))
     session.finish()
     events = session.events() + drain(session)
-    assert finals(events) == finals(run_session(pcm, config))
+    assert finals(events) == finals(run_session(pcm, config, cuts=range(0, len(pcm), 1600)))  # hops in time
 
 
 # ---- splitting speech without a pause
