@@ -186,6 +186,7 @@ def test_transformers_does_not_know_the_bundled_models_kind(tmp_path: Path) -> N
         judge(clips, FakeRunner(), Options(against=["transformers"]), lambda stage, number, clip: no_progress)
 
 
+@pytest.mark.slow
 def test_several_beside_ours(tmp_path: Path) -> None:
     pytest.importorskip("pocketsphinx")
     clips = load([manifest(tmp_path, one="HELLO WORLD", two="SO LONG")], join=["fake"])

@@ -18,6 +18,7 @@ def test_it_hears_nothing_in_nothing() -> None:
     assert heard([]) == heard([silence(0)]) == heard([silence(0.01)]) == ""
 
 
+@pytest.mark.slow
 def test_it_hears_speech_and_forgets_what_was_before() -> None:
     *_, clip = load([shared("speech") / "long.jsonl"], Selection(limit=4))
     pcm = recording(clip)
