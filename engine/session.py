@@ -6,8 +6,8 @@
     for event in session.events(): ...
 
 No thread, no socket, no clock, no torch. The events are a function of the samples, of the positions of flushes among
-them, and of the configuration. They do not depend on how the samples were cut into feeds, nor on when and in which
-order windows are accepted.
+them, and of the configuration. They do not depend on how the samples were cut into feeds, nor on when windows are
+accepted. In whichever order they are, finals are the same; a partial may be missing that a later result makes needless.
 
 A cut is a sample after which the session depends on nothing before it but the last `timing.context` samples of audio.
 So a session that is started at a cut goes on exactly as the first one would.
