@@ -13,7 +13,7 @@ from websockets.frames import Opcode
 
 from earshot_asr.client.stream import ClientStream, Reconnecting, Timeouts
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
-from earshot_asr.server import connection, wire
+from earshot_asr.server import connection, visitor, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.connection import Connection
 from earshot_asr.server.conversation import Conversation
@@ -111,7 +111,7 @@ WRITTEN_BYTES = 64 * 1024
 @pytest.fixture
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's, so that seconds of audio fill them."""
-    monkeypatch.setattr(connection, "KERNEL_BYTES", 2048)
+    monkeypatch.setattr(visitor, "KERNEL_BYTES", 2048)
 
 
 async def unread(websocket: ClientConnection, session: Connection, pcm: Pcm) -> tuple[int, int]:

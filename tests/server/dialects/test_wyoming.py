@@ -1,6 +1,7 @@
 """Wyoming: events cut anywhere, what is answered, bad input, and its own package's client over a real socket."""
 
 import asyncio
+import itertools
 import json
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_how_events_are_cut_makes_no_difference(events: list[Event], at: list[in
     data = b"".join(event.encoded() for event in events)
     cuts = sorted({min(each, len(data)) for each in at} | {0, len(data)})
     framing = Events()
-    found = [message for a, b in zip(cuts, cuts[1:], strict=False) for message in framing.feed(data[a:b])]
+    found = [message for a, b in itertools.pairwise(cuts) for message in framing.feed(data[a:b])]
     assert [Event.decoded(message) for message in found] == events
 
 
@@ -114,23 +115,25 @@ async def test_nothing_said_is_an_empty_transcript() -> None:
 
 
 async def test_what_the_service_is() -> None:
-    async with serving(Polyglot(), wyoming_port=0) as server:
-        async with AsyncTcpClient("127.0.0.1", server.ports["wyoming_port"]) as client:
-            await client.write_event(Describe().event())
-            event = await client.read_event()
-            assert event
-            (program,) = Info.from_event(event).asr
-            assert program.supports_transcript_streaming and program.requires_external_vad and program.installed
-            assert program.models[0].languages == list(Polyglot().info.languages)
-            await client.write_event(Ping("still there?").event())
-            event = await client.read_event()
-            assert event and Pong.from_event(event).text == "still there?"
-            await client.write_event(TheirEvent("synthesize", {"text": "unknown here"}))
-            for event in spoken(PCM):
-                await client.write_event(event)
-            while (event := await client.read_event()) and event.type != "transcript":
-                pass
-            assert event
+    async with (
+        serving(Polyglot(), wyoming_port=0) as server,
+        AsyncTcpClient("127.0.0.1", server.ports["wyoming_port"]) as client,
+    ):
+        await client.write_event(Describe().event())
+        event = await client.read_event()
+        assert event
+        (program,) = Info.from_event(event).asr
+        assert program.supports_transcript_streaming and program.requires_external_vad and program.installed
+        assert program.models[0].languages == list(Polyglot().info.languages)
+        await client.write_event(Ping("still there?").event())
+        event = await client.read_event()
+        assert event and Pong.from_event(event).text == "still there?"
+        await client.write_event(TheirEvent("synthesize", {"text": "unknown here"}))
+        for event in spoken(PCM):
+            await client.write_event(event)
+        while (event := await client.read_event()) and event.type != "transcript":
+            pass
+        assert event
 
 
 async def test_a_language_is_taken_or_refused() -> None:
