@@ -32,6 +32,7 @@ TRANSIENT_ERROR_CODES = {
     "full",
     "language_unavailable",
     "too_many_connections",
+    "too_many_streams",
     "slow_reader",
     "idle",
     "silent",

@@ -7,9 +7,7 @@ asyncio.run(serve(build(ServerConfig())))  # until SIGINT or SIGTERM, which drai
 """
 
 import asyncio
-import errno
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -17,8 +15,6 @@ from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
-
-from websockets.asyncio import server as websockets
 
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.cost import Cost, combined, measure
@@ -28,20 +24,23 @@ from earshot_asr.engine.model import Runner
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server import wire
+from earshot_asr.server.accounts import Accounts
 from earshot_asr.server.addresses import Census, Proxies
 from earshot_asr.server.background import apart
 from earshot_asr.server.capacity import UNKNOWN, Capacity
-from earshot_asr.server.connection import CLOSE_SECONDS, Connection
+from earshot_asr.server.connection import Connection
 from earshot_asr.server.conversation import CLOSED
 from earshot_asr.server.dialects.dialect import Dialect
-from earshot_asr.server.dialects.registry import DIALECTS
+from earshot_asr.server.dialects.registry import DIALECTS, PORTS
+from earshot_asr.server.door import Door
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.gate import Gate
 from earshot_asr.server.handshake import Handshake
-from earshot_asr.server.http import Hook, pages, router
-from earshot_asr.server.listener import Listener, bound, close, on_loop_error, raise_descriptor_limit
+from earshot_asr.server.http import Router, Routes, front, health, metrics
+from earshot_asr.server.listener import on_loop_error, raise_descriptor_limit
 from earshot_asr.server.metrics import Metrics
-from earshot_asr.server.settings import ServerConfig
+from earshot_asr.server.settings import ServerConfig, is_loopback
+from earshot_asr.server.tls import Certificate
 from earshot_asr.server.visitor import Guests, Visitor
 
 log = logging.getLogger(__name__)
@@ -53,6 +52,11 @@ TOO_SLOW = (
     "%s is too large for %s: one stream needs %.1f times what it can do, and its text will come late; "
     "`earshot models list` says what would fit"
 )
+OPEN_TO_ALL = "anyone who reaches %s may stream here, as there is no --token-file"
+IN_THE_CLEAR = (
+    "tokens and speech travel to %s unencrypted: give it a certificate with --tls-cert, or a proxy that has one"
+)
+NO_DIALECTS: Mapping[str, type[Dialect]] = {}
 ADDRESS_SHARE, ADDRESS_STREAMS = 0.75, 2
 """An address may have this share of the streams that fit, but so many at least, if nothing else is said."""
 
@@ -85,10 +89,13 @@ class Server:
         """The websockets that are open."""
         self._census = Census()
         self._guests = Guests(self._census, Proxies(config.trusted_proxy))
-        self._listeners: list[websockets.Server] = []
+        self.accounts = Accounts(config.token_file)
+        """Who may use it."""
+        self._certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
         self.engine_loop: EngineLoop | None = None
         """What computes, once the model is loaded."""
         self.metrics = Metrics()
+        self._doors = self._make_doors()
         self._engine_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -114,8 +121,20 @@ class Server:
         room = capacity.room(timing)
         self._census.most = most_per_address(self.config.limits.per_address, room)
         log.info("listening at %s, %s on %s, room for %d streams", self.url, info.name, devices, room)
+        for name, port in list(self.ports.items())[1:]:
+            log.info("%s is %d", name, port)
+        self._warn()
         if (load := capacity.load(timing)) > 1:
             log.warning(TOO_SLOW, info.name, devices, load)
+
+    def _warn(self) -> None:
+        """Says what is open to others."""
+        if is_loopback(self.config.host):
+            return
+        if not self.accounts.required:
+            log.warning(OPEN_TO_ALL, self.config.host)
+        elif not self._certificate and not self.config.trusted_proxy:
+            log.warning(IN_THE_CLEAR, self.config.host)
 
     @property
     def _wanted(self) -> str:
@@ -140,13 +159,14 @@ class Server:
         self._ready = False
         for connection in list(self.connections):
             connection.shut_down()
-        for listener in self._listeners:
+        listeners = [listener for door in self._doors for listener in door.listeners]
+        for listener in listeners:
             listener.close(close_connections=False)
         for visitor in self._guests.all():
             if not visitor.is_websocket:
                 visitor.transport.abort()
         abort_timer = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
-        await asyncio.gather(*(listener.wait_closed() for listener in self._listeners))
+        await asyncio.gather(*(listener.wait_closed() for listener in listeners))
         abort_timer.cancel()
         if self._engine_task:
             self._engine_task.cancel()
@@ -163,6 +183,22 @@ class Server:
             async with asyncio.timeout(self.config.drain_seconds):
                 while any(connection.conversation.state is not CLOSED for connection in self.connections):
                     await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    def reload(self) -> None:
+        """Reads the token file and the certificate again. Streams of accounts that are gone end. Raises nothing."""
+        for what, read in [("tokens", self.accounts.reload), *self._certificate_to_reload()]:
+            try:
+                read()
+            except ConfigError as e:
+                log.error("the %s stay as they were: %s", what, e)
+            else:
+                log.info("read the %s again", what)
+        for connection in list(self.connections):
+            if connection.account and not self.accounts.has(connection.account):
+                connection.refuse("unauthorized", "the token was withdrawn")
+
+    def _certificate_to_reload(self) -> list[tuple[str, Callable[[], None]]]:
+        return [("certificate", self._certificate.reload)] if self._certificate else []
 
     async def broken(self) -> None:
         """Waits until the engine loop breaks, which should never happen, and raises what broke it."""
@@ -186,13 +222,18 @@ class Server:
     @property
     def listening(self) -> bool:
         """Whether the port is open."""
-        return any(listener.is_serving() for listener in self._listeners)
+        return any(listener.is_serving() for listener in self._doors[0].listeners)
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The ports that are open, by the settings that name them; after start() the actual ones."""
+        return {door.name: door.port for door in self._doors}
 
     @property
     def url(self) -> str:
         """Where a client of the native protocol connects to."""
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-        return f"ws://{host}:{self.port}{wire.PATH}"
+        return f"{'wss' if self._certificate else 'ws'}://{host}:{self.port}{wire.PATH}"
 
     @property
     def full(self) -> bool:
@@ -213,47 +254,24 @@ class Server:
         return Capacity(combined(self._costs)) if streams is None else Capacity(UNKNOWN, streams)
 
     async def _listen(self) -> None:
-        host, port = self.config.host, self.config.port
-        sockets: list[Listener] = []
-        try:
-            sockets = await bound(host, port)
-            for socket in sockets:
-                self._listeners.append(await self._serve(socket))
-        except (OSError, UnicodeError) as e:  # UnicodeError: not a possible host name
-            close(sockets)
-            raise ConfigError(_why_not_listening(e, host, port)) from None
-        self.port = sockets[0].getsockname()[1]
+        for door in self._doors:
+            await door.open(self._handle, self._guests, self.config.limits)
+        self.port = self._doors[0].port
 
-    async def _serve(self, socket: Listener) -> websockets.Server:
-        limits = self.config.limits
-        return await websockets.serve(
-            self._handle,
-            sock=socket,
-            create_connection=partial(  # type: ignore[arg-type]  # "a wrapper or a subclass", says its documentation
-                Visitor, guests=self._guests, messages_per_second=limits.messages_per_second
-            ),
-            process_request=self._router(),
-            server_header=None,
-            compression=None,  # audio doesn't get smaller
-            max_size=2 * limits.message_bytes,  # what is up to twice too big the conversation refuses, with a reason
-            max_queue=4,
-            open_timeout=limits.handshake_seconds,
-            ping_timeout=None,  # pongs come after audio, which is not read while the engine is behind
-            close_timeout=CLOSE_SECONDS,
-        )
-
-    async def _handle(self, websocket: websockets.ServerConnection) -> None:
-        assert isinstance(websocket, Visitor)
+    async def _handle(self, websocket: Visitor, router: Router) -> None:
         if not self._ready:  # it went down during the handshake
             return await websocket.close(1012, "shutting_down")
         assert self.engine_loop and websocket.request
         config, request = self.config, websocket.request
         handshake = Handshake.of(request.path, request.headers.raw_items())
+        speaks = router.dialect(handshake)
+        assert speaks
         connection = Connection(
             websocket,
             self.engine_loop,
-            self._dialects[handshake.path],
+            speaks,
             handshake,
+            self.accounts,
             config.latency,
             config.limits,
             log_text=config.log_text,
@@ -269,11 +287,35 @@ class Server:
         finally:
             self.connections.discard(connection)
 
-    def _router(self) -> Hook:
-        """The routes of the port."""
-        routes = pages(lambda: self._ready, lambda: self.full, self._metrics_text, streams=", ".join(self._dialects))
+    def _make_doors(self) -> list[Door]:
+        """The ports that the settings ask for, the server's own first."""
+        config = self.config
+        checks = health(lambda: self._ready, lambda: self.full)
+        shown = metrics(self._metrics_text)
+        own = {**front(", ".join(self._dialects)), **checks, **(shown if config.metrics_port is None else {})}
+        doors = [self._door("port", config.port, own, self._dialects)]
+        if config.metrics_port is not None:
+            doors.append(self._door("metrics_port", config.metrics_port, {**checks, **shown}, open_metrics=True))
+        for name, dialect in PORTS.items():
+            if (port := getattr(config, name)) is not None:
+                doors.append(self._door(name, port, checks, everywhere=dialect))
+        return doors
+
+    def _door(
+        self,
+        name: str,
+        port: int,
+        routes: Routes,
+        dialects: Mapping[str, type[Dialect]] = NO_DIALECTS,
+        *,
+        everywhere: type[Dialect] | None = None,
+        open_metrics: bool = False,
+    ) -> Door:
         gate = Gate(self.config.host, self.config.allow_host, self.config.origin)
-        return router(routes, self._dialects, gate, lambda: self._ready)
+        router = Router(
+            routes, dialects, everywhere, gate, self.accounts, lambda: self._ready, open_metrics=open_metrics
+        )
+        return Door(name, self.config.host, port, router, self._certificate)
 
     def _metrics_text(self) -> str:
         """The metrics, brought up to date."""
@@ -294,17 +336,6 @@ class Server:
     def _abort(self) -> None:
         for visitor in self._guests.all():
             visitor.transport.abort()
-
-
-def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
-    if isinstance(error, UnicodeError):
-        return f"can't listen at port {port} of {host!r}: not a host name; host must be an address of this machine"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is in use; choose another one, or 0 for any that is free"
-    if error.errno == errno.EACCES:
-        return f"port {port} of {host} is not allowed to this user; choose one from 1024 on"
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-    return f"can't listen at port {port} of {host!r}: {reason}; host must be an address of this machine"
 
 
 def most_per_address(setting: int | None, room: int) -> int | None:
@@ -349,10 +380,13 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
         else:  # it is still loading, or draining already
             stop()
 
+    reloads = getattr(signal, "SIGHUP", None)  # Windows has none
     raise_descriptor_limit()
     loop.set_exception_handler(on_loop_error)
     loop.add_signal_handler(signal.SIGINT, interrupt)
     loop.add_signal_handler(signal.SIGTERM, terminate)
+    if reloads:
+        loop.add_signal_handler(reloads, server.reload)
     try:
         async with server:
             has_started = True
@@ -366,7 +400,7 @@ async def serve(server: Server, started: Callable[[Server], None] = lambda serve
         if interrupted and not has_started:
             raise KeyboardInterrupt from None
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in filter(None, (signal.SIGINT, signal.SIGTERM, reloads)):
             loop.remove_signal_handler(number)
         loop.set_exception_handler(None)
 

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
@@ -15,6 +16,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
+from earshot_asr.server.accounts import Account, Accounts
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
 from earshot_asr.server.engine_loop import EngineLoop
@@ -39,6 +41,7 @@ class Connection:
     """Owns one websocket with its conversation and its dialect; run() is its life.
 
     speaks       the dialect
+    accounts     whose streams are counted, and who a token that comes later belongs to
     latency      preset of the windows, see StreamConfig.preset
     log_text     whether finals are logged
     """
@@ -49,6 +52,7 @@ class Connection:
         engine_loop: EngineLoop,
         speaks: type[Dialect],
         handshake: Handshake,
+        accounts: Accounts,
         latency: str,
         limits: Limits,
         *,
@@ -56,8 +60,10 @@ class Connection:
     ) -> None:
         self.session = secrets.token_hex(8)
         info = engine_loop.recognizer.runner.info
+        if speaks.message_bytes is not None:
+            limits = replace(limits, message_bytes=speaks.message_bytes)
         self.conversation = Conversation(
-            self.session, info, latency, limits, self._open, self._prepare, log_text=log_text
+            self.session, info, latency, limits, self._open, self._prepare, self._authorize, log_text=log_text
         )
         self.dialect = speaks(self.conversation, handshake)
         self.address = websocket.address
@@ -65,6 +71,9 @@ class Connection:
         self.stuck = False
         """Whether a message waits for the client to read."""
         self._log = FieldLogger(__name__, session=self.session)
+        self._accounts = accounts
+        self._counted = False  # whether the account has this stream
+        self._path = handshake.path
         self._websocket = websocket
         self._engine_loop = engine_loop
         self._metrics = engine_loop.metrics
@@ -77,7 +86,7 @@ class Connection:
     async def run(self) -> None:
         """Serves the connection until either side has closed it. Raises nothing."""
         began = time.monotonic()
-        self._log.info("opened", address=self.address)
+        self._log.info("opened", address=self.address, account=self._account_name, path=self._path[:100])
         _limit_buffer(self._websocket)
         self.dialect.begin()
         self._websocket.when_flooded(self._flooded)
@@ -87,8 +96,7 @@ class Connection:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.conversation.abandon()
-            if self._stream:
-                self._engine_loop.close(self._stream)
+            self._close_stream()
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -100,6 +108,15 @@ class Connection:
         with suppress(ConnectionClosed), _raising_connection_closed(self._websocket):
             await self._websocket.close(1011 if faults else 1000)
         self._account(time.monotonic() - began)
+
+    @property
+    def account(self) -> Account | None:
+        """Whom the client's token stands for; None: it has not come yet."""
+        return self._websocket.account
+
+    @property
+    def _account_name(self) -> str:
+        return (self.account.name or "-") if self.account else "?"
 
     # ---- called by the engine loop and the server
 
@@ -183,10 +200,29 @@ class Connection:
     # ---- between conversation, engine and metrics
 
     def _open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
+        if (account := self.account) is None:
+            raise Refused("unauthorized", "a token is needed here, and none came")
+        self._accounts.enter(account)
+        self._counted = True
         self._stream = self._engine_loop.open(config, self, at)
         self._first_sample = self._stream.received
         self._metrics.started.labels("yes" if at else "no").inc()
         return self._stream
+
+    def _close_stream(self) -> None:
+        """Gives back the place of the stream, and of its account; may be called several times."""
+        if self._stream:
+            self._engine_loop.close(self._stream)
+        if self._counted and self.account:
+            self._counted = False
+            self._accounts.leave(self.account)
+
+    def _authorize(self, token: str | None) -> None:
+        """A token has come in a message."""
+        if (account := self._accounts.find(token)) is None:
+            raise Refused("unauthorized", "the token is not valid here" if token else "a token is needed here")
+        self._websocket.admit(account)
+        self._log.info("authorized", account=account.name)
 
     def _prepare(self, config: StreamConfig) -> None:
         """Has the stream's language loaded. Other streams go on meanwhile; this one is not read, nor has it a place."""
@@ -210,7 +246,7 @@ class Connection:
 
     def _flooded(self) -> None:
         """More messages have come in a second than may."""
-        most = self.conversation.limits.messages_per_second
+        most = self._websocket.messages_per_second
         sentence = f"more than {most} messages in a second; audio of {SMALL_BYTES} bytes and more is not counted"
         self.conversation.give_up(Refused("too_many_messages", sentence))
         self._changed()
@@ -227,6 +263,8 @@ class Connection:
             self._metrics.errors.labels(conversation.error).inc()
         self._log.info(
             "closed",
+            address=self.address,
+            account=self._account_name,
             code=code,
             error=conversation.error,
             seconds=round(seconds, 3),
@@ -241,8 +279,7 @@ class Connection:
             self._may_receive.set()
         if self.conversation.ended and not self._abort_timer:
             self._websocket.expect_end()
-            if self._stream:  # another stream may have its place, however long the goodbye takes
-                self._engine_loop.close(self._stream)
+            self._close_stream()  # another stream may have its place, however long the goodbye takes
             self._abort_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
 
 

@@ -49,6 +49,8 @@ OpenStream = Callable[[StreamConfig, StartPoint | None], Stream]
 """Opens the engine's stream, new or at a point where it is resumed. May raise Full, and ConfigError for the point."""
 PrepareLanguage = Callable[[StreamConfig], None]
 """Begins to make the language of a stream ready, and then calls speak() or mute(). May raise Full."""
+Authorize = Callable[[str | None], None]
+"""Takes the token that came in a message. Raises Refused (unauthorized) if it is not valid."""
 
 
 class Conversation:
@@ -60,6 +62,7 @@ class Conversation:
     limits        what the client may have
     open_stream   makes the stream
     prepare       is called for a stream that names its language
+    authorize     is called with the token of a client that sends it in a message
     log_text      whether finals are logged
     """
 
@@ -71,10 +74,12 @@ class Conversation:
         limits: Limits,
         open_stream: OpenStream,
         prepare: PrepareLanguage,
+        authorize: Authorize = lambda token: None,
         *,
         log_text: bool = False,
     ) -> None:
         self.session = session
+        self.authorize = authorize
         self.info = info
         self.latency = latency
         self.limits = limits

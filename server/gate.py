@@ -5,10 +5,11 @@ this machine ("DNS rebinding"). Browsers say where a page comes from in Origin, 
 """
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from websockets.datastructures import Headers
+
+from earshot_asr.server.settings import is_loopback
 
 
 class Gate:
@@ -30,7 +31,7 @@ class Gate:
         """
         named = headers.get_all("Host")
         host = _host(named[0])[:100] if len(named) == 1 else ""
-        if not host or not (host in self._hosts or host == local or _is_loopback(host)):
+        if not host or not (host in self._hosts or host == local or is_loopback(host)):
             return f"this server is not known as {host!r}; start it with --allow-host {host} if it should be"
         for origin in headers.get_all("Origin"):
             if origin.lower() not in self._origins and _authority(origin) != named[0].lower():
@@ -53,10 +54,3 @@ def _host(authority: str) -> str:
         return urlsplit(f"//{authority}").hostname or authority.lower()
     except ValueError:
         return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -6,11 +6,14 @@ from EARSHOT_IDLE_SECONDS. Loads nothing heavy, as `--help` needs it.
 
 import re
 from dataclasses import dataclass, field, fields
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server.wire import MESSAGE_BYTES
+
+MOST_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Upper end of the range of message_bytes: the largest messages that a protocol has are of 15 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Limits:
         unset="three quarters of the streams that fit, at least 2",
     )
     message_bytes: int = setting(
-        MESSAGE_BYTES, "Maximum size of a client's message, in bytes.", low=MESSAGE_BYTES, high=16 * MESSAGE_BYTES
+        MESSAGE_BYTES, "Maximum size of a client's message, in bytes.", low=MESSAGE_BYTES, high=MOST_MESSAGE_BYTES
     )
     messages_per_second: int = setting(
         1000,
@@ -177,7 +180,53 @@ class ServerConfig:
         metavar="ADDRESS",
         unset="none",
     )
+    insecure: bool = setting(
+        False,
+        "Allow a --host that others can reach although they need no token: anyone who reaches it may stream.",
+    )
+    token_file: str | None = setting(
+        None,
+        "File of the tokens that clients need, a line each: TOKEN NAME STREAMS MESSAGES_A_SECOND, where - stands for "
+        "the server's limit; `openssl rand -hex 32` makes a token. SIGHUP has it read again.",
+        metavar="FILE",
+        unset="none: no token is needed",
+    )
+    tls_cert: str | None = setting(
+        None,
+        "Certificate chain (PEM): connections are encrypted, wss:// and https://. SIGHUP has it read again.",
+        metavar="FILE",
+        unset="no TLS",
+    )
+    tls_key: str | None = setting(
+        None, "Private key (PEM) of the certificate.", metavar="FILE", unset="in the file of --tls-cert"
+    )
     port: int = setting(8765, "Port to listen at; 0: any free port.", low=0, high=65_535)
+    vosk_port: int | None = setting(
+        None, "Port for clients of vosk-server, which has 2700.", low=0, high=65_535, unset="not opened"
+    )
+    sherpa_port: int | None = setting(
+        None, "Port for clients of sherpa-onnx, which has 6006.", low=0, high=65_535, unset="not opened"
+    )
+    whisperlive_port: int | None = setting(
+        None, "Port for clients of WhisperLive, which has 9090.", low=0, high=65_535, unset="not opened"
+    )
+    wyoming_port: int | None = setting(
+        None,
+        "Port for Home Assistant and others that speak Wyoming, usually 10300.",
+        low=0,
+        high=65_535,
+        unset="not opened",
+    )
+    rest_port: int | None = setting(
+        None, "Port for OpenAI's POST /v1/audio/transcriptions.", low=0, high=65_535, unset="not opened"
+    )
+    metrics_port: int | None = setting(
+        None,
+        "Port of its own for /metrics, where no token is needed.",
+        low=0,
+        high=65_535,
+        unset="that of --port, where a token is needed if there is a --token-file",
+    )
     latency: str = setting(
         "balanced",
         "low shows words soonest; accurate makes the fewest errors.",
@@ -209,4 +258,19 @@ class ServerConfig:
                 raise ConfigError(f"trusted_proxy is {proxy!r}; it must be like 10.0.0.7 or 10.0.0.0/8") from None
         if not self.host:
             raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
+        if self.tls_key and not self.tls_cert:
+            raise ConfigError("tls_key needs tls_cert: the certificate that the key belongs to")
+        if not (self.insecure or self.token_file or is_loopback(self.host)):
+            raise ConfigError(
+                f"anyone who reaches {self.host} could stream here: give clients tokens with --token-file, or say "
+                "--insecure if that is what you want"
+            )
         check(self)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this is an address, or a name, of this machine that others can't reach."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -12,6 +12,7 @@ from websockets.http11 import Request
 from websockets.protocol import Event, State
 from websockets.server import ServerProtocol
 
+from earshot_asr.server.accounts import Account
 from earshot_asr.server.addresses import SPARE_CONNECTIONS, Census, Proxies, canonical
 
 LAST_BYTES = 1_000_000
@@ -46,9 +47,12 @@ class Visitor(ServerConnection):
         super().__init__(protocol, server, **settings)
         self.address = ""
         """Where the client is, in front of our own proxies."""
+        self.account: Account | None = None
+        """Whom its token stands for; None: that is not known yet."""
         self._on_flood: Callable[[], None] = lambda: None
         self._guests = guests
-        self._most_messages = messages_per_second
+        self.messages_per_second = messages_per_second
+        """So many it may send."""
         self._messages = 0  # in this second
         self._second_began = 0.0
         self._flooded = False
@@ -62,6 +66,14 @@ class Visitor(ServerConnection):
     def is_websocket(self) -> bool:
         """Whether the handshake went well, and the connection is not closed yet."""
         return self.protocol.state in (State.OPEN, State.CLOSING)
+
+    def admit(self, account: Account | None, message_bytes: int | None = None) -> None:
+        """A handshake goes on for this account, with messages up to that size; None: what is known does not change."""
+        if account is not None:
+            self.account = account
+            self.messages_per_second = account.messages_per_second or self.messages_per_second
+        if message_bytes is not None:
+            self.protocol.max_message_size = 2 * message_bytes  # up to that the conversation refuses, with a reason
 
     def when_flooded(self, act: Callable[[], None]) -> None:
         """Calls `act` when more messages come than may, or now if they have come. Nothing more is taken in then."""
@@ -159,7 +171,7 @@ class Visitor(ServerConnection):
         if (now := self.loop.time()) - self._second_began >= 1:
             self._second_began, self._messages = now, 0
         self._messages += 1
-        if self._messages <= self._most_messages:
+        if self._messages <= self.messages_per_second:
             return False
         self._flooded = True
         self.expect_end()

@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 from earshot_asr.engine.errors import ProtocolError
 
 PATH = "/v1/stream"
+SUBPROTOCOL, TOKEN_SUBPROTOCOL = "earshot", "earshot.token."
+"""Sub-protocols that a browser offers: the name of this one, and behind the second its token."""
 MESSAGE_BYTES = 64 * 1024
 """Longest message that every server takes, text or binary."""
 

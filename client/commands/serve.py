@@ -16,9 +16,9 @@ EXAMPLES = """Examples:
 
   earshot serve --model facebook/wav2vec2-base-960h --device cuda --latency low
 
-  earshot serve --host 0.0.0.0 --port 80
+  earshot serve --host 0.0.0.0 --token-file tokens.txt --tls-cert cert.pem --tls-key key.pem
 
-  EARSHOT_PORT=80 EARSHOT_IDLE_SECONDS=600 earshot serve
+  EARSHOT_PORT=9000 EARSHOT_IDLE_SECONDS=600 earshot serve
 """
 
 

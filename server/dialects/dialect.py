@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from earshot_asr.server.conversation import Conversation
-from earshot_asr.server.handshake import Handshake
+from earshot_asr.server.handshake import Handshake, Page
 from earshot_asr.server.notices import Notice, Reply
 from earshot_asr.server.refusals import CLOSE_CODES
 
@@ -26,10 +26,36 @@ class Dialect(ABC):
 
     close_codes: ClassVar[Mapping[str, int]] = CLOSE_CODES
     """The close code for each code of a refusal; a subclass adds its own codes."""
+    message_bytes: ClassVar[int | None] = None
+    """Maximum size of a client's message; None: the setting of the server."""
+    credential_comes_later: ClassVar[bool] = False
+    """Whether the token comes in a message: then authorize() is to be called before the stream is opened."""
 
     def __init__(self, conversation: Conversation, handshake: Handshake) -> None:
         self.conversation = conversation
         self.handshake = handshake
+
+    # ---- called while the handshake is answered; none of these raises
+
+    @classmethod
+    def credential(cls, handshake: Handshake) -> str | None:
+        """The token in the handshake, if there is one."""
+        return handshake.authorization
+
+    @classmethod
+    def subprotocol(cls, handshake: Handshake) -> str | None:
+        """Which of the sub-protocols that the client offers is spoken."""
+        return None
+
+    @classmethod
+    def refusal(cls, handshake: Handshake) -> Page | None:
+        """The answer in place of the websocket, where the request asks for what this protocol refuses at once."""
+        return None
+
+    @classmethod
+    def unauthorized(cls, sentence: str) -> Page | None:
+        """The answer to a client without a valid token, if this protocol has its own."""
+        return None
 
     # ---- called by the connection; none of these raises
 
@@ -69,6 +95,10 @@ class Dialect(ABC):
         Raises Refused if the client does not read.
         """
         self.conversation.outbox.put(Reply(message))
+
+    def authorize(self, token: str | None) -> None:
+        """The client's token has come, in a message. Raises Refused (unauthorized) if it is not valid."""
+        self.conversation.authorize(token)
 
     # ---- written by each dialect
 

@@ -15,6 +15,7 @@ from earshot_asr.server import refusals, wire
 from earshot_asr.server.admission import ResumePoint, StreamRequest
 from earshot_asr.server.conversation import FINISHING, WAITING
 from earshot_asr.server.dialects.dialect import Dialect
+from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal
 from earshot_asr.server.refusals import Refused
 
@@ -38,6 +39,18 @@ class Native(Dialect):
     """One text message of JSON for each notice; binary messages are audio."""
 
     close_codes: ClassVar[Mapping[str, int]] = CLOSE_CODES
+
+    @classmethod
+    def credential(cls, handshake: Handshake) -> str | None:
+        """See Dialect. Browsers can't set headers: they offer the token as a sub-protocol."""
+        offered = (each for each in handshake.subprotocols if each.startswith(wire.TOKEN_SUBPROTOCOL))
+        return handshake.authorization or next((each.removeprefix(wire.TOKEN_SUBPROTOCOL) for each in offered), None)
+
+    @classmethod
+    def subprotocol(cls, handshake: Handshake) -> str | None:
+        """See Dialect."""
+        return wire.SUBPROTOCOL if wire.SUBPROTOCOL in handshake.subprotocols else None
+
     _words = True  # whether `start` wants finals to have words
 
     def on_handshake(self) -> None:

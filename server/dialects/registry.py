@@ -1,4 +1,4 @@
-"""Which protocol is spoken at which path."""
+"""Which protocol is spoken at which path, and at which port of its own."""
 
 from collections.abc import Mapping
 
@@ -9,4 +9,6 @@ from earshot_asr.server.dialects.native import Native
 DIALECTS: Mapping[str, type[Dialect]] = {
     wire.PATH: Native,
 }
-"""Path of the websocket handshake -> dialect."""
+"""Path of the websocket handshake on the server's port -> dialect."""
+PORTS: Mapping[str, type[Dialect]] = {}
+"""Setting that names a port, as `vosk_port` -> dialect that is spoken there at every path."""

@@ -57,6 +57,15 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
         allow_host=("captions.example",),
         origin=("https://page.example",),
         trusted_proxy=("10.0.0.0/8",),
+        token_file="c",
+        tls_cert="d",
+        tls_key="e",
+        vosk_port=1,
+        sherpa_port=2,
+        whisperlive_port=3,
+        wyoming_port=4,
+        rest_port=5,
+        metrics_port=6,
         latency="low",
         drain_seconds=1.5,
         log_format="json",
@@ -73,14 +82,14 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
     )
     names = {field.name for of in (ServerConfig, Limits) for field in serve.settings(of)}
     assert names == {field.name for of in (ServerConfig, Limits) for field in fields(of)} - {"limits"}
-    assert names == others.keys() | {"log_text"}
+    assert names == others.keys() | {"log_text", "insecure"}
     limits = Limits(**{field.name: others[field.name] for field in fields(Limits)})
     rest = {name: value for name, value in others.items() if not hasattr(limits, name)}
-    wanted = ServerConfig(limits=limits, log_text=True, **rest)
+    wanted = ServerConfig(limits=limits, log_text=True, insecure=True, **rest)
     flags = [part for name, value in others.items() for part in (f"--{name.replace('_', '-')}", word(value))]
     variables = {f"EARSHOT_{name.upper()}": word(value) for name, value in others.items()}
-    assert told(*flags, "--log-text") == wanted
-    assert told(EARSHOT_LOG_TEXT="1", **variables) == wanted
+    assert told(*flags, "--log-text", "--insecure") == wanted
+    assert told(EARSHOT_LOG_TEXT="1", EARSHOT_INSECURE="1", **variables) == wanted
     assert told("--port", "10", EARSHOT_PORT="9").port == 10
     assert not told("--no-log-text", EARSHOT_LOG_TEXT="1").log_text
 

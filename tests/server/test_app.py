@@ -40,7 +40,7 @@ async def test_port_in_use() -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
 async def test_an_address_that_is_not_ours(host: str) -> None:
     with pytest.raises(ConfigError, match=r"can't listen at port 0 of .*; host must be an address of this machine"):
-        await Server(ServerConfig(host=host, port=0), [FakeRunner]).start()
+        await Server(ServerConfig(host=host, port=0, insecure=True), [FakeRunner]).start()
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
@@ -61,6 +61,9 @@ async def test_ipv6() -> None:
         ({"port": -1}, "port is -1; it must be between 0 and 65535"),
         ({"port": 65536}, "port is 65536"),
         ({"host": ""}, "host is empty"),
+        ({"host": "0.0.0.0"}, "anyone who reaches 0.0.0.0 could stream here: .* --token-file, or say --insecure"),
+        ({"host": "captions.example"}, "anyone who reaches captions.example"),
+        ({"tls_key": "key.pem"}, "tls_key needs tls_cert"),
         ({"latency": "lowest"}, "latency is 'lowest'; it must be one of low, balanced, accurate"),
     ],
 )

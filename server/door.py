@@ -1,0 +1,93 @@
+"""One port of the server: listens there, and hands on the websockets that are opened."""
+
+import errno
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from websockets.asyncio import server as websockets
+from websockets.typing import Subprotocol
+
+from earshot_asr.engine.errors import ConfigError
+from earshot_asr.server.connection import CLOSE_SECONDS
+from earshot_asr.server.handshake import Handshake
+from earshot_asr.server.http import Router
+from earshot_asr.server.listener import Listener, bound, close
+from earshot_asr.server.settings import Limits
+from earshot_asr.server.tls import Certificate
+from earshot_asr.server.visitor import Guests, Visitor
+
+Handle = Callable[[Visitor, Router], Awaitable[None]]
+"""Serves a websocket until it is closed."""
+
+
+class Door:
+    """A port, at all addresses of a host.
+
+    name           of the setting that says the port, for messages
+    port           0: any that is free
+    router         what is to be found there
+    certificate    None: no TLS
+    """
+
+    def __init__(self, name: str, host: str, port: int, router: Router, certificate: Certificate | None) -> None:
+        self.name, self.host, self.port = name, host, port
+        self._router = router
+        self._certificate = certificate
+        self.listeners: list[websockets.Server] = []
+
+    async def open(self, handle: Handle, guests: Guests, limits: Limits) -> None:
+        """Listens. From then on `port` is the actual one. Raises ConfigError if that is not possible."""
+        sockets: list[Listener] = []
+        try:
+            sockets = await bound(self.host, self.port)
+            for socket in sockets:
+                self.listeners.append(await self._serve(socket, handle, guests, limits))
+        except (OSError, UnicodeError) as e:  # UnicodeError: not a possible host name
+            close(sockets)
+            raise ConfigError(_why_not_listening(e, self.host, self.port)) from None
+        self.port = sockets[0].getsockname()[1]
+
+    async def _serve(self, socket: Listener, handle: Handle, guests: Guests, limits: Limits) -> websockets.Server:
+        secured = self._certificate is not None
+
+        async def serve(websocket: websockets.ServerConnection) -> None:
+            assert isinstance(websocket, Visitor)
+            await handle(websocket, self._router)
+
+        return await websockets.serve(
+            serve,
+            sock=socket,
+            create_connection=partial(  # type: ignore[arg-type]  # "a wrapper or a subclass", says its documentation
+                Visitor, guests=guests, messages_per_second=limits.messages_per_second
+            ),
+            process_request=self._router,
+            select_subprotocol=self._subprotocol,
+            server_header=None,
+            compression=None,  # audio doesn't get smaller
+            max_size=2 * limits.message_bytes,  # what is up to twice too big the conversation refuses, with a reason
+            max_queue=4,
+            open_timeout=limits.handshake_seconds,
+            ping_timeout=None,  # pongs come after audio, which is not read while the engine is behind
+            close_timeout=CLOSE_SECONDS,
+            ssl=self._certificate.context if self._certificate else None,
+            ssl_handshake_timeout=limits.handshake_seconds if secured else None,
+        )
+
+    def _subprotocol(self, websocket: websockets.ServerConnection, offered: object) -> Subprotocol | None:
+        assert websocket.request
+        handshake = Handshake.of(websocket.request.path, websocket.request.headers.raw_items())
+        dialect = self._router.dialect(handshake)
+        spoken = dialect.subprotocol(handshake) if dialect else None
+        return Subprotocol(spoken) if spoken else None
+
+
+def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
+    if isinstance(error, UnicodeError):
+        return f"can't listen at port {port} of {host!r}: not a host name; host must be an address of this machine"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; choose another one, or 0 for any that is free"
+    if error.errno == errno.EACCES:
+        return f"port {port} of {host} is not allowed to this user; choose one from 1024 on"
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return f"can't listen at port {port} of {host!r}: {reason}; host must be an address of this machine"
