@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from earshot_asr.server import wire
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.native import Native
+from earshot_asr.server.dialects.vosk import Vosk
 
 DIALECTS: Mapping[str, type[Dialect]] = {
     wire.PATH: Native,
+    "/vosk": Vosk,
 }
 """Path of the websocket handshake on the server's port -> dialect."""
-PORTS: Mapping[str, type[Dialect]] = {}
+PORTS: Mapping[str, type[Dialect]] = {
+    "vosk_port": Vosk,
+}
 """Setting that names a port, as `vosk_port` -> dialect that is spoken there at every path."""

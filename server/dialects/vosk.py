@@ -15,6 +15,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import MOST_ALTERNATIVES, DecodeConfig, Hotword
 from earshot_asr.engine.errors import ConfigError, shown
 from earshot_asr.engine.events import Final, Partial, Word
+from earshot_asr.engine.scripts import join
 from earshot_asr.engine.sources import RawFormat
 from earshot_asr.server.admission import StreamRequest
 from earshot_asr.server.conversation import FINISHING, WAITING, Conversation
@@ -42,7 +43,7 @@ class Settings:
 
     def changed(self, fields: Mapping[str, Any]) -> "Settings":
         """With these fields of a `config`; what Vosk does not know is ignored. Raises Refused."""
-        read = {name: READERS[name](name, value) for name, value in fields.items() if name in READERS}
+        read: dict[str, Any] = {name: READERS[name](name, fields[name]) for name in READERS.keys() & fields.keys()}
         return replace(self, **{name: value for name, value in read.items() if value is not None})
 
 
@@ -59,6 +60,11 @@ class Vosk(Dialect):
         self._finals: deque[Final] = deque()  # those that were not told yet
         self._owed: deque[bool] = deque()  # answers that wait for a reset, oldest first; True: that to the reset itself
         self._why = ""  # the stream was ended
+
+    @classmethod
+    def credential(cls, handshake: Handshake) -> str | None:
+        """See Dialect. Vosk has no tokens, so most of its clients can be told a URL only."""
+        return handshake.authorization or handshake.token_in_query
 
     def on_handshake(self) -> None:
         """The query may say what `config` may."""
@@ -116,6 +122,11 @@ class Vosk(Dialect):
         code, _ = super().close_frame(error)
         return code, as_reason(self._why)
 
+    @property
+    def hotwords(self) -> tuple[Hotword, ...]:
+        """What the phrase_list expects; other words are heard all the same. Raises ConfigError."""
+        return tuple(Hotword(phrase) for phrase in self._settings.phrase_list if phrase != UNKNOWN_WORD)
+
     # ---- what the client wants
 
     def _configure(self, fields: Mapping[str, Any]) -> None:
@@ -124,16 +135,20 @@ class Vosk(Dialect):
             return
         ours = self.conversation.info.name
         if (model := fields.get("model")) not in (None, ours):
-            raise Refused("invalid_message", f"there is no model {shown(str(model))} here: leave it out, or name {ours}")
+            raise Refused(
+                "invalid_message", f"there is no model {shown(str(model))} here: leave it out, or name {ours}"
+            )
         self._settings = self._settings.changed(fields)
 
     def _speaks(self, language: object) -> bool:
-        """Whether the stream is, or can be, in this language."""
-        named = self.conversation.info.named
+        """Whether the stream is in this language, or can be."""
+        info = self.conversation.info
         try:
-            return self.conversation.state is WAITING and bool(named(str(language))) or named(str(language)) == named(
-                self._settings.language or str(self.conversation.info.language)
-            )
+            asked = info.named(str(language))
+            if self.conversation.state is WAITING:
+                return True
+            spoken = self._settings.language
+            return asked == (info.language if spoken is None else info.named(spoken))
         except ConfigError:
             return False
 
@@ -142,12 +157,8 @@ class Vosk(Dialect):
         if self.conversation.state is not WAITING:
             return
         chosen = self._settings
-        hotwords = tuple(Hotword(phrase) for phrase in chosen.phrase_list if phrase != UNKNOWN_WORD)
-        config = StreamConfig.preset(
-            self.conversation.latency,
-            language=chosen.language,
-            decode=DecodeConfig(hotwords=hotwords, alternatives=max(1, chosen.max_alternatives)),
-        )
+        decode = DecodeConfig(hotwords=self.hotwords, alternatives=max(1, chosen.max_alternatives))
+        config = StreamConfig.preset(self.conversation.latency, language=chosen.language, decode=decode)
         self.conversation.open(StreamRequest(config=config, audio=RawFormat("pcm_s16le", chosen.sample_rate)))
 
     # ---- what it is told
@@ -196,7 +207,7 @@ def dump(value: object, depth: int = 1) -> str:
 
 
 def _text(finals: Iterable[Final]) -> str:
-    return " ".join(final.text.lower() for final in finals)
+    return join(final.text.lower() for final in finals)
 
 
 def _words(finals: Iterable[Final]) -> list[Word]:
@@ -215,7 +226,7 @@ def _alternatives(finals: Sequence[Final], settings: Settings) -> list[dict[str,
     before, certainty = [_text([each]) for each in earlier], prod(each.confidence for each in earlier)
     readings = [(each.text, each.confidence) for each in last.alternatives] or [(last.text, last.confidence)]
     told: list[dict[str, object]] = [
-        {"confidence": certainty * confidence, "text": " ".join([*before, text.lower()])}
+        {"confidence": certainty * confidence, "text": join([*before, text.lower()])}
         for text, confidence in readings[: settings.max_alternatives]
     ]
     if settings.words:
