@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import replace
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.config import StreamConfig
@@ -54,10 +53,15 @@ class Connection:
     ) -> None:
         self.session = secrets.token_hex(8)
         info = engine_loop.recognizer.runner.info
-        if speaks.message_bytes is not None:
-            limits = replace(limits, message_bytes=speaks.message_bytes)
         self.conversation = Conversation(
-            self.session, info, latency, limits, self._open, self._prepare, self._authorize, log_text=log_text
+            self.session,
+            info,
+            latency,
+            speaks.limits(limits),
+            self._open,
+            self._prepare,
+            self._authorize,
+            log_text=log_text,
         )
         self.dialect = speaks(self.conversation, handshake)
         self.address = line.address
