@@ -20,7 +20,7 @@ from earshot_asr.engine.events import Final, Flushed, Partial
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.engine.sources import AudioSource
-from earshot_asr.engine.sources.apart import Compressed
+from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server.admission import StreamRequest, fingerprint, resume_point
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.decoding import Decoder

@@ -96,7 +96,9 @@ async def test_what_is_damaged_is_heard_as_far_as_it_goes_and_that_is_said() -> 
 
 def decoders() -> set[int]:
     """The processes that decode for this one."""
-    done = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "sources.apart"], capture_output=True, check=False)
+    done = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "sources.compressed"], capture_output=True, check=False
+    )
     return set(map(int, done.stdout.split()))
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from earshot_asr.engine.audio import Pcm, to_pcm
 from earshot_asr.engine.errors import AudioError
-from earshot_asr.engine.sources import apart, open_file
-from earshot_asr.engine.sources.apart import DATA, ERROR, HEAD_BYTES, MARK, NOTE, PCM, Compressed, main, message
+from earshot_asr.engine.sources import compressed, open_file
+from earshot_asr.engine.sources.compressed import DATA, ERROR, HEAD_BYTES, MARK, NOTE, PCM, Compressed, main, message
 from tests.engine.sources.made import cut, looks_like_the_tone, tone, write
 
 STREAMABLE = ["wav", "flac", "ogg", "mp3", "webm", "fragmented.m4a"]
@@ -135,13 +135,13 @@ def test_the_process_hears_what_open_file_does(streams: dict[str, bytes], tmp_pa
 
 def confined(script: str) -> subprocess.CompletedProcess[str]:
     """Runs a script in a process that is as confined as that of a decoder, with little time."""
-    code = f"from earshot_asr.engine.sources import apart\napart.CPU_SECONDS = 1\napart._confine()\n{script}"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    start = "from earshot_asr.engine.sources import compressed\ncompressed.CPU_SECONDS = 1\ncompressed._confine()\n"
+    return subprocess.run([sys.executable, "-c", start + script], capture_output=True, text=True, check=False)
 
 
 @linux
 def test_the_process_is_confined() -> None:
     assert confined("while True: pass").returncode == -signal.SIGXCPU
-    assert "MemoryError" in confined(f"bytearray({apart.MEMORY_BYTES})").stderr
+    assert "MemoryError" in confined(f"bytearray({compressed.MEMORY_BYTES})").stderr
     assert confined("import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')").returncode != 0
-    assert confined("apart._allow_cpu()").returncode == 0
+    assert confined("compressed._allow_cpu()").returncode == 0

@@ -1,6 +1,6 @@
 """Compressed audio, decoded in a process of its own: what breaks a codec ends one stream, and no other.
 
-    python -m earshot_asr.engine.sources.apart container 1
+    python -m earshot_asr.engine.sources.compressed container 1
 
 reads messages from standard input and writes messages to standard output, each a letter, a length in four bytes
 (little-endian), and so many bytes.
@@ -36,7 +36,7 @@ if sys.platform != "win32":
     import resource
 
 Packing: TypeAlias = Literal["container", "opus"]
-MODULE = "earshot_asr.engine.sources.apart"
+MODULE = "earshot_asr.engine.sources.compressed"
 HEAD_BYTES = 5
 PIPE_BYTES = 64 * 1024
 """How far the process may be behind what is sent to it."""
