@@ -94,10 +94,13 @@ class Conversation:
         """The code of the refusal that ended it, if one did."""
         self.finals = 0
         """How many finals were told."""
+        self.may_be_quiet = False
+        """Whether a client may keep silent as long as it may go without audio: its protocol has no keepalive."""
         self._log_text = log_text
         self._open_stream = open_stream
         self._prepare = prepare
         self._request: StreamRequest | None = None  # whose language is being made ready
+        self._early: list[bytes] = []  # audio that came with the request, and waits for that
         self._intake: Intake | None = None
         self._closed = False
         self._draining = False
@@ -143,7 +146,13 @@ class Conversation:
             self._prepare(request.config)
 
     def feed(self, data: bytes) -> None:
-        """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded."""
+        """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded.
+
+        A message may both open a stream and bring its first audio, also if the language is awaited.
+        """
+        if self._request:
+            self._early.append(data)
+            return
         self._streaming().feed(data)
         if data:
             self._silent_ticks = 0
@@ -157,6 +166,11 @@ class Conversation:
         self._streaming().finish()
 
     # ---- called by the connection
+
+    @property
+    def awaits_language(self) -> bool:
+        """Whether the stream will be open once its language is ready."""
+        return self._request is not None
 
     @property
     def blocked(self) -> bool:
@@ -176,6 +190,9 @@ class Conversation:
             assert self._request
             request, self._request = self._request, None
             self._begin(replace(request, config=replace(request.config, language=info.language)), info)
+            early, self._early = self._early, []
+            for data in early:
+                self.feed(data)
             self._advance()
 
         self.attempt(act)
@@ -298,9 +315,10 @@ class Conversation:
         self._quiet_ticks = 0 if self.blocked else self._quiet_ticks + 1
         self._silent_ticks = 0 if self.blocked else self._silent_ticks + 1
         quiet, silent = self._quiet_ticks * TICK_SECONDS, self._silent_ticks * TICK_SECONDS
-        if self.state is WAITING and quiet >= (limit := self.limits.handshake_seconds):
-            raise Refused("start_timeout", f"no stream was started within {limit:g} s")
-        if self.state is STREAMING and quiet >= (limit := self.limits.idle_seconds):
+        patience = self.limits.silent_seconds if self.may_be_quiet else self.limits.handshake_seconds
+        if self.state is WAITING and quiet >= patience:
+            raise Refused("start_timeout", f"no stream was started within {patience:g} s")
+        if self.state is STREAMING and not self.may_be_quiet and quiet >= (limit := self.limits.idle_seconds):
             raise Refused("idle", f"nothing came for {limit:g} s")
         if self.state is STREAMING and silent >= (limit := self.limits.silent_seconds):
             raise Refused("silent", f"no audio came for {limit:g} s")

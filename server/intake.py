@@ -49,7 +49,8 @@ class Intake:
             raise
 
     def flush(self) -> None:
-        """Makes final what was fed so far."""
+        """Makes final what was fed so far, to the last sample."""
+        self._append(self._source.flush())
         self.unanswered += 1
         self._waiting.append(None)
 

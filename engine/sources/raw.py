@@ -111,6 +111,10 @@ class AudioSource:
             return self.format.pcm(data)
         return self._converter.feed(self.format.samples(data), self.format.sample_rate)
 
+    def flush(self) -> Pcm:
+        """What is still held of the samples so far, (S,); those that follow are resampled on their own."""
+        return self._converter.finish()
+
     def finish(self) -> Pcm:
         """The rest, (S,). Raises CutShort if the last sample isn't whole."""
         pcm = self._converter.finish()

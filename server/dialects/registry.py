@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from earshot_asr.server import wire
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.native import Native
+from earshot_asr.server.dialects.openai import PATH as OPENAI_PATH
+from earshot_asr.server.dialects.openai import Realtime
 
 DIALECTS: Mapping[str, type[Dialect]] = {
     wire.PATH: Native,
+    OPENAI_PATH: Realtime,
 }
 """Path of the websocket handshake on the server's port -> dialect."""
 PORTS: Mapping[str, type[Dialect]] = {}
