@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
@@ -60,10 +59,15 @@ class Connection:
     ) -> None:
         self.session = secrets.token_hex(8)
         info = engine_loop.recognizer.runner.info
-        if speaks.message_bytes is not None:
-            limits = replace(limits, message_bytes=speaks.message_bytes)
         self.conversation = Conversation(
-            self.session, info, latency, limits, self._open, self._prepare, self._authorize, log_text=log_text
+            self.session,
+            info,
+            latency,
+            speaks.limits(limits),
+            self._open,
+            self._prepare,
+            self._authorize,
+            log_text=log_text,
         )
         self.dialect = speaks(self.conversation, handshake)
         self.address = websocket.address

@@ -94,8 +94,6 @@ class Conversation:
         """The code of the refusal that ended it, if one did."""
         self.finals = 0
         """How many finals were told."""
-        self.may_be_quiet = False
-        """Whether a client may keep silent as long as it may go without audio: its protocol has no keepalive."""
         self._log_text = log_text
         self._open_stream = open_stream
         self._prepare = prepare
@@ -315,10 +313,9 @@ class Conversation:
         self._quiet_ticks = 0 if self.blocked else self._quiet_ticks + 1
         self._silent_ticks = 0 if self.blocked else self._silent_ticks + 1
         quiet, silent = self._quiet_ticks * TICK_SECONDS, self._silent_ticks * TICK_SECONDS
-        patience = self.limits.silent_seconds if self.may_be_quiet else self.limits.handshake_seconds
-        if self.state is WAITING and quiet >= patience:
-            raise Refused("start_timeout", f"no stream was started within {patience:g} s")
-        if self.state is STREAMING and not self.may_be_quiet and quiet >= (limit := self.limits.idle_seconds):
+        if self.state is WAITING and quiet >= (limit := self.limits.handshake_seconds):
+            raise Refused("start_timeout", f"no stream was started within {limit:g} s")
+        if self.state is STREAMING and quiet >= (limit := self.limits.idle_seconds):
             raise Refused("idle", f"nothing came for {limit:g} s")
         if self.state is STREAMING and silent >= (limit := self.limits.silent_seconds):
             raise Refused("silent", f"no audio came for {limit:g} s")

@@ -93,7 +93,7 @@ class Limits:
         high=30,
     )
     handshake_seconds: float = setting(
-        10.0, "Seconds to wait for the HTTP headers, and again for the `start` message.", low=1, high=600
+        10.0, "Seconds to wait for the HTTP headers, and again for the `start` message.", low=1, high=86_400
     )
     idle_seconds: float = setting(
         60.0,

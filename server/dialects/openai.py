@@ -25,7 +25,6 @@ from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.notices import FlushAnswered, Notice, Progress, Refusal
 from earshot_asr.server.refusals import CLOSE_CODES, Refused
 
-PATH = "/v1/realtime"
 SUBPROTOCOL = "realtime"
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
 MOST_AUDIO_BYTES = 15 * 1024 * 1024
@@ -104,7 +103,7 @@ class Realtime(Dialect):
     """The session of one client, and the item that is open in it."""
 
     message_bytes: ClassVar[int | None] = 4 * MOST_AUDIO_BYTES // 3 + 4096
-    close_codes = CLOSE_CODES
+    has_keepalive: ClassVar[bool] = False
 
     def __init__(self, conversation: Conversation, handshake: Handshake) -> None:
         super().__init__(conversation, handshake)
@@ -132,7 +131,6 @@ class Realtime(Dialect):
 
     def on_handshake(self) -> None:
         """Greets. No stream yet: its settings may come first."""
-        self.conversation.may_be_quiet = True  # the protocol has nothing by which a client could say that it is there
         self._tell_session("created")
 
     # ---- messages of the client

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from earshot_asr.server import wire
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.native import Native
-from earshot_asr.server.dialects.openai import PATH as OPENAI_PATH
 from earshot_asr.server.dialects.openai import Realtime
+from earshot_asr.server.dialects.vosk import Vosk
 
 DIALECTS: Mapping[str, type[Dialect]] = {
     wire.PATH: Native,
-    OPENAI_PATH: Realtime,
+    "/v1/realtime": Realtime,
+    "/vosk": Vosk,
 }
 """Path of the websocket handshake on the server's port -> dialect."""
-PORTS: Mapping[str, type[Dialect]] = {}
+PORTS: Mapping[str, type[Dialect]] = {
+    "vosk_port": Vosk,
+}
 """Setting that names a port, as `vosk_port` -> dialect that is spoken there at every path."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soxr
 from hypothesis import given
@@ -16,21 +17,22 @@ from websockets.asyncio.client import connect
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Final, Partial
-from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
+from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.scripts import join
 from earshot_asr.engine.sources import AudioSource
-from earshot_asr.server.conversation import TICK_SECONDS, Conversation
-from earshot_asr.server.dialects.openai import MOST_AUDIO_BYTES, PATH, Realtime
+from earshot_asr.server.dialects.openai import MOST_AUDIO_BYTES, Realtime
 from earshot_asr.server.dialects.openai_session import LOGPROBS
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.notices import Progress
 from earshot_asr.server.settings import Limits
-from tests.helpers import FakeRunner, Polyglot, finals, positions, run_session, silence, speak, utterances
+from tests.helpers import Polyglot, finals, positions, run_session, silence, speak, utterances
+from tests.server.dialects.line import Line
 from tests.server.loopback import serving
 
 Event = dict[str, Any]
+PATH = "/v1/realtime"
 RATE = 24_000
-LIMITS = Limits(message_bytes=Realtime.message_bytes or 0)
+LIMITS = Limits()
 DELTA, COMPLETED = (f"conversation.item.input_audio_transcription.{what}" for what in ("delta", "completed"))
 BETA = {"openai-beta": "realtime=v1"}
 
@@ -70,45 +72,25 @@ MANUAL = turns(None)
 WITH_LOGPROBS = update(include=[LOGPROBS])
 
 
-class Session:
-    """A client, a conversation in this dialect, and a recognizer, in one thread."""
+class Session(Line):
+    """A client of this protocol."""
 
-    def __init__(self, handshake: Handshake | None = None, runner: FakeRunner | None = None) -> None:
-        self.recognizer = Recognizer(runner or FakeRunner(), clock=lambda: 0.0)
-        info = self.recognizer.runner.info
-        self.conversation = Conversation("s1", info, "balanced", LIMITS, self.open, self.prepare)
-        self.dialect = Realtime(self.conversation, handshake or Handshake(PATH, {"intent": ["transcription"]}))
-        self.heard: list[Event] = []
-        self.dialect.begin()
-        self.compute()
-
-    def send(self, *messages: Event | str | bytes) -> list[Event]:
-        """Sends all of them; what was heard in answer."""
-        before = len(self.heard)
-        for message in messages:
-            self.dialect.receive(json.dumps(message) if isinstance(message, dict) else message)
-            self.compute()
-        return self.heard[before:]
-
-    def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
-        return self.recognizer.open(config, at)
+    def __init__(self, target: str = f"{PATH}?intent=transcription", **more: Any) -> None:
+        self.coming: list[ModelInfo] = []
+        super().__init__(Realtime, target, **more)
 
     def prepare(self, config: StreamConfig) -> None:
-        self.coming = self.recognizer.runner.speaking(config.language).info
+        """The language is there when the test says so."""
+        self.coming.append(self.recognizer.runner.speaking(config.language).info)
 
-    def compute(self) -> None:
-        while self.recognizer.step():
-            self.conversation.update()
-            self.listen()
-        self.listen()
-
-    def listen(self) -> None:
-        for message in self.dialect.messages():
-            assert isinstance(message, str)
-            self.heard.append(json.loads(message))
+    def ask(self, *messages: Event | str | bytes) -> list[Event]:
+        """Sends all of them; what is heard in answer."""
+        before = len(self.heard)
+        self.send(*messages)
+        return [json.loads(message) for message in self.heard[before:]]
 
     def of(self, kind: str) -> list[Event]:
-        return [event for event in self.heard if event["type"] == kind]
+        return [event for event in self.messages if event["type"] == kind]
 
     @property
     def transcripts(self) -> list[str]:
@@ -147,9 +129,9 @@ TURN = ["speech_started", DELTA, "speech_stopped", *ITEM]
 
 def test_a_turn_from_beginning_to_end() -> None:
     session = Session()
-    assert kinds(session.heard) == ["session.created"]
+    assert kinds(session.messages) == ["session.created"]
     session.send(*appends(DIALOGUE), *appends(PAUSE))
-    assert kinds(session.heard[1:]) == TURN * 2
+    assert kinds(session.messages[1:]) == TURN * 2
     assert session.transcripts == ["SO IT BEGINS", "AND ENDS"]
     started, stopped = session.of("input_audio_buffer.speech_started"), session.of("input_audio_buffer.speech_stopped")
     committed = session.of("input_audio_buffer.committed")
@@ -174,10 +156,10 @@ def test_text_comes_while_somebody_speaks() -> None:
 def test_without_turn_detection_a_commit_ends_an_item() -> None:
     session = Session()
     session.send(MANUAL, *appends(DIALOGUE), *appends(PAUSE))
-    assert kinds(session.heard[2:]) == [DELTA]
-    assert kinds(session.send(COMMIT)) == ITEM
+    assert kinds(session.messages[2:]) == [DELTA]
+    assert kinds(session.ask(COMMIT)) == ITEM
     session.send(*appends(DIALOGUE), *appends(PAUSE))
-    assert kinds(session.send(COMMIT)) == ITEM
+    assert kinds(session.ask(COMMIT)) == ITEM
     assert session.transcripts == ["SO IT BEGINS AND ENDS"] * 2
     assert [*told(session).values()] == session.transcripts
     seconds = (len(DIALOGUE) + len(PAUSE)) / RATE
@@ -193,21 +175,21 @@ def test_a_commit_loses_no_word() -> None:
         session.send(update(format={"type": encoding}, turn_detection=None), append(data), COMMIT)
         (final,) = expected([data], code, rate)
         assert session.transcripts == [final.text]
-        assert not session.send(append(b"\xff" * 8000 if code == "mulaw" else bytes(48_000)), COMMIT)[-1]["transcript"]
+        assert not session.ask(append(b"\xff" * 8000 if code == "mulaw" else bytes(48_000)), COMMIT)[-1]["transcript"]
 
 
 def test_a_commit_while_turns_are_detected() -> None:
     session = Session()
-    heard = session.send(append(DIALOGUE), COMMIT)
+    heard = session.ask(append(DIALOGUE), COMMIT)
     assert kinds(heard) == [*TURN, "speech_started", DELTA, *ITEM]
     assert session.transcripts == ["SO IT BEGINS", "AND ENDS"]
-    assert session.send(COMMIT)[0]["error"]["code"] == "input_audio_buffer_commit_empty"
+    assert session.ask(COMMIT)[0]["error"]["code"] == "input_audio_buffer_commit_empty"
 
 
 def test_silence_is_an_item_without_text() -> None:
     session = Session()
     session.send(MANUAL)
-    assert kinds(session.send(append(PAUSE), COMMIT)) == ITEM
+    assert kinds(session.ask(append(PAUSE), COMMIT)) == ITEM
     assert session.transcripts == [""]
 
 
@@ -215,51 +197,54 @@ def test_what_seemed_to_be_speech_ends_without_text() -> None:
     """The engine takes back a partial: who was told that somebody speaks is told that it is over."""
     session = Session()
     session.send(append(PAUSE))
-    before = len(session.heard)
+    before = len(session.messages)
     for notice in (
         Partial(3200, 0.2, 1.0, "UH", 0, ()),
         Partial(3200, 0.2, 1.5, "", 0, ()),
         Progress(16_000, 3200, 3200),
     ):
         session.conversation.outbox.put(notice)
-    session.compute()
-    assert kinds(session.heard[before:]) == ["speech_started"]
+    session.listen()
+    assert kinds(session.messages[before:]) == ["speech_started"]
     session.conversation.outbox.put(Progress(24_000, 16_000, 16_000))
-    session.compute()
-    assert kinds(session.heard[before:]) == ["speech_started", "speech_stopped", *ITEM]
+    session.listen()
+    assert kinds(session.messages[before:]) == ["speech_started", "speech_stopped", *ITEM]
     assert session.transcripts == [""]
 
 
 def test_cleared_audio_becomes_no_item() -> None:
     session = Session()
-    assert kinds(session.send(CLEAR)) == ["cleared"]
+    assert kinds(session.ask(CLEAR)) == ["cleared"]
     session.send(MANUAL, append(DIALOGUE))
-    assert kinds(session.send(CLEAR)) == ["cleared"]
-    assert session.send(COMMIT)[0]["error"]["code"] == "input_audio_buffer_commit_empty"
+    assert kinds(session.ask(CLEAR)) == ["cleared"]
+    assert session.ask(COMMIT)[0]["error"]["code"] == "input_audio_buffer_commit_empty"
     session.send(append(at_24_khz(speak("OTHER"))), COMMIT)
     assert len(session.transcripts) == 1
     assert "OTHER" in session.transcripts[0]
+    assert "BEGINS" not in session.transcripts[0]
     assert told(session)[session.of(COMPLETED)[0]["item_id"]] == session.transcripts[0]
 
 
 def test_turns_end_after_the_silence_that_was_asked_for() -> None:
     speech = at_24_khz(np.concatenate([speak("SO IT BEGINS"), silence(0.8), speak("AND ENDS"), silence(3)]))
-    for detection, count in [
+    asked: list[tuple[Event, int]] = [
         ({"type": "server_vad", "silence_duration_ms": 300}, 2),
         ({"type": "server_vad", "silence_duration_ms": 1500}, 1),
         ({"type": "semantic_vad", "eagerness": "high"}, 2),
         ({"type": "semantic_vad", "eagerness": "low"}, 1),
-    ]:
+    ]
+    for detection, count in asked:
         session = Session()
         session.send(turns(detection), *appends(speech))
         assert len(session.transcripts) == count, detection
 
 
-def in_mulaw(pcm: Pcm) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def in_mulaw(pcm: Pcm) -> npt.NDArray[np.uint8]:
     """16 kHz -> mu-law at 8 kHz."""
     table = AudioSource("mulaw").feed(bytes(range(256))).astype(np.int32)
     low = soxr.resample(pcm.astype(np.float32), 16_000, 8000, "HQ")
-    return np.abs(table[None, :] - low[:, None]).argmin(axis=1).astype(np.uint8)
+    codes: npt.NDArray[np.uint8] = np.abs(table[None, :] - low[:, None]).argmin(axis=1).astype(np.uint8)
+    return codes
 
 
 @pytest.mark.parametrize(("format", "encoding"), [("audio/pcmu", "mulaw"), ("audio/pcma", "alaw")])
@@ -289,7 +274,7 @@ def test_deltas_make_what_is_completed(spoken: tuple[list[Pcm], bool, bool], sam
     for piece in pieces:
         session.send(*appends(piece, samples))
         committed[-1] += piece.tobytes()
-        if "error" not in kinds(session.send(COMMIT)):
+        if "error" not in kinds(session.ask(COMMIT)):
             committed.append(b"")
     completed = {event["item_id"]: event for event in session.of(COMPLETED)}
     for name, deltas in told(session).items():
@@ -306,7 +291,7 @@ def test_deltas_make_what_is_completed(spoken: tuple[list[Pcm], bool, bool], sam
     )
     names = [event["item_id"] for event in session.of("input_audio_buffer.committed")]
     assert [e["previous_item_id"] for e in session.of("input_audio_buffer.committed")] == [None, *names][: len(names)]
-    assert len({event["event_id"] for event in session.heard}) == len(session.heard)
+    assert len({event["event_id"] for event in session.messages}) == len(session.messages)
 
 
 # ---- settings
@@ -342,7 +327,7 @@ def test_deltas_make_what_is_completed(spoken: tuple[list[Pcm], bool, bool], sam
     ],
 )
 def test_an_update_tells_what_is_in_effect(asked: Event, path: str, value: object) -> None:
-    (answer,) = Session(runner=Polyglot()).send(asked)
+    (answer,) = Session(runner=Polyglot()).ask(asked)
     assert answer["type"] == "session.updated"
     assert answer["session"]["audio"]["input"][path] == value
 
@@ -350,7 +335,7 @@ def test_an_update_tells_what_is_in_effect(asked: Event, path: str, value: objec
 def test_an_update_changes_only_what_it_names() -> None:
     session = Session()
     session.send(update(format={"type": "audio/pcma"}, include=[LOGPROBS]), MANUAL)
-    (answer,) = session.send(update(transcription={"keywords": ["Ada"]}))
+    (answer,) = session.ask(update(transcription={"keywords": ["Ada"]}))
     told = answer["session"]["audio"]["input"]
     assert (told["format"], told["turn_detection"]) == ({"type": "audio/pcma"}, None)
     assert answer["session"]["include"] == [LOGPROBS]
@@ -386,12 +371,12 @@ TRANSCRIPTION = "session.audio.input.transcription"
 )
 def test_what_is_not_possible_is_refused_and_changes_nothing(asked: Event, param: str) -> None:
     session = Session(runner=Polyglot())
-    before = session.send(update())[0]["session"]
-    (answer,) = session.send(asked | {"event_id": "mine"})
+    before = session.ask(update())[0]["session"]
+    (answer,) = session.ask(asked | {"event_id": "mine"})
     assert answer["type"] == "error"
     assert answer["error"]["type"] == "invalid_request_error"
     assert (answer["error"]["param"], answer["error"]["event_id"]) == (param, "mine")
-    assert session.send(update())[0]["session"] == before
+    assert session.ask(update())[0]["session"] == before
     session.send(append(DIALOGUE), append(PAUSE))
     assert session.transcripts == ["SO IT BEGINS", "AND ENDS"]
 
@@ -400,13 +385,13 @@ def test_updates_after_audio() -> None:
     session = Session()
     session.send(append(DIALOGUE[:RATE]))
     same = {"format": {"type": "audio/pcm", "rate": 24000}, "transcription": {"model": "whisper-1"}}
-    assert kinds(session.send(update(**same), WITH_LOGPROBS, MANUAL)) == ["session.updated"] * 3
+    assert kinds(session.ask(update(**same), WITH_LOGPROBS, MANUAL)) == ["session.updated"] * 3
     for refused in (
         update(format={"type": "audio/pcmu"}),
         update(transcription={"keywords": ["ADA"]}),
         turns({"type": "server_vad", "silence_duration_ms": 200}),
     ):
-        (answer,) = session.send(refused)
+        (answer,) = session.ask(refused)
         assert answer["error"]["code"] == "session_not_updatable"
     session.send(append(DIALOGUE[RATE:]), append(PAUSE), COMMIT)
     assert session.transcripts == ["SO IT BEGINS AND ENDS"]
@@ -423,15 +408,19 @@ def test_log_probabilities_are_those_of_the_words() -> None:
         )
         assert all(bytes(each["bytes"]).decode() == each["token"] for each in event["logprobs"])
     assert all(event["logprobs"] for event in session.of(DELTA))
+    session.send(MANUAL, append(DIALOGUE), append(PAUSE), COMMIT)
+    tokens = [each["token"] for each in session.of(COMPLETED)[-1]["logprobs"]]
+    assert tokens == ["SO", " IT", " BEGINS", " AND", " ENDS"]
 
 
 def test_audio_waits_for_its_language() -> None:
     """The first audio opens the stream, and is part of it."""
     session = Session(runner=Polyglot())
-    assert kinds(session.send(update(transcription={"language": "fr"}), append(DIALOGUE))) == ["session.updated"]
+    assert kinds(session.ask(update(transcription={"language": "fr"}), append(DIALOGUE))) == ["session.updated"]
     assert session.conversation.blocked
-    assert session.coming.language == "fra"
-    session.conversation.speak(session.coming)
+    (spoken,) = session.coming
+    assert spoken.language == "fra"
+    session.conversation.speak(spoken)
     session.compute()
     assert session.transcripts[0] == "tp ju cfhjot"  # as the fake model has it: each letter is the next one
     session.send(append(PAUSE))
@@ -443,8 +432,8 @@ def test_audio_waits_for_its_language() -> None:
 
 @pytest.mark.parametrize("headers", [BETA, {"sec-websocket-protocol": "realtime, openai-beta.realtime-v1"}])
 def test_the_beta(headers: dict[str, str]) -> None:
-    session = Session(Handshake(PATH, headers=headers))
-    assert kinds(session.heard) == ["transcription_session.created"]
+    session = Session(headers=headers)
+    assert kinds(session.messages) == ["transcription_session.created"]
     asked = {
         "input_audio_format": "g711_ulaw",
         "input_audio_transcription": {"model": "gpt-4o-transcribe", "prompt": "", "language": None},
@@ -452,7 +441,7 @@ def test_the_beta(headers: dict[str, str]) -> None:
         "input_audio_noise_reduction": {"type": "near_field"},
         "include": [LOGPROBS],
     }
-    (answer,) = session.send({"type": "transcription_session.update", "session": asked})
+    (answer,) = session.ask({"type": "transcription_session.update", "session": asked})
     assert answer["type"] == "transcription_session.updated"
     told = answer["session"]
     assert (told["input_audio_format"], told["include"]) == ("g711_ulaw", [LOGPROBS])
@@ -463,7 +452,7 @@ def test_the_beta(headers: dict[str, str]) -> None:
 def test_the_beta_is_known_by_its_update_too() -> None:
     session = Session()
     session.send({"type": "transcription_session.update", "session": {"turn_detection": None}})
-    heard = session.send(append(DIALOGUE), COMMIT)
+    heard = session.ask(append(DIALOGUE), COMMIT)
     assert kinds(heard) == [DELTA, "committed", "conversation.item.created", COMPLETED]
     assert heard[-2]["item"]["id"] == heard[-1]["item_id"]
 
@@ -497,7 +486,7 @@ def test_the_beta_is_known_by_its_update_too() -> None:
 )
 def test_a_mistake_is_answered_and_the_session_goes_on(message: Any, code: str, param: str | None) -> None:
     session = Session()
-    (answer,) = session.send(message)
+    (answer,) = session.ask(message)
     assert answer["type"] == "error"
     assert (answer["error"]["code"], answer["error"]["param"]) == (code, param)
     assert 10 < len(answer["error"]["message"]) < 400
@@ -507,7 +496,7 @@ def test_a_mistake_is_answered_and_the_session_goes_on(message: Any, code: str, 
 
 def test_a_message_is_named_in_the_error() -> None:
     session = Session()
-    (answer,) = session.send({"type": "response.create", "event_id": "e7"})
+    (answer,) = session.ask({"type": "response.create", "event_id": "e7"})
     assert answer["error"]["event_id"] == "e7"
     assert "'response.create'" in answer["error"]["message"]
 
@@ -515,7 +504,7 @@ def test_a_message_is_named_in_the_error() -> None:
 def test_another_protocol_at_this_path_is_refused() -> None:
     """vLLM's: no `session` in its update, and audio of 16 kHz."""
     session = Session()
-    (answer,) = session.send({"type": "session.update", "model": "mistralai/Voxtral"})
+    (answer,) = session.ask({"type": "session.update", "model": "mistralai/Voxtral"})
     assert "vLLM" in answer["error"]["message"]
     assert session.dialect.close == (1008, "invalid_message")
 
@@ -524,24 +513,21 @@ def test_what_the_server_can_not_do_ends_the_session_with_an_error() -> None:
     session = Session()
     session.send(append(DIALOGUE))
     session.conversation.shut_down()
-    session.compute()
-    assert session.heard[-1]["error"]["type"] == "server_error"
-    assert session.heard[-1]["error"]["code"] == "shutting_down"
+    session.listen()
+    assert session.messages[-1]["error"]["type"] == "server_error"
+    assert session.messages[-1]["error"]["code"] == "shutting_down"
     assert session.dialect.close == (1012, "shutting_down")
 
 
 def test_a_client_may_keep_silent() -> None:
     """There is no keepalive: who pushes to talk says nothing for minutes."""
     session = Session()
-    for audio in (None, append(DIALOGUE)):
-        session.send(*([audio] if audio else []))
-        for _ in range(int((LIMITS.silent_seconds - 1) / TICK_SECONDS)):
-            session.conversation.tick()
+    for message in (WITH_LOGPROBS, append(DIALOGUE)):
+        session.send(message)
+        session.tick(int(LIMITS.silent_seconds) - 1)
         assert not session.conversation.ended
-    for _ in range(2):
-        session.conversation.tick()
-    session.compute()
-    assert session.heard[-1]["error"]["code"] == "silent"
+    session.tick()
+    assert session.messages[-1]["error"]["code"] == "idle"
 
 
 # ---- the handshake, and a socket
