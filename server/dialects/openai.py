@@ -6,7 +6,6 @@ grows by deltas while somebody speaks, and `completed` repeats all of it, to the
 """
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from earshot_asr.engine.events import Final, Partial, Word
 from earshot_asr.engine.scripts import join
 from earshot_asr.server.conversation import WAITING, Conversation
 from earshot_asr.server.dialects.dialect import Dialect
-from earshot_asr.server.dialects.openai_session import Mistake, Settings, Wish
+from earshot_asr.server.dialects.openai_session import Settings, Wish
+from earshot_asr.server.dialects.openai_terms import Mistake, logprob, tokens_of
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.notices import FlushAnswered, Notice, Progress, Refusal
 from earshot_asr.server.refusals import CLOSE_CODES, Refused
@@ -81,9 +81,6 @@ _messages = msgspec.json.Decoder(Append | Commit | Clear | Update | BetaUpdate)
 _named = msgspec.json.Decoder(Named)
 _encoder = msgspec.json.Encoder()
 Message: TypeAlias = Append | Commit | Clear | Update | BetaUpdate
-
-Token = tuple[str, float]
-"""A word of a text with the space before it, and its confidence."""
 
 
 @dataclass(slots=True)
@@ -255,14 +252,14 @@ class Realtime(Dialect):
         if not new or unwanted:
             return
         delta = new if item.of_segment else join([item.told, new])[len(item.told) :]
-        tokens = [(token, sure) for token, sure, end in _tokens(text, words) if item.of_segment < end <= stable]
+        tokens = [(token, sure) for token, sure, end in tokens_of(text, words) if item.of_segment < end <= stable]
         if tokens and len(delta) > len(new):  # a space between two utterances
             tokens[0] = (delta[: len(delta) - len(new)] + tokens[0][0], tokens[0][1])
         item.told += delta
         item.of_segment = stable
         more = {}
         if self._settings.logprobs:
-            more["logprobs"] = [_logprob(*token) for token in tokens]
+            more["logprobs"] = [logprob(*token) for token in tokens]
             item.logprobs += more["logprobs"]
         yield self._event(f"{_TRANSCRIPTION}.delta", item_id=item.name, content_index=0, delta=delta, **more)
 
@@ -349,18 +346,3 @@ def _name(text: str) -> Named:
 
 def _event_id(text: str) -> str | None:
     return _name(text).event_id
-
-
-def _tokens(text: str, words: Sequence[Word]) -> Iterator[tuple[str, float, int]]:
-    """The words of a text, each with what stands before it, its confidence, and where it ends in the text."""
-    end = 0
-    for word in words:
-        at = text.find(word.text, end)
-        if at < 0:  # the text was tidied up: "do n't" is "don't"
-            continue
-        first, end = end, at + len(word.text)
-        yield text[first:end], word.confidence, end
-
-
-def _logprob(token: str, confidence: float) -> dict[str, Any]:
-    return {"token": token, "bytes": list(token.encode()), "logprob": round(math.log(max(confidence, 1e-30)), 4)}

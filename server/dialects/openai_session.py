@@ -16,14 +16,14 @@ from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.sources import Encoding, RawFormat
 from earshot_asr.server.admission import StreamRequest
+from earshot_asr.server.dialects.openai_terms import Mistake, keywords_of, language_of
 
 PCM_RATE = 24_000
 TELEPHONE_RATE = 8000
+_TRANSCRIPTION = "session.audio.input.transcription"
 LOGPROBS = "item.input_audio_transcription.logprobs"
 EAGERNESS_MS = {"low": 2000, "medium": 1000, "auto": 1000, "high": 500}
 """Silence that ends a turn with `semantic_vad`: this engine has no model of when a thought is complete."""
-MOST_KEYWORD_WORDS = 4
-"""Prompts are lists of keywords if none of their parts, between commas, has more words."""
 
 Eagerness: TypeAlias = Literal["low", "medium", "high", "auto"]
 Language: TypeAlias = Annotated[str, Meta(max_length=100)]
@@ -35,15 +35,6 @@ _FORMATS: dict[str, tuple[Encoding, int]] = {
     "audio/pcma": ("alaw", TELEPHONE_RATE),
 }
 _BETA_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
-
-
-class Mistake(Exception):
-    """What a client asks for is not possible. `code` and `param` as OpenAI has them, the message is a sentence."""
-
-    def __init__(self, message: str, param: str | None = None, code: str = "invalid_value") -> None:
-        super().__init__(message)
-        self.param = param
-        self.code = code
 
 
 # ---- what a client asks for; fields that are unknown, or only say how something else would be done, are passed over
@@ -152,7 +143,7 @@ class Settings:
                 decode=DecodeConfig(hotwords=tuple(Hotword(each) for each in self.keywords)),
             )
         except ConfigError as e:
-            raise Mistake(str(e), "session.audio.input.transcription.keywords") from None
+            raise Mistake(str(e), f"{_TRANSCRIPTION}.keywords") from None
         return StreamRequest(config=config, audio=self.audio)
 
     def updated(self, wish: Wish, info: ModelInfo) -> "Settings":
@@ -224,41 +215,18 @@ def _format(asked: Format) -> str:
 
 def _transcription(settings: Settings, asked: Transcription, info: ModelInfo) -> Settings:
     if isinstance(asked.language, str):
-        settings = replace(settings, language=_language([asked.language], info, "language"))
+        settings = replace(settings, language=language_of([asked.language], info, f"{_TRANSCRIPTION}.language"))
     elif asked.languages:
-        settings = replace(settings, language=_language(asked.languages, info, "languages"))
+        settings = replace(settings, language=language_of(asked.languages, info, f"{_TRANSCRIPTION}.languages"))
     elif asked.language is None or asked.languages is None:
         settings = replace(settings, language=None)
     if asked.prompt is not UNSET:
-        settings = replace(settings, prompt=asked.prompt or None, keywords=keywords_of(asked.prompt or ""))
+        settings = replace(
+            settings, prompt=asked.prompt or None, keywords=keywords_of(asked.prompt or "", f"{_TRANSCRIPTION}.prompt")
+        )
     if asked.keywords is not UNSET:
         settings = replace(settings, keywords=tuple(asked.keywords or ()))
     return settings
-
-
-def _language(asked: Sequence[str], info: ModelInfo, field: str) -> str | None:
-    """The one to speak of several that it may be; None: the server's. Raises Mistake if the model has none of them."""
-    named, why = [], ""
-    for each in asked:
-        try:
-            named.append(info.named(each))
-        except ConfigError as e:
-            why = why or str(e)
-    if not named:
-        raise Mistake(why, f"session.audio.input.transcription.{field}")
-    return None if info.language in named else named[0]
-
-
-def keywords_of(prompt: str) -> tuple[str, ...]:
-    """The words and phrases of a prompt that lists them, with commas between. Raises Mistake for any other text."""
-    parts = [part.strip(" .\t\r\n") for part in prompt.split(",")]
-    if any(len(part.split()) > MOST_KEYWORD_WORDS for part in parts):
-        raise Mistake(
-            "this model can't follow a prompt in sentences: list names and terms that are expected, with commas "
-            f"between them and at most {MOST_KEYWORD_WORDS} words each, or leave it out",
-            "prompt",
-        )
-    return tuple(part for part in parts if part)
 
 
 def _turns(settings: Settings, asked: TurnDetection | None) -> Settings:

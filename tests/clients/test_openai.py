@@ -11,6 +11,7 @@ import pytest
 import soxr
 
 from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.captions import writer
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
@@ -52,7 +53,9 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """It wants a key."""
     (tmp_path / "tokens").write_text(f"{KEY} anna - -\n")
     (tmp_path / "tokens").chmod(0o600)
-    config = ServerConfig(port=0, token_file=str(tmp_path / "tokens"), limits=Limits(streams=8, per_address=0))
+    config = ServerConfig(
+        port=0, rest_port=0, token_file=str(tmp_path / "tokens"), limits=Limits(streams=8, per_address=0)
+    )
     async with Server(config, [runner]) as server:
         yield server
 
@@ -109,3 +112,27 @@ async def test_a_wrong_key(server: Server, recording: Pcm, tmp_path: Path) -> No
         await run(
             environment(CLIENT), "openai_realtime.py", f"http://127.0.0.1:{server.port}/v1", "sk-no", __file__, "{}"
         )
+
+
+async def test_recordings(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.ports['rest_port']}/v1"
+    heard = json.loads(await run(environment(CLIENT), "openai_rest.py", url, KEY, str(RECORDING)))
+    with open_file(RECORDING) as source:
+        pcm = np.concatenate([*source])
+    finals = list(streamed(runner(), StreamConfig.preset("balanced", partials=False), [pcm]))
+    text, duration = join(final.text for final in finals), len(pcm) / 16_000
+    assert heard["text"] == text + "\n"
+    assert heard["json"]["text"] == text == heard["verbose_json"]["text"]
+    assert "".join(each["token"] for each in heard["json"]["logprobs"]) == text
+    for format in ("srt", "vtt"):
+        captions = writer(format)
+        assert heard[format] == "".join([*map(captions.feed, finals), captions.finish(duration)])
+    verbose = heard["verbose_json"]
+    assert [(word["word"], word["start"], word["end"]) for word in verbose["words"]] == [
+        (word.text, word.start, word.end) for final in finals for word in final.words
+    ]
+    assert [each["text"] for each in verbose["segments"]] == [final.text for final in finals]
+    assert (verbose["language"], verbose["duration"]) == ("english", pytest.approx(duration, abs=1e-3))
+    assert "".join(event["delta"] for event in heard["stream"][:-1]) == heard["stream"][-1]["text"] == text
+    assert heard["models"] == [runner().info.name]
+    assert "does not translate" in heard["translation"]["message"]

@@ -354,7 +354,7 @@ TRANSCRIPTION = "session.audio.input.transcription"
         (update(transcription={"languages": ["es", "xx-none"]}), f"{TRANSCRIPTION}.languages"),
         (update(transcription={"keywords": ["x" * 101]}), f"{TRANSCRIPTION}.keywords"),
         (update(transcription={"keywords": [""]}), f"{TRANSCRIPTION}.keywords"),
-        (update(transcription={"prompt": "Two people talk about the weather at sea."}), "prompt"),
+        (update(transcription={"prompt": "Two people talk about the weather at sea."}), f"{TRANSCRIPTION}.prompt"),
         (update(transcription=None), TRANSCRIPTION),
         (
             turns({"type": "server_vad", "silence_duration_ms": 99}),
