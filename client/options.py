@@ -51,7 +51,7 @@ class Device(StrEnum):
 
 
 class Format(StrEnum):
-    """Formats of client.captions.writer."""
+    """Formats of engine.captions.writer."""
 
     text = "text"
     json = "json"

@@ -12,12 +12,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from earshot_asr.client.captions import writer
 from earshot_asr.client.keys import unheard
 from earshot_asr.client.live import SampleClock, Screen
 from earshot_asr.client.stream import Connected, Message, Reconnecting, Resumed, Waiting
 from earshot_asr.client.written import FinalsOnly, JsonLines, lost
 from earshot_asr.engine.audio import Pcm, Seconds, to_float
+from earshot_asr.engine.captions import writer
 from earshot_asr.engine.text import printable
 from earshot_asr.server.wire import Ack, FinalMessage, PartialMessage
 

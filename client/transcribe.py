@@ -11,8 +11,8 @@ from typing import Literal, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from earshot_asr.client.captions import writer
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.engine.captions import writer
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.errors import (

@@ -2,9 +2,9 @@
 
 from typing import IO
 
-from earshot_asr.client.captions import CaptionWriter
 from earshot_asr.client.stream import Connected, Message, Reconnecting, Resumed, Waiting
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.engine.captions import CaptionWriter
 from earshot_asr.engine.text import escaped, printable
 from earshot_asr.server import wire
 from earshot_asr.server.wire import Done, FinalMessage, PartialMessage, ServerMessage
@@ -35,7 +35,7 @@ class ConnectionLog:
 
 
 class FinalsOnly:
-    """Writes finals in a format of client.captions as they arrive, to a file or pipe. A Screen.
+    """Writes finals in a format of engine.captions as they arrive, to a file or pipe. A Screen.
 
     file   for the finals
     log    gets a line when the connection is lost, and when the stream is resumed

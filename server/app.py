@@ -32,7 +32,7 @@ from earshot_asr.server.connection import Connection
 from earshot_asr.server.conversation import CLOSED
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.registry import DIALECTS, PORTS, TCP_PORTS
-from earshot_asr.server.door import Door
+from earshot_asr.server.door import Door, Port
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.gate import Gate
 from earshot_asr.server.guests import Guests
@@ -97,6 +97,7 @@ class Server:
         self.engine_loop: EngineLoop | None = None
         """What computes, once the model is loaded."""
         self.metrics = Metrics()
+        self._is_busy: Callable[[], bool] = lambda: False  # with requests that are no connections
         self._doors = self._make_doors()
         self._engine_task: asyncio.Task[None] | None = None
 
@@ -182,7 +183,7 @@ class Server:
             connection.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.drain_seconds):
-                while any(connection.conversation.state is not CLOSED for connection in self.connections):
+                while self._is_busy() or any(each.conversation.state is not CLOSED for each in self.connections):
                     await asyncio.sleep(DRAIN_POLL_SECONDS)
 
     def reload(self) -> None:
@@ -285,13 +286,13 @@ class Server:
         finally:
             self.connections.discard(connection)
 
-    def _make_doors(self) -> list[Door | TcpDoor]:
+    def _make_doors(self) -> list[Port]:
         """The ports that the settings ask for, the server's own first."""
         config = self.config
         checks = health(lambda: self._ready, lambda: self.full)
         shown = metrics(self._metrics_text)
         own = {**front(", ".join(self._dialects)), **checks, **(shown if config.metrics_port is None else {})}
-        doors: list[Door | TcpDoor] = [self._door("port", config.port, own, self._dialects)]
+        doors: list[Port] = [self._door("port", config.port, own, self._dialects)]
         if config.metrics_port is not None:
             doors.append(self._door("metrics_port", config.metrics_port, {**checks, **shown}, open_metrics=True))
         for name, dialect in PORTS.items():
@@ -300,6 +301,8 @@ class Server:
         for name, (dialect, framing) in TCP_PORTS.items():
             if (port := getattr(config, name)) is not None:
                 doors.append(TcpDoor(name, config.host, port, dialect, framing))
+        if config.rest_port is not None:
+            doors.append(self._rest_door(config.rest_port, checks))
         return doors
 
     def _door(
@@ -317,6 +320,20 @@ class Server:
             routes, dialects, everywhere, gate, self.accounts, lambda: self._ready, open_metrics=open_metrics
         )
         return Door(name, self.config.host, port, router, self._certificate)
+
+    def _rest_door(self, port: int, checks: Routes) -> Port:
+        """The port of the REST API. Raises ConfigError if what it needs is not installed."""
+        try:
+            from earshot_asr.server.rest.api import Api
+            from earshot_asr.server.rest.door import RestDoor
+        except ModuleNotFoundError as e:
+            if e.name != "aiohttp":
+                raise
+            raise ConfigError("rest_port needs aiohttp: pip install 'earshot-asr[rest]'") from None
+        config, loop = self.config, lambda: self.engine_loop
+        api = Api(config, self.accounts, loop, lambda: self._ready, self._census.exceeds, checks)
+        self._is_busy = lambda: api.busy > 0
+        return RestDoor("rest_port", config.host, port, api, self._certificate)
 
     def _metrics_text(self) -> str:
         """The metrics, brought up to date."""

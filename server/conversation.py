@@ -107,6 +107,7 @@ class Conversation:
         self._open_stream = open_stream
         self._prepare = prepare
         self._request: StreamRequest | None = None  # whose language is being made ready
+        self._early: list[bytes] = []  # audio that came with the request, and waits for that
         self._intake: Intake | None = None
         self._closed = False
         self._draining = False
@@ -152,7 +153,13 @@ class Conversation:
             self._prepare(request.config)
 
     def feed(self, data: bytes) -> None:
-        """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded."""
+        """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded.
+
+        A message may both open a stream and bring its first audio, also if the language is awaited.
+        """
+        if self._request:
+            self._early.append(data)
+            return
         self._streaming().feed(data)
         if data:
             self._silent_ticks = 0
@@ -166,6 +173,11 @@ class Conversation:
         self._streaming().finish()
 
     # ---- called by the connection
+
+    @property
+    def awaits_language(self) -> bool:
+        """Whether the stream will be open once its language is ready."""
+        return self._request is not None
 
     @property
     def blocked(self) -> bool:
@@ -185,6 +197,9 @@ class Conversation:
             assert self._request
             request, self._request = self._request, None
             self._begin(replace(request, config=replace(request.config, language=info.language)), info)
+            early, self._early = self._early, []
+            for data in early:
+                self.feed(data)
             self._advance()
 
         self.attempt(act)

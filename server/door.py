@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
 
 from websockets.asyncio import server as websockets
 from websockets.typing import Subprotocol
@@ -21,6 +22,19 @@ from earshot_asr.server.visitor import Visitor
 
 Handle = Callable[[Line, type[Dialect], Handshake], Awaitable[None]]
 """Serves a client, in the dialect that it speaks, until it has gone."""
+
+
+class Port(Protocol):
+    """What the server needs of each of its ports, whatever is spoken there; see Door."""
+
+    name: str
+    port: int
+
+    @property
+    def is_open(self) -> bool: ...
+    async def open(self, handle: Handle, guests: Guests, limits: Limits) -> None: ...
+    def close(self) -> None: ...
+    async def wait_closed(self) -> None: ...
 
 
 class Door:

@@ -52,7 +52,7 @@ class Intake(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Makes final what was fed so far."""
+        """Makes final what was fed so far, to the last sample."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -116,6 +116,7 @@ class RawIntake(Intake):
 
     def flush(self) -> None:
         """See Intake."""
+        self._append(self._source.flush())
         self.unanswered += 1
         self._waiting.append(None)
 

@@ -79,6 +79,12 @@ class Limits:
     message_bytes: int = setting(
         MESSAGE_BYTES, "Maximum size of a client's message, in bytes.", low=MESSAGE_BYTES, high=MOST_MESSAGE_BYTES
     )
+    upload_bytes: int = setting(
+        100 * 1024 * 1024,
+        "Maximum size of a file that is sent to --rest-port, in bytes.",
+        low=MESSAGE_BYTES,
+        high=64 * 1024**3,
+    )
     messages_per_second: int = setting(
         1000,
         "Maximum number of a client's messages in a second. Fragments and pings count too; audio of at least 80 bytes, "

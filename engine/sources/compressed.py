@@ -108,7 +108,7 @@ class _Input:
     def _answer(self) -> None:
         while self._marks and not self.opening:
             self._marks -= 1
-            self._output.write(MARK)
+            self._output.mark()
 
     def reader(self) -> Ahead:
         """All of them as one."""
@@ -126,10 +126,15 @@ class _Input:
 
 
 class _Output:
-    """The messages that go out."""
+    """The messages that go out, and the converter whose samples they are."""
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: BinaryIO, converter: Converter | EachChannel) -> None:
+        self.converter = converter
         self._target = target
+
+    def mark(self) -> None:
+        self.pcm(self.converter.finish())
+        self.write(MARK)
 
     def write(self, kind: bytes, data: bytes = b"") -> None:
         self._target.write(message(kind, data))
@@ -143,9 +148,9 @@ class _Output:
 
 def main(packing: str, channels: str, source: BinaryIO, target: BinaryIO) -> None:
     """Decodes until the input ends, or can't be decoded any further."""
-    output = _Output(target)
-    incoming = _Input(source, output)
     converter = EachChannel(int(channels)) if int(channels) else Converter()
+    output = _Output(target, converter)
+    incoming = _Input(source, output)
     try:
         decoded = _opus(incoming.packets()) if packing == "opus" else _contained(incoming, output)
         for samples, rate in decoded:

@@ -138,6 +138,10 @@ class AudioSource:
             return self.format.pcm(data)
         return self._converter.feed(self.format.samples(data), self.format.sample_rate)
 
+    def flush(self) -> Pcm:
+        """What is still held of the samples so far; those that follow are resampled on their own."""
+        return self._converter.finish()
+
     def finish(self) -> Pcm:
         """The rest. Raises CutShort if the last sample isn't whole."""
         pcm = self._converter.finish()

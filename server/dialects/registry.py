@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from earshot_asr.server import wire
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.native import Native
+from earshot_asr.server.dialects.openai import Realtime
 from earshot_asr.server.dialects.vosk import Vosk
 from earshot_asr.server.dialects.wyoming import Events, Wyoming
 from earshot_asr.server.tcp import Framing
 
 DIALECTS: Mapping[str, type[Dialect]] = {
     wire.PATH: Native,
+    "/v1/realtime": Realtime,
     "/vosk": Vosk,
 }
 """Path of the websocket handshake on the server's port -> dialect."""

@@ -72,6 +72,7 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
         streams=7,
         per_address=3,
         message_bytes=70_000,
+        upload_bytes=80_000,
         messages_per_second=500,
         backlog_seconds=2.5,
         handshake_seconds=3.5,

@@ -65,7 +65,7 @@ def test_a_mark_comes_back_behind_what_was_sent_before_it(streams: dict[str, byt
     kinds = [kind for kind, _ in found if kind in (MARK, PCM)]
     first, second, third = (at for at, kind in enumerate(kinds) if kind == MARK)
     assert first == 0 and second > 1 and third > second + 1
-    assert samples(found).tobytes() == samples(decoded(data)).tobytes()
+    assert looks_like_the_tone(samples(found), 2.0)  # it is resampled anew behind a mark
 
 
 def packets(seconds: float, layout: str = "mono") -> list[bytes]:

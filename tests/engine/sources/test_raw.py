@@ -108,6 +108,20 @@ def test_g711_tables_are_those_of_another_decoder(encoding: str, codec: str) -> 
     np.testing.assert_array_equal(drain(AudioSource(encoding), [codes]), theirs)
 
 
+@given(
+    rate=st.integers(8000, 192_000),
+    channels=st.integers(1, 2),
+    lengths=st.lists(st.integers(0, 4000), min_size=1, max_size=4),
+)
+def test_a_flush_holds_nothing_back(rate: int, channels: int, lengths: list[int]) -> None:
+    source = AudioSource("pcm_s16le", rate, channels)
+    for length in lengths:
+        data = np.ones(length * channels, "<i2").tobytes()
+        pcm = np.concatenate([source.feed(data + b"\1"), source.flush(), source.feed(b"\0" * (2 * channels - 1))])
+        pcm = np.concatenate([pcm, source.flush()])
+        assert abs(len(pcm) - (length + 1) * SAMPLE_RATE / rate) <= 2
+
+
 def test_g711_known_values() -> None:
     assert AudioSource("mulaw").feed(bytes([0x00, 0x80, 0x7F, 0xFF])).tolist() == [-32124, 32124, 0, 0]
     assert AudioSource("alaw").feed(bytes([0x2A, 0xAA, 0x55, 0xD5])).tolist() == [-32256, 32256, -8, 8]

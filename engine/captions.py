@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from earshot_asr.client.cues import CaptionUtterance, Cue, CueTimer
 from earshot_asr.engine.audio import Seconds
+from earshot_asr.engine.cues import CaptionUtterance, Cue, CueTimer
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.scripts import join
 

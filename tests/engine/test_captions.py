@@ -7,11 +7,11 @@ from dataclasses import asdict
 import pytest
 from hypothesis import given
 
-from earshot_asr.client.captions import writer
+from earshot_asr.engine.captions import writer
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.events import Final
 from earshot_asr.server import wire
-from tests.client.test_cues import recordings, utterance
+from tests.engine.test_cues import recordings, utterance
 
 HELLO = utterance("HELLO WORLD", 0.5)
 LATER = utterance("TOM & <JERRY> -->", 3600.0, each=0.5)

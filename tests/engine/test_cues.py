@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earshot_asr.client.cues import Cue, CueTimer
+from earshot_asr.engine.cues import Cue, CueTimer
 from earshot_asr.engine.events import Final, Word
 from earshot_asr.server import wire
 

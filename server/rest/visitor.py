@@ -1,0 +1,59 @@
+"""One TCP connection to the REST API: counted like all others, and given up if it says nothing."""
+
+import asyncio
+from typing import Any
+
+from aiohttp.web_protocol import RequestHandler
+
+from earshot_asr.engine.audio import Seconds
+from earshot_asr.server.accounts import Account
+from earshot_asr.server.addresses import canonical
+from earshot_asr.server.guests import Guests
+
+
+class RestVisitor(RequestHandler):
+    """What aiohttp makes of each TCP connection; see Guest.
+
+    patience    so long the head of the first request may take
+    """
+
+    is_served = False
+
+    def __init__(self, *arguments: Any, guests: Guests, patience: Seconds, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.address = ""
+        self.account: Account | None = None
+        """Whom the token of its last request stands for."""
+        self._guests, self._patience = guests, patience
+        self._silence: asyncio.TimerHandle | None = None  # runs until the first request is there
+
+    @property
+    def account_name(self) -> str:
+        """For the log."""
+        return (self.account.name or "-") if self.account else "?"
+
+    def abort(self) -> None:
+        """See Guest."""
+        if self.transport:
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See RequestHandler."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername") or ("",)
+        if not self._guests.enter(self, canonical(str(peer[0]))):
+            self.abort()
+        self._silence = asyncio.get_running_loop().call_later(self._patience, self.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See RequestHandler."""
+        self._guests.leave(self)
+        self.request_came([])
+        super().connection_lost(exc)
+
+    def request_came(self, forwarded: list[str]) -> bool:
+        """The head of a request is there, with these X-Forwarded-For; whether there is room for its client."""
+        if self._silence:
+            self._silence.cancel()
+            self._silence = None
+        return not forwarded or self._guests.identify(self, forwarded)
