@@ -43,7 +43,8 @@ class Final:
     """An utterance that will not change any more. All audio before sample `cut` is committed with it.
 
     alternatives    the likeliest readings, best first; empty if they were not asked for
-    flushed    a flush, or the end of the stream, ended it, not a pause of the speaker
+    flushed         a flush, or the end of the stream, ended it, not a pause of the speaker
+    split           its length ended it: the speaker goes on
     """
 
     segment: int
@@ -55,6 +56,7 @@ class Final:
     cut: int
     flushed: bool = False
     alternatives: tuple[Alternative, ...] = ()
+    split: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from earshot_asr.server import wire
+from earshot_asr.server.dialects.deepgram import Deepgram
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.native import Native
 from earshot_asr.server.dialects.vosk import Vosk
@@ -10,6 +11,7 @@ from earshot_asr.server.dialects.vosk import Vosk
 DIALECTS: Mapping[str, type[Dialect]] = {
     wire.PATH: Native,
     "/vosk": Vosk,
+    "/v1/listen": Deepgram,
 }
 """Path of the websocket handshake on the server's port -> dialect."""
 PORTS: Mapping[str, type[Dialect]] = {
