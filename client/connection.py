@@ -1,8 +1,11 @@
 """One websocket connection of a stream, from the handshake to the close, and the errors that it raises."""
 
 import asyncio
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -59,6 +62,32 @@ class Timeouts:
     close: Seconds = 2.0
     first_wait: Seconds = 0.1
     longest_wait: Seconds = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a server may want to see, and how it is known to be the right one.
+
+    token      of the server's token file; None: it needs none
+    ca_file    certificates (PEM) that are trusted, as that of a server that signed its own; None: the system's
+    """
+
+    token: str | None = None
+    ca_file: str | Path | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the handshake."""
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What checks the server's certificate. Raises ConfigError if `ca_file` can't be used."""
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as e:
+            why = "it holds no certificate in PEM format" if isinstance(e, ssl.SSLError) else e.strerror
+            raise ConfigError(f"can't use the certificates in {self.ca_file}: {why}") from None
 
 
 LONGEST_MESSAGE = 300
@@ -174,12 +203,14 @@ class StreamConnection:
         return self._connection.close_code
 
 
-async def open_connection(url: str, start: wire.Start, timeouts: Timeouts) -> StreamConnection:
+async def open_connection(
+    url: str, start: wire.Start, timeouts: Timeouts, access: Access = Access()
+) -> StreamConnection:
     """Connects, sends `start` and waits for `ready`. Raises StreamError, and ConfigError for an invalid URL.
 
     While a server loads the language that `start` names, it sends acks.
     """
-    connection = StreamConnection(url, await _connect(url, timeouts), timeouts)
+    connection = StreamConnection(url, await _connect(url, timeouts, access), timeouts)
     try:
         with suppress(StreamError):  # receive raises one that names the reason
             await connection.send(start)
@@ -206,7 +237,7 @@ def with_default_path(url: str) -> str:
     return url if parts.path.strip("/") else parts._replace(path=wire.PATH).geturl()
 
 
-async def _connect(url: str, timeouts: Timeouts) -> ClientConnection:
+async def _connect(url: str, timeouts: Timeouts, access: Access) -> ClientConnection:
     host = urlsplit(url).hostname or ""
     loopback = host in ("localhost", "::1") or host.startswith("127.")
     try:
@@ -214,6 +245,8 @@ async def _connect(url: str, timeouts: Timeouts) -> ClientConnection:
         # No pings: a pong would wait behind audio that a busy server has not read yet; acks show that it is alive.
         return await connect(
             url,
+            additional_headers=access.headers,
+            ssl=access.context if url.startswith("wss:") else None,
             compression=None,
             proxy=None if loopback else True,
             open_timeout=timeouts.connect,
@@ -227,16 +260,24 @@ async def _connect(url: str, timeouts: Timeouts) -> ClientConnection:
         raise StreamError("unreachable", hint, transient=True) from None
     except InvalidStatus as e:
         status = e.response.status_code
+        if status == HTTPStatus.UNAUTHORIZED:
+            why = "does not know this token" if access.token else "wants a token: --token, or EARSHOT_TOKEN"
+            raise StreamError("unauthorized", f"{url} {why}") from None
         busy = status in BUSY_HTTP_STATUSES
         advice = "it is not ready, try again in a moment" if busy else "is that an Earshot server?"
         raise StreamError("unreachable", f"{url} answered with HTTP {status}: {advice}", transient=busy) from None
     except (InvalidHandshake, EOFError) as e:
         cut_short = isinstance(e, InvalidMessage | EOFError)
-        raise StreamError("unreachable", f"{url} does not speak websocket: {e}", transient=cut_short) from None
+        hint = "" if url.startswith("wss:") else "; is it wss://?"
+        raise StreamError("unreachable", f"{url} does not speak websocket: {e}{hint}", transient=cut_short) from None
     except (InvalidURI, UnicodeError) as e:  # UnicodeError: an invalid host name
         raise ConfigError(f"{url!r} is not the URL of a server: {e}") from None
     except (InvalidProxy, ImportError) as e:
         raise ConfigError(f"can't use the proxy from the environment variables: {e}") from None
+    except ssl.SSLCertVerificationError as e:
+        why = e.verify_message.rstrip(".")
+        hint = f"the certificate of {url} is not trusted: {why}; --tls-ca names a file of certificates that are"
+        raise StreamError("untrusted", hint) from None
     except OSError as e:
         reason = e.strerror or str(e) or "the connection was closed; is it ws://, not wss://?"
         raise StreamError("unreachable", f"can't reach {url}: {reason}", transient=True) from None

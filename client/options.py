@@ -1,6 +1,7 @@
 """Option types that several commands share. Loads no other module of Earshot, so that `--help` is fast."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -233,6 +234,26 @@ RetryOption = Annotated[
         min=0,
         metavar="SECONDS",
         help="Seconds to try to connect, at the start and after the connection is lost; 0: only once.",
+    ),
+]
+
+
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="EARSHOT_TOKEN",
+        help="Token that the server wants. Others can see what is on a command line: the variable is safer.",
+        show_default="none",
+    ),
+]
+CertificatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca",
+        metavar="FILE",
+        help="Certificates (PEM) that are trusted for wss://, as that of a server that signed its own.",
+        show_default="those of the system",
     ),
 ]
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -19,7 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from earshot_asr.client.backoff import Backoff
-from earshot_asr.client.connection import StreamConnection, StreamError, Timeouts, open_connection, with_default_path
+from earshot_asr.client.connection import (
+    Access,
+    StreamConnection,
+    StreamError,
+    Timeouts,
+    open_connection,
+    with_default_path,
+)
 from earshot_asr.client.continuity import Continuity
 from earshot_asr.client.inbox import Inbox
 from earshot_asr.client.replay import Replay
@@ -112,6 +120,9 @@ class ClientStream:
                that `send` waits
     wait       whether entering the context waits for the server; otherwise audio may be sent before it is there
     timeouts   see Timeouts
+    token      of the server's token file; None: it needs none
+    ca_file    certificates (PEM) that are trusted for wss://, as that of a server that signed its own; None: the
+               system's
     options    fields of `server.wire.Start`: encoding, sample_rate, channels, partials, words, commit, endpoint_ms, ...
 
     Entering the context connects and waits until the server admits the stream; `ready` is its first message. Iterating
@@ -137,6 +148,8 @@ class ClientStream:
         keep: Seconds = KEEP_SECONDS,
         wait: bool = True,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        token: str | None = None,
+        ca_file: str | Path | None = None,
         **options: Any,
     ) -> None:
         self.urls = [with_default_path(each) for each in ([url] if isinstance(url, str) else url)]
@@ -148,6 +161,7 @@ class ClientStream:
         if not keep >= MIN_KEEP_SECONDS:
             raise ConfigError(f"keep is {keep} s; it must be at least {MIN_KEEP_SECONDS:.0f} s")
         self._keep, self._wait, self._timeouts = keep, wait, timeouts
+        self._access = Access(token, ca_file)
         self._backoff = Backoff(retry, timeouts.first_wait, timeouts.longest_wait)
         self._connection: StreamConnection | None = None
         self._connected = False
@@ -323,7 +337,7 @@ class ClientStream:
         failures: list[StreamError] = []
         for url in self.urls:
             try:
-                return await open_connection(url, self.start, self._timeouts)
+                return await open_connection(url, self.start, self._timeouts, self._access)
             except StreamError as e:
                 if not e.transient:
                     raise
@@ -378,7 +392,7 @@ class ClientStream:
             at = (at + 1) % len(self.urls)
             try:
                 async with asyncio.timeout(backoff.left):
-                    connection = await open_connection(self.urls[at], start, self._timeouts)
+                    connection = await open_connection(self.urls[at], start, self._timeouts, self._access)
             except TimeoutError:  # time is over; the error before it says more
                 break
             except StreamError as e:

@@ -265,6 +265,11 @@ class ServerConfig:
                 f"anyone who reaches {self.host} could stream here: give clients tokens with --token-file, or say "
                 "--insecure if that is what you want"
             )
+        if self.wyoming_port is not None and not (self.insecure or is_loopback(self.host)):
+            raise ConfigError(
+                f"anyone who reaches {self.host} could stream at wyoming_port: Wyoming knows no tokens; say --insecure "
+                "if that is what you want"
+            )
         check(self)
 
 

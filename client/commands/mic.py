@@ -13,6 +13,7 @@ from earshot_asr.client.options import (
     LANGUAGE_HELP,
     MODEL_HELP,
     RETRY_SECONDS,
+    CertificatesOption,
     Device,
     EndpointOption,
     Format,
@@ -25,6 +26,7 @@ from earshot_asr.client.options import (
     RetryOption,
     Stability,
     StabilityOption,
+    TokenOption,
     check_partials,
     hotwords,
     live_commit,
@@ -102,6 +104,8 @@ LocalLatencyOption = Annotated[
 
 def mic(
     url: UrlOption = None,
+    token: TokenOption = None,
+    tls_ca: CertificatesOption = None,
     retry: RetryOption = RETRY_SECONDS,
     language: SpokenOption = None,
     microphone: MicrophoneOption = None,
@@ -151,6 +155,8 @@ def mic(
                     "hotwords": expected,
                     "stability": stability.value,
                     "partials": partials or captions,
+                    "token": token,
+                    "ca_file": tls_ca,
                 }
                 await caption(server, audio, [shown], retry=retry if url else 0, **options)
 

@@ -13,6 +13,7 @@ from earshot_asr.client.options import (
     INTERRUPTED_EXIT_STATUS,
     LONGEST_GAP_SECONDS,
     RETRY_SECONDS,
+    CertificatesOption,
     ChannelsOption,
     EncodingOption,
     EndpointOption,
@@ -27,6 +28,7 @@ from earshot_asr.client.options import (
     Stability,
     StabilityOption,
     StreamLanguageOption,
+    TokenOption,
     TrackOption,
     check_partials,
     hotwords,
@@ -45,6 +47,8 @@ EXAMPLES = """Examples:
 
   earshot stream --language fr debat.opus
 
+  EARSHOT_TOKEN=... earshot stream --url wss://captions.example:8765 talk.opus
+
   earshot stream --format json --partials talk.opus | jq --unbuffered .text
 """
 
@@ -61,6 +65,8 @@ def stream(
             help="Server to send the audio to, see `earshot serve`. Repeat it to name fallback servers.",
         ),
     ] = [DEFAULT_URL],  # noqa: B006
+    token: TokenOption = None,
+    tls_ca: CertificatesOption = None,
     retry: RetryOption = RETRY_SECONDS,
     language: StreamLanguageOption = None,
     speed: Annotated[
@@ -108,6 +114,8 @@ def stream(
             "stability": stability.value,
             "hotwords": expected,
             "partials": partials or captions,
+            "token": token,
+            "ca_file": tls_ca,
         }
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             with screen(console, format=format, partials=partials, live=audio.live) as shown:

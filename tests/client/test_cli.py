@@ -37,7 +37,7 @@ def earshot(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | Non
             "no server at ws://127.0.0.1:{port}/v1/stream: start",
         ),
         (["serve", "--host", "", "--port", "0"], "host is empty"),
-        (["serve", "--host", "a..b", "--port", "0"], "'a..b': not a host name"),
+        (["serve", "--insecure", "--host", "a..b", "--port", "0"], "'a..b': not a host name"),
         (["transcribe", "--rate", "1", "{wav}"], "sample rate is 1 Hz"),
     ],
 )
