@@ -58,7 +58,6 @@ class Deepgram(Dialect):
         self._options: Options | None = None
         self._model = ""  # that speaks
         self._told = 0  # samples that final slices have told of
-        self._showing = False  # whether an interim result has text
         self._finalizing = 0  # how many Finalize are not answered yet
         self._confirmed = False  # whether the oldest of them has had its text
         self._last_word: float | None = None  # when it ended, while no UtteranceEnd has told that
@@ -177,11 +176,9 @@ class Deepgram(Dialect):
         self._speaking = not stream.resting
         if began and options.vad_events:
             self._reply(type="SpeechStarted", channel=CHANNEL, timestamp=seconds(stream.received))
-        if self._speaking or self.conversation.outbox or self._last_word is None or options.utterance_end_ms is None:
-            return  # words that are not told yet may be later ones
-        if (seconds(stream.received) - self._last_word) * 1000 >= options.utterance_end_ms:
-            self._reply(type="UtteranceEnd", channel=CHANNEL, last_word_end=self._last_word)
-            self._last_word = None
+        if not self._speaking and not self.conversation.outbox:  # what is not told yet may have later words
+            for message in self._utterance_end(stream.received):
+                self._reply(**message)
 
     def _reply(self, **message: Any) -> None:
         self.reply(json.dumps(message))
@@ -198,8 +195,10 @@ class Deepgram(Dialect):
                 yield from self._interim(notice)
             case Final():
                 yield from self._final(notice)
-            case Progress() if notice.cut - self._told >= QUIET_SAMPLES and not self._showing:
-                yield self._slice(notice.cut)
+            case Progress():  # its cut is not behind the start of what is being said
+                yield from self._utterance_end(notice.cut)
+                if notice.cut - self._told >= QUIET_SAMPLES:
+                    yield self._slice(notice.cut)
             case FlushAnswered() if self._finalizing:
                 if not self._confirmed:
                     yield self._slice(max(notice.cut, self._told), from_finalize=True)
@@ -208,6 +207,7 @@ class Deepgram(Dialect):
             case Finished():
                 if notice.received > self._told:
                     yield self._slice(notice.received)
+                yield from self._utterance_end(notice.received)
                 yield self._metadata(notice.received)
             case Refusal():
                 code = CODES.get(notice.code, notice.code)
@@ -220,7 +220,6 @@ class Deepgram(Dialect):
         return code, as_reason(self._why)
 
     def _interim(self, partial: Partial) -> Iterable[dict[str, Any]]:
-        self._showing = bool(partial.text)
         yield from self._silence_before(partial.segment)
         words = partial.words or ()
         sure = prod(word.confidence for word in words) ** (1 / len(words)) if words else 0.0
@@ -230,7 +229,6 @@ class Deepgram(Dialect):
     def _final(self, final: Final) -> Iterable[dict[str, Any]]:
         assert self._options and self.conversation.stream
         yield from self._silence_before(final.segment)
-        self._showing = False
         self._last_word = final.end
         asked = final.flushed and self._finalizing > 0
         self._confirmed = self._confirmed or asked
@@ -244,8 +242,19 @@ class Deepgram(Dialect):
         )
 
     def _silence_before(self, segment: int) -> Iterable[dict[str, Any]]:
+        """What is to be told of the silence before an utterance, if nothing has been."""
+        yield from self._utterance_end(segment)
         if segment - self._told >= GAP_SAMPLES:
             yield self._slice(segment)
+
+    def _utterance_end(self, sample: int) -> Iterable[dict[str, Any]]:
+        """Nobody has spoken from the last word that was told to a sample: says so, once, if that is long enough."""
+        assert self._options
+        if self._last_word is None or (gap := self._options.utterance_end_ms) is None:
+            return
+        if (seconds(sample) - self._last_word) * 1000 >= gap:
+            yield {"type": "UtteranceEnd", "channel": CHANNEL, "last_word_end": self._last_word}
+            self._last_word = None
 
     def _slice(
         self,

@@ -227,6 +227,12 @@ def test_finalize_just_before_the_end() -> None:
     require_tiles(client)
 
 
+def test_what_ends_in_a_word_ends_with_it() -> None:
+    client = line(*AUDIO[:10], chunks(DIALOGUE[16_000:], 100)[0], CLOSE)
+    assert [text(each) for each in results(client, is_final=True)] == [TEXTS[0]]
+    require_tiles(client)
+
+
 def test_speech_and_its_end_are_told() -> None:
     query = {**LIVE, "vad_events": "true", "utterance_end_ms": "1000"}
     client = line(*AUDIO, CLOSE, query=query)
@@ -245,6 +251,15 @@ def test_speech_is_told_before_the_engine_has_heard_it() -> None:
     client = line(query={**LIVE, "vad_events": "true"})
     client.send(*AUDIO[:5], compute=False)
     assert [m["type"] for m in client.messages] == ["SpeechStarted"]
+
+
+def test_utterances_end_as_well_where_audio_is_sent_ahead() -> None:
+    client = line(query={**LIVE, "utterance_end_ms": "1000"})
+    client.send(*AUDIO, CLOSE, compute=False)
+    client.compute()
+    ended = [m["last_word_end"] for m in client.messages if m["type"] == "UtteranceEnd"]
+    assert ended == [final.end for final in FINALS]
+    assert client.messages[-1]["type"] == "Metadata"
 
 
 def test_a_short_gap_is_no_end_of_an_utterance() -> None:
