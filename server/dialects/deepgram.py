@@ -63,7 +63,6 @@ class Deepgram(Dialect):
         self._last_word: float | None = None  # when it ended, while no UtteranceEnd has told that
         self._speaking = False  # whether SpeechStarted was told
         self._sha256 = hashlib.sha256()
-        self._why = ""  # the stream was ended
 
     # ---- the handshake
 
@@ -211,13 +210,12 @@ class Deepgram(Dialect):
                 yield self._metadata(notice.received)
             case Refusal():
                 code = CODES.get(notice.code, notice.code)
-                self._why = f"{code}: {notice.sentence}"
                 yield {"type": "Error", "variant": code, "description": notice.sentence, "message": notice.sentence}
 
     def close_frame(self, error: str | None) -> tuple[int, str]:
         """See Dialect."""
         code, _ = super().close_frame(error)
-        return code, as_reason(self._why)
+        return code, as_reason(f"{CODES.get(error, error)}: {self.why}" if error else "")
 
     def _interim(self, partial: Partial) -> Iterable[dict[str, Any]]:
         yield from self._silence_before(partial.segment)
