@@ -19,7 +19,8 @@ class Word:
 class Partial:
     """The text of the current utterance so far. Its first `stable` characters are not expected to change.
 
-    words    those of the text, if they are wanted; else None
+    words      those of the text, if they are wanted; else None
+    channel    of several that are recognized each for itself, from 1 on; else None
     """
 
     segment: int
@@ -28,6 +29,7 @@ class Partial:
     text: str
     stable: int
     words: tuple[Word, ...] | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Final:
 
     alternatives    the likeliest readings, best first; empty if they were not asked for
     flushed    a flush, or the end of the stream, ended it, not a pause of the speaker
+    channel    of several that are recognized each for itself, from 1 on; else None
     """
 
     segment: int
@@ -55,6 +58,7 @@ class Final:
     cut: int
     flushed: bool = False
     alternatives: tuple[Alternative, ...] = ()
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint
 from earshot_asr.engine.sources import RawFormat
+from earshot_asr.engine.sources.apart import Compressed
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.wire import HALF_CHARACTERS, mark
 
@@ -30,19 +31,26 @@ class StreamRequest:
 
     config     how it is cut into windows and utterances
     audio      format of the bytes
+    each       whether each channel is recognized for itself; else they are mixed
     options    all choices of the client that are not in `config`, as JSON could hold them; only part of the fingerprint
     resume     where to go on, if it is not a new one
     """
 
     config: StreamConfig
-    audio: RawFormat = RESUMABLE_AUDIO
+    audio: RawFormat | Compressed = RESUMABLE_AUDIO
+    each: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     resume: ResumePoint | None = None
 
     @property
+    def lanes(self) -> int:
+        """How many streams of the engine it takes."""
+        return (self.audio.channels or 1) if self.each else 1
+
+    @property
     def resumable(self) -> bool:
         """Whether this stream can be resumed after a lost connection."""
-        return self.audio == RESUMABLE_AUDIO
+        return self.audio == RESUMABLE_AUDIO and not self.each
 
 
 def fingerprint(info: ModelInfo, request: StreamRequest) -> str:

@@ -10,11 +10,14 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
+from earshot_asr.engine.sources.apart import Compressed
 from earshot_asr.server.accounts import Account, Accounts
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
+from earshot_asr.server.decoding import Decoder, ProcessDecoder
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.handshake import Handshake
+from earshot_asr.server.intake import CompressedIntake
 from earshot_asr.server.line import Gone, Line
 from earshot_asr.server.logs import FieldLogger
 from earshot_asr.server.refusals import Refused
@@ -61,6 +64,7 @@ class Connection:
             self._open,
             self._prepare,
             self._authorize,
+            self._decode,
             log_text=log_text,
         )
         self.dialect = speaks(self.conversation, handshake)
@@ -70,12 +74,13 @@ class Connection:
         """Whether a message waits for the client to read."""
         self._log = FieldLogger(__name__, session=self.session)
         self._accounts = accounts
-        self._counted = False  # whether the account has this stream
+        self._streams: list[Stream] = []
+        self._decoder: ProcessDecoder | None = None
         self._path = handshake.path
         self._line = line
         self._engine_loop = engine_loop
         self._metrics = engine_loop.metrics
-        self._stream: Stream | None = None
+        self._heard: Seconds = 0.0  # by streams that are closed
         self._first_sample = 0  # of the stream; not 0 where it was resumed
         self._to_send = asyncio.Event()  # there may be something to send, or the end
         self._may_receive = asyncio.Event()  # the conversation may no longer be blocked
@@ -95,6 +100,8 @@ class Connection:
         finally:
             self.conversation.abandon()
             self._close_stream()
+            if self._decoder:
+                await self._decoder.wait_closed()
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -185,8 +192,9 @@ class Connection:
             await asyncio.sleep(TICK_SECONDS)
             self.conversation.tick()
             self._changed()
-            if (stream := self._stream) is not None and not self.conversation.ended:
-                self._metrics.observe(stream)
+            if not self.conversation.ended:
+                for stream in self._streams:
+                    self._metrics.observe(stream)
             if not self._line.is_open and not self.conversation.ended:
                 return  # however long the client takes to see that
             if self._line.unread_bytes > UNREAD_BYTES:
@@ -199,18 +207,23 @@ class Connection:
         if (account := self.account) is None:
             raise Refused("unauthorized", "a token is needed here, and none came")
         self._accounts.enter(account)
-        self._counted = True
-        self._stream = self._engine_loop.open(config, self, at)
-        self._first_sample = self._stream.received
+        try:
+            stream = self._engine_loop.open(config, self, at)
+        except BaseException:
+            self._accounts.leave(account)
+            raise
+        self._streams.append(stream)
+        self._first_sample = stream.received
         self._metrics.started.labels("yes" if at else "no").inc()
-        return self._stream
+        return stream
 
     def _close_stream(self) -> None:
-        """Gives back the place of the stream, and of its account; may be called several times."""
-        if self._stream:
-            self._engine_loop.close(self._stream)
-        if self._counted and self.account:
-            self._counted = False
+        """Gives back the places of the streams, also those of the account; may be called several times."""
+        while self._streams:
+            stream = self._streams.pop()
+            self._heard += (stream.received - self._first_sample) / SAMPLE_RATE
+            self._engine_loop.close(stream)
+            assert self.account
             self._accounts.leave(self.account)
 
     def _authorize(self, token: str | None) -> None:
@@ -219,6 +232,15 @@ class Connection:
             raise Refused("unauthorized", "the token is not valid here" if token else "a token is needed here")
         self._line.admit(account)
         self._log.info("authorized", account=account.name)
+
+    def _decode(self, audio: Compressed, intake: CompressedIntake) -> Decoder:
+        self._decoder = ProcessDecoder(audio, intake, self._decoded)
+        return self._decoder
+
+    def _decoded(self) -> None:
+        """There is more audio, or room for more."""
+        self.advanced()
+        self._engine_loop.wake()
 
     def _prepare(self, config: StreamConfig) -> None:
         """Has the stream's language loaded. Other streams go on meanwhile; this one is not read, nor has it a place."""
@@ -251,9 +273,8 @@ class Connection:
         """Writes the connection's totals into the log and the metrics."""
         conversation, code = self.conversation, self._line.close_code
         ours = WEBSOCKET_CLOSE_CODES | set(self.dialect.close_codes.values())
-        audio = (self._stream.received - self._first_sample) / SAMPLE_RATE if self._stream else 0.0
         self._metrics.closed.labels(str(code) if code in ours else "other").inc()  # a client may choose any number
-        self._metrics.audio.inc(audio)
+        self._metrics.audio.inc(self._heard)
         self._metrics.finals.inc(conversation.finals)
         if conversation.error:
             self._metrics.errors.labels(conversation.error).inc()
@@ -264,7 +285,7 @@ class Connection:
             code=code,
             error=conversation.error,
             seconds=round(seconds, 3),
-            audio=round(audio, 3),
+            audio=round(self._heard, 3),
             finals=conversation.finals,
         )
 

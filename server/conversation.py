@@ -19,11 +19,15 @@ from earshot_asr.engine.errors import AudioError, ConfigError, EarshotError, Pro
 from earshot_asr.engine.events import Final, Flushed, Partial
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
+from earshot_asr.engine.sources import AudioSource
+from earshot_asr.engine.sources.apart import Compressed
 from earshot_asr.server.admission import StreamRequest, fingerprint, resume_point
 from earshot_asr.server.capacity import Full
-from earshot_asr.server.intake import Intake
+from earshot_asr.server.decoding import Decoder
+from earshot_asr.server.intake import CompressedIntake, Intake, RawIntake
+from earshot_asr.server.lanes import Lanes
 from earshot_asr.server.logs import FieldLogger
-from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Progress, Refusal
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Progress, Refusal, Remark
 from earshot_asr.server.outbox import Outbox
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.settings import Limits
@@ -49,6 +53,8 @@ OpenStream = Callable[[StreamConfig, StartPoint | None], Stream]
 """Opens the engine's stream, new or at a point where it is resumed. May raise Full, and ConfigError for the point."""
 PrepareLanguage = Callable[[StreamConfig], None]
 """Begins to make the language of a stream ready, and then calls speak() or mute(). May raise Full."""
+Decode = Callable[[Compressed, CompressedIntake], Decoder]
+"""Begins to decode compressed audio, and tells the intake what comes of it."""
 Authorize = Callable[[str | None], None]
 """Takes the token that came in a message. Raises Refused (unauthorized) if it is not valid."""
 
@@ -63,6 +69,7 @@ class Conversation:
     open_stream   makes the stream
     prepare       is called for a stream that names its language
     authorize     is called with the token of a client that sends it in a message
+    decode        decodes compressed audio
     log_text      whether finals are logged
     """
 
@@ -75,19 +82,21 @@ class Conversation:
         open_stream: OpenStream,
         prepare: PrepareLanguage,
         authorize: Authorize = lambda token: None,
+        decode: Decode | None = None,
         *,
         log_text: bool = False,
     ) -> None:
         self.session = session
         self.authorize = authorize
+        self._decode = decode
         self.info = info
         self.latency = latency
         self.limits = limits
         self.log = FieldLogger(__name__, session=session)
         self.outbox = Outbox(limits.unsent_messages)
         """What is to be told to the client."""
-        self.stream: Stream | None = None
-        """The engine's stream, once it is open."""
+        self.stream: Stream | Lanes | None = None
+        """The engine's stream, or those of all channels, once it is open."""
         self.ended = False
         """Whether the last notice has been put into the outbox."""
         self.error: str | None = None
@@ -248,6 +257,8 @@ class Conversation:
     def abandon(self) -> None:
         """The client has gone: forgets the stream."""
         self._closed = True
+        if self._intake:
+            self._intake.close()
         self._intake = self._request = None
         if self.stream:
             self.stream.close()
@@ -258,10 +269,11 @@ class Conversation:
         """Opens the engine's stream, for a model in its language. Raises Refused, Full."""
         at = resume_point(info, self.latency, request)
         try:
-            self.stream = stream = self._open_stream(request.config, at)
+            streams = [self._open_stream(request.config, at) for _ in range(request.lanes)]
         except ConfigError as e:
             raise Refused("resume_invalid", str(e)) from None
-        self._intake = Intake(stream, request.audio, self.limits.longest_seconds)
+        self.stream = stream = Lanes(streams) if request.each else streams[0]
+        self._intake = self._take_in(stream, request)
         self._progress_told_at = stream.received
         self._resumable = request.resumable
         self.outbox.put(
@@ -274,6 +286,18 @@ class Conversation:
                 timing=stream.timing,
             )
         )
+
+    def _take_in(self, stream: Stream | Lanes, request: StreamRequest) -> Intake:
+        """What takes in audio of that format. Raises Refused where there is nobody to decode it."""
+        audio, longest = request.audio, self.limits.longest_seconds
+        if isinstance(audio, Compressed):
+            if self._decode is None:
+                raise Refused("invalid_audio", "compressed audio can't be decoded here")
+            intake = CompressedIntake(stream, longest)
+            intake.decoder = self._decode(audio, intake)
+            return intake
+        source = AudioSource(audio.encoding, audio.sample_rate, audio.channels, each=request.each)
+        return RawIntake(stream, longest, source)
 
     def _receive(self, message_bytes: int, interpret: Callable[[], None]) -> None:
         if self._intake and self._intake.fault:
@@ -329,6 +353,8 @@ class Conversation:
             return
         intake.hand_on()
         self._publish(stream, intake)
+        while intake.notes:
+            self.outbox.put(Remark("audio", intake.notes.pop(0)))
         if stream.received - self._progress_told_at >= PROGRESS_SAMPLES:
             self._tell_progress(stream)
         if intake.finished and stream.done:
@@ -338,11 +364,11 @@ class Conversation:
         elif self._draining and (stream.resting or self._passed_endpoint(stream, intake)):
             self.shut_down()
 
-    def _passed_endpoint(self, stream: Stream, intake: Intake) -> bool:
+    def _passed_endpoint(self, stream: Stream | Lanes, intake: Intake) -> bool:
         """Whether the stream may end at a cut since draining began, though the next utterance has begun."""
         return self._resumable and not intake.ended and stream.cut > self._drained_from
 
-    def _publish(self, stream: Stream, intake: Intake) -> None:
+    def _publish(self, stream: Stream | Lanes, intake: Intake) -> None:
         for event in stream.events():
             match event:
                 case Partial():
@@ -356,7 +382,7 @@ class Conversation:
                     intake.unanswered -= 1
                     self.outbox.put(FlushAnswered(stream.received, event.cut))
 
-    def _tell_progress(self, stream: Stream) -> None:
+    def _tell_progress(self, stream: Stream | Lanes) -> None:
         """To be called after _publish only: a cut is told after the finals before it, never ahead of them."""
         self.outbox.put(Progress(stream.received, stream.committed, stream.cut))
         self._progress_told_at, self._answered = stream.received, True

@@ -1,77 +1,69 @@
 """Audio and flushes of one client, on their way into its stream."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.engine.recognizer import Stream
-from earshot_asr.engine.sources import AudioSource, CutShort, RawFormat
+from earshot_asr.engine.sources import AudioSource, CutShort
+from earshot_asr.server.decoding import Decoder
+from earshot_asr.server.lanes import Lanes
 from earshot_asr.server.refusals import Refused
 
 UNANSWERED_FLUSHES = 32
 """While this many flushes are unanswered, nothing more is taken from the client."""
 
+Fault = AudioError | ConfigError | ProtocolError
 
-class Intake:
-    """Decodes audio, keeps its order with the flushes, and holds both back while the stream has no room.
+
+class Intake(ABC):
+    """Keeps the order of audio and flushes, and holds both back while the stream has no room.
 
     stream             where they go
-    audio              format of the bytes that are fed
     longest_seconds    a stream may have this much audio, resumptions counted; None: any amount
     """
 
-    def __init__(self, stream: Stream, audio: RawFormat, longest_seconds: Seconds | None) -> None:
+    def __init__(self, stream: Stream | Lanes, longest_seconds: Seconds | None) -> None:
         self._stream = stream
-        self._source = AudioSource(audio.encoding, audio.sample_rate, audio.channels)
         self._longest_seconds = longest_seconds
         self._expected_samples = stream.received  # once all that waits has been handed on
         self._waiting: deque[Pcm | None] = deque()  # None: a flush
+        self._complete = False  # all audio there is has been appended
         self.ended = False
         """Whether the client's audio has ended."""
         self.finished = False
         """Whether the stream knows that, and has had all the audio."""
-        self.fault: AudioError | ConfigError | ProtocolError | None = None
+        self.fault: Fault | None = None
         """Why the audio ended, if not as it should: to be told when what came before it is final."""
         self.unanswered = 0
         """How many flushes, the end of the audio included, the stream has not answered yet."""
+        self.notes: list[str] = []
+        """What the sender of the audio should know, and was not told yet."""
 
     @property
     def full(self) -> bool:
         """Whether nothing more may be fed before the engine has made progress."""
         return bool(self._waiting) or self.unanswered >= UNANSWERED_FLUSHES
 
+    @abstractmethod
     def feed(self, data: bytes) -> None:
         """Audio, cut anywhere, also within a sample. Raises AudioError if it can't be decoded, from some sample on."""
-        try:
-            self._append(self._source.feed(data))
-        except CutShort as e:  # what is heard does not depend on how the audio was cut
-            self._append(e.before)
-            raise
 
+    @abstractmethod
     def flush(self) -> None:
-        """Makes final what was fed so far, to the last sample."""
-        self._append(self._source.flush())
-        self.unanswered += 1
-        self._waiting.append(None)
+        """Makes final what was fed so far."""
 
+    @abstractmethod
     def finish(self) -> None:
         """The audio ends here. If it ends within a sample, that becomes the fault."""
-        self.ended = True
-        try:
-            self._append(self._source.finish())
-        except CutShort as e:
-            self._append(e.before)
-            self.fault = e
 
-    def give_up(self, fault: AudioError | ConfigError | ProtocolError) -> None:
+    @abstractmethod
+    def give_up(self, fault: Fault) -> None:
         """The client's message is refused: the audio ends before it."""
-        if not self.ended:
-            try:
-                self._append(self._source.finish())
-            except CutShort as e:  # that it ends within a sample, too, is not told
-                self._append(e.before)
-        self.ended = True
-        self.fault = self.fault or fault
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to close
+        """The stream is not wanted any more."""
 
     def hand_on(self) -> None:
         """Gives the stream what it has room for."""
@@ -81,11 +73,11 @@ class Intake:
                 self._stream.flush()
                 continue
             taken = self._stream.feed(pcm)
-            if taken < len(pcm):
-                self._waiting.appendleft(pcm[taken:])
+            if taken < pcm.shape[-1]:
+                self._waiting.appendleft(pcm[..., taken:])
                 if taken == 0:
                     return
-        if self.ended and not self.finished:
+        if self._complete and not self.finished:
             self.unanswered += 1
             self._stream.finish()
             self.finished = True
@@ -94,12 +86,120 @@ class Intake:
         """Queues samples; those beyond the longest length are left out, and end the audio."""
         if (longest := self._longest_seconds) is not None:
             room = max(0, round(longest * SAMPLE_RATE) - self._expected_samples)
-            if len(pcm) > room:
-                self.ended = True
-                self.fault = Refused(
-                    "stream_too_long", f"a stream may have at most {longest:g} s here; begin a new one"
-                )
-            pcm = pcm[:room]
-        if len(pcm):
-            self._expected_samples += len(pcm)
+            if pcm.shape[-1] > room:
+                self._end(Refused("stream_too_long", f"a stream may have at most {longest:g} s here; begin a new one"))
+            pcm = pcm[..., :room]
+        if pcm.size:
+            self._expected_samples += pcm.shape[-1]
             self._waiting.append(pcm)
+
+    def _end(self, fault: Fault | None = None) -> None:
+        """No more audio comes; the first fault counts."""
+        self.ended = self._complete = True
+        self.fault = self.fault or fault
+
+
+class RawIntake(Intake):
+    """Of samples without a header, which `source` reads."""
+
+    def __init__(self, stream: Stream | Lanes, longest_seconds: Seconds | None, source: AudioSource) -> None:
+        super().__init__(stream, longest_seconds)
+        self._source = source
+
+    def feed(self, data: bytes) -> None:
+        """See Intake."""
+        try:
+            self._append(self._source.feed(data))
+        except CutShort as e:  # what is heard does not depend on how the audio was cut
+            self._append(e.before)
+            raise
+
+    def flush(self) -> None:
+        """See Intake. Nothing is held back, to the last sample."""
+        self._append(self._source.flush())
+        self.unanswered += 1
+        self._waiting.append(None)
+
+    def finish(self) -> None:
+        """See Intake."""
+        fault = self._finish_source()
+        self._end(fault)
+
+    def give_up(self, fault: Fault) -> None:
+        """See Intake."""
+        if not self.ended:
+            self._finish_source()  # that it ends within a sample, too, is not told
+        self._end(fault)
+
+    def _finish_source(self) -> CutShort | None:
+        try:
+            self._append(self._source.finish())
+        except CutShort as e:
+            self._append(e.before)
+            return e
+        return None
+
+
+class CompressedIntake(Intake):
+    """Of audio that is decoded elsewhere, and comes back through decoded(), flush_reached() and decoding_ended().
+
+    decoder    set before the first call
+    """
+
+    decoder: Decoder
+
+    def noted(self, sentence: str) -> None:
+        """See decoding.Listener."""
+        self.notes.append(sentence)
+
+    @property
+    def full(self) -> bool:
+        """See Intake."""
+        return super().full or self.decoder.behind
+
+    def feed(self, data: bytes) -> None:
+        """See Intake. What is wrong with it is seen later."""
+        self.decoder.feed(data)
+
+    def flush(self) -> None:
+        """See Intake."""
+        self.unanswered += 1
+        self.decoder.flush()
+
+    def finish(self) -> None:
+        """See Intake."""
+        self.ended = True
+        self.decoder.finish()
+
+    def give_up(self, fault: Fault) -> None:
+        """See Intake."""
+        self.fault = self.fault or fault
+        self.finish()
+
+    def close(self) -> None:
+        """See Intake."""
+        self.decoder.close()
+
+    def hand_on(self) -> None:
+        """See Intake. While something waits, nothing more is decoded."""
+        super().hand_on()
+        self.decoder.hold(bool(self._waiting))
+
+    # ---- called by the decoder
+
+    def decoded(self, pcm: Pcm) -> None:
+        """See decoding.Listener."""
+        if not self._complete:
+            self._append(pcm)
+            if self._complete:  # it has become too long
+                self.decoder.close()
+
+    def flush_reached(self) -> None:
+        """See decoding.Listener."""
+        if not self._complete:
+            self._waiting.append(None)
+
+    def decoding_ended(self, fault: AudioError | None) -> None:
+        """See decoding.Listener."""
+        if not self._complete:
+            self._end(fault)

@@ -39,6 +39,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """Something about the audio that its sender should know; the stream goes on. `code` is for programs."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class FlushAnswered:
     """A flush, or the end of the audio, was carried out: all text before sample `cut` has been told."""
 
@@ -61,7 +69,7 @@ class Refusal:
     sentence: str
 
 
-Notice = Admitted | Partial | Final | Progress | FlushAnswered | Finished | Refusal
+Notice = Admitted | Partial | Final | Progress | Remark | FlushAnswered | Finished | Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS = 100, 5000
 HALF_CHARACTERS = 16
 """The first half of a stream's fingerprint, this many characters, is the model's; the second is the options'."""
 
-Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+Encoding: TypeAlias = Literal["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "mulaw", "alaw", "opus", "container"]
 Commit: TypeAlias = Literal["utterance", "hop"]
 Stability: TypeAlias = Literal["low", "medium", "high"]
 Samples: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
@@ -53,6 +53,7 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     encoding: Encoding = "pcm_s16le"
     sample_rate: Annotated[int, Meta(ge=8000, le=192_000)] = 16_000
     channels: Annotated[int, Meta(ge=1, le=8)] = 1
+    channel: Literal["mix", "each"] = "mix"
     language: Annotated[str, Meta(max_length=100)] | None = None
     hotwords: list[str | Hotword] = []
     partials: bool = True
@@ -120,6 +121,7 @@ class PartialMessage(Struct, tag_field="type", tag="partial", frozen=True, omit_
     text: str
     stable: int
     words: list[WireWord] | None = None
+    channel: int | None = None
 
 
 class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defaults=True):
@@ -133,6 +135,7 @@ class FinalMessage(Struct, tag_field="type", tag="final", frozen=True, omit_defa
     cut: int
     words: list[WireWord] | None = None
     alternatives: list[Alternative] | None = None
+    channel: int | None = None
     flushed: bool = msgspec.field(default_factory=bool)  # false, but other than a `default` it is not left out
 
 
@@ -142,6 +145,13 @@ class Ack(Struct, tag_field="type", tag="ack", frozen=True):
     received: int
     committed: int
     cut: int
+
+
+class Warning(Struct, tag_field="type", tag="warning", frozen=True):
+    """Something about the audio that its sender should know. The stream goes on."""
+
+    code: str
+    message: str
 
 
 class Error(Struct, tag_field="type", tag="error", frozen=True):
@@ -159,7 +169,7 @@ class Done(Struct, tag_field="type", tag="done", frozen=True):
 
 
 ClientMessage: TypeAlias = Start | Flush | Keepalive | Stop
-ServerMessage: TypeAlias = Ready | PartialMessage | FinalMessage | Ack | Error | Done
+ServerMessage: TypeAlias = Ready | PartialMessage | FinalMessage | Ack | Warning | Error | Done
 
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(ClientMessage)
@@ -180,6 +190,7 @@ _LONGEST_COMPLAINT = 300
 _ALLOWED = {
     "type": "one of start, flush, keepalive, stop",
     "encoding": "one of " + ", ".join(get_args(Encoding)),
+    "channel": "one of mix, each",
     "commit": "one of " + ", ".join(get_args(Commit)),
     "endpoint_ms": f"between {LEAST_ENDPOINT_MS} and {MOST_ENDPOINT_MS}, or null",
     "stability": "one of " + ", ".join(get_args(Stability)),

@@ -1,7 +1,7 @@
 """Bytes of any encoding, rate and container -> 16 kHz mono int16, as they come.
 
     AudioSource       raw samples, fed as bytes                          raw.py
-    ContainerSource   an OGG, WebM, ... stream, fed as bytes             fed.py
+    Compressed        an Ogg, WebM, ... stream, in a process of its own  apart.py
     open_file         a file or a pipe, drawn from                       files.py
 
     bytes       reader.py, headers.py, ogg.py
@@ -13,16 +13,13 @@ What comes out never depends on how the bytes were cut.
 """
 
 from earshot_asr.engine.sources.converter import CutShort
-from earshot_asr.engine.sources.fed import PIPE_BYTES, ContainerSource
 from earshot_asr.engine.sources.files import FileSource, open_file
 from earshot_asr.engine.sources.raw import AudioSource, Encoding, RawFormat
 from earshot_asr.engine.sources.timeline import LONGEST_GAP_SECONDS
 
 __all__ = [
     "LONGEST_GAP_SECONDS",
-    "PIPE_BYTES",
     "AudioSource",
-    "ContainerSource",
     "CutShort",
     "Encoding",
     "FileSource",

@@ -84,7 +84,9 @@ class Container:
     Raises AudioError for what can't be decoded, and for a track that isn't there.
     """
 
-    def __init__(self, file: Any, *, live: bool = False, track: int | None = None) -> None:
+    def __init__(
+        self, file: Any, *, live: bool = False, track: int | None = None, batch: Seconds | None = None
+    ) -> None:
         import av  # takes a while to load, and raw streams do without
 
         self.damage = ""
@@ -93,7 +95,7 @@ class Container:
         """When the container ended to play what has been read, in seconds since it began."""
         self._errors = (av.error.FFmpegError, ValueError)
         size = LIVE_BUFFER_BYTES if live else FILE_BUFFER_BYTES
-        self._batch_seconds = LIVE_BATCH_SECONDS if live else FILE_BATCH_SECONDS
+        self._batch_seconds = (LIVE_BATCH_SECONDS if live else FILE_BATCH_SECONDS) if batch is None else batch
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "", **(LIVE_OPTIONS if live else {})}
         self._file = _Guarded(file)
         try:

@@ -76,8 +76,8 @@ class Converter:
 
     def __init__(self, *, channel: int | None = None, start: int = 0) -> None:
         self._channel = channel
-        self._format = (SAMPLE_RATE, 1)
-        self._mixer = _Mixer(*self._format)
+        self._format = (0, 0) if channel else (SAMPLE_RATE, 1)
+        self._mixer = _Mixer(SAMPLE_RATE, 1)
         self._cancelled = False
         self._resampler: soxr.ResampleStream | None = None
         self._level = _Level(start)
@@ -142,6 +142,33 @@ class Converter:
         if rate != SAMPLE_RATE:  # soxr's float32 stream does not depend on how it was cut, its int16 stream does
             self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         return rest
+
+
+class EachChannel:
+    """Samples (C, S) of any rate -> 16 kHz int16, each channel for itself, (C, S'). See Converter.
+
+    channels    how many there are. Raises AudioError if fewer come
+    """
+
+    def __init__(self, channels: int) -> None:
+        self._converters = [Converter(channel=channel) for channel in range(1, channels + 1)]
+
+    def feed(self, samples: Samples, rate: int) -> Pcm:
+        """What is certain of them, equally much of each channel. Raises CutShort, AudioError as Converter does."""
+        pieces, short = [], None
+        for converter in self._converters:
+            try:
+                pieces.append(converter.feed(samples, rate))
+            except CutShort as e:  # it comes for all of them, as all channels are looked at
+                pieces.append(e.before)
+                short = str(e)
+        if short:
+            raise CutShort(short, np.stack(pieces))
+        return np.stack(pieces)
+
+    def finish(self) -> Pcm:
+        """The rest."""
+        return np.stack([converter.finish() for converter in self._converters])
 
 
 def _counted(channels: int) -> str:

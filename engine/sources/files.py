@@ -23,6 +23,7 @@ from earshot_asr.engine.sources.others import SoundFile
 from earshot_asr.engine.sources.raw import RawFile, RawFormat
 from earshot_asr.engine.sources.reader import STANDARD_INPUT, Reader
 from earshot_asr.engine.sources.timeline import LONGEST_GAP_SECONDS, Timeline
+from earshot_asr.engine.sources.wav import plain_wav
 from earshot_asr.engine.text import printable
 
 FILE_CHUNK_SAMPLES, PIPE_CHUNK_SAMPLES = SAMPLE_RATE // 2, SAMPLE_RATE // 10
@@ -213,6 +214,8 @@ def _decoder(reader: Reader, timeline: Timeline, raw: RawFormat | None, track: i
     by_soundfile = kind == "WAV" and wav_format(reader.peek(WAV_HEADER_BYTES)) in MISREAD_WAV_FORMATS
     if reader.size is None and (by_soundfile or kind == "CAF" or (kind == "MP4" and index_comes_last(reader))):
         reader.spool()
+    if reader.size is None and track is None and (wav := plain_wav(reader)) is not None:
+        return wav
     if by_soundfile:
         return SoundFile(reader.rewound())
     try:

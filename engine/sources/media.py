@@ -22,18 +22,26 @@ class Media:
     ahead    the bytes, from the first on
     whole    the same as a file that can seek, if it is one: more is known of it then
     track    the audio track to read, from 1 on; None: the one that players choose
+    batch    length of the pieces in seconds; None: as suits a file, or a stream; 0: each frame is given out at once
 
     Raises AudioError at once for what is no audio, and for a track that isn't there.
     """
 
     def __init__(
-        self, ahead: Ahead, timeline: Timeline, *, whole: Reader | None = None, track: int | None = None
+        self,
+        ahead: Ahead,
+        timeline: Timeline,
+        *,
+        whole: Reader | None = None,
+        track: int | None = None,
+        batch: Seconds | None = None,
     ) -> None:
         self.damage = ""
         """What was wrong with what has been read."""
         self.notes: list[str] = []
         """What a listener should know of what has been read."""
         self._timeline = timeline
+        self._batch = batch
         self._parts = self._containers(ahead, whole, track)
         self.duration: Seconds | None = None
         self._part: Container | None = next(self._parts)
@@ -77,7 +85,7 @@ class Media:
         elif whole is not None:
             yield Container(whole.rewound(), track=track)
         else:
-            yield Container(ahead, live=ahead.peek(len(MPEG_PS)) != MPEG_PS, track=track)
+            yield Container(ahead, live=ahead.peek(len(MPEG_PS)) != MPEG_PS, track=track, batch=self._batch)
 
     def _chained(self, ahead: Ahead, whole: Reader | None, track: int | None) -> Iterator[Container]:
         if whole is not None:  # the last page tells how long it is
@@ -87,7 +95,7 @@ class Media:
         begun = False
         for stream in ogg_streams(ahead.read):
             try:
-                yield Container(stream, live=whole is None, track=track)
+                yield Container(stream, live=whole is None, track=track, batch=self._batch)
                 begun = True
             except AudioError as e:
                 if not begun:

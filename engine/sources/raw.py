@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, to_float
 from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources.container import reason
-from earshot_asr.engine.sources.converter import Converter, CutShort, Samples, check_format
+from earshot_asr.engine.sources.converter import Converter, CutShort, EachChannel, Samples, check_format
 
-Encoding: TypeAlias = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+Encoding: TypeAlias = Literal["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "mulaw", "alaw"]
 READ_BYTES = 1 << 16
+FULL_SCALE_32 = np.float32(1 << 31)
 
 
 def _mulaw() -> Pcm:
@@ -34,6 +36,8 @@ def _alaw() -> Pcm:
 _G711 = {"mulaw": _mulaw(), "alaw": _alaw()}
 _DTYPES: dict[str, np.dtype[Any]] = {
     "pcm_s16le": np.dtype("<i2"),
+    "pcm_s24le": np.dtype("V3"),
+    "pcm_s32le": np.dtype("<i4"),
     "pcm_f32le": np.dtype("<f4"),
     "mulaw": np.dtype(np.uint8),
     "alaw": np.dtype(np.uint8),
@@ -60,16 +64,28 @@ class RawFormat:
 
     def samples(self, data: bytes) -> Samples:
         """Whole samples as bytes -> (C, S)."""
-        if self.encoding == "pcm_f32le":
-            flat = np.frombuffer(data, _DTYPES[self.encoding]).astype(np.float32)
-        else:
-            flat = to_float(self.pcm(data))
+        match self.encoding:
+            case "pcm_f32le":
+                flat = np.frombuffer(data, "<f4").astype(np.float32)
+            case "pcm_s24le":
+                flat = _from_24_bits(data).astype(np.float32) / FULL_SCALE_32
+            case "pcm_s32le":
+                flat = np.frombuffer(data, "<i4").astype(np.float32) / FULL_SCALE_32
+            case _:
+                flat = to_float(self.pcm(data))
         return flat.reshape(-1, self.channels).T
 
     def pcm(self, data: bytes) -> Pcm:
-        """Whole samples that are no floats, as bytes -> int16, channels interleaved."""
+        """Whole samples of at most 16 bits, as bytes -> int16, channels interleaved."""
         codes = np.frombuffer(data, _DTYPES[self.encoding])
         return _G711[self.encoding][codes] if self.encoding in _G711 else codes.astype(np.int16)
+
+
+def _from_24_bits(data: bytes) -> npt.NDArray[np.int32]:
+    """Little-endian samples of three bytes, as the upper three of int32."""
+    wide = np.zeros((len(data) // 3, 4), np.uint8)
+    wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+    return wide.view("<i4")[:, 0]
 
 
 class _Whole:
@@ -96,27 +112,38 @@ class _Whole:
 
 
 class AudioSource:
-    """Raw samples as bytes, cut anywhere -> 16 kHz mono int16. Raises AudioError for a format that isn't understood."""
+    """Raw samples as bytes, cut anywhere -> 16 kHz int16: mono, or `each` channel for itself.
 
-    def __init__(self, encoding: str = "pcm_s16le", sample_rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+    Raises AudioError for a format that isn't understood.
+    """
+
+    def __init__(
+        self,
+        encoding: str = "pcm_s16le",
+        sample_rate: int = SAMPLE_RATE,
+        channels: int = 1,
+        *,
+        each: bool = False,
+    ) -> None:
         self.format = RawFormat(encoding, sample_rate, channels)  # type: ignore[arg-type]  # it checks
         self._whole = _Whole(self.format)
-        self._converter = Converter()
-        self._as_it_is = encoding != "pcm_f32le" and sample_rate == SAMPLE_RATE and channels == 1
+        self._converter = EachChannel(channels) if each else Converter()
+        small = encoding in ("pcm_s16le", "mulaw", "alaw")
+        self._as_it_is = small and sample_rate == SAMPLE_RATE and channels == 1 and not each
 
     def feed(self, data: bytes) -> Pcm:
-        """The samples (S,) that became certain. Raises CutShort for a float that is NaN or infinite."""
+        """The samples that became certain, (S,), or (C, S). Raises CutShort for a float that is NaN or infinite."""
         data = self._whole.feed(data)
         if self._as_it_is:
             return self.format.pcm(data)
         return self._converter.feed(self.format.samples(data), self.format.sample_rate)
 
     def flush(self) -> Pcm:
-        """What is still held of the samples so far, (S,); those that follow are resampled on their own."""
+        """What is still held of the samples so far; those that follow are resampled on their own."""
         return self._converter.finish()
 
     def finish(self) -> Pcm:
-        """The rest, (S,). Raises CutShort if the last sample isn't whole."""
+        """The rest. Raises CutShort if the last sample isn't whole."""
         pcm = self._converter.finish()
         if fault := self._whole.fault():
             raise CutShort(fault, pcm)

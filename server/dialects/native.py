@@ -11,12 +11,13 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.sources import RawFormat
+from earshot_asr.engine.sources.apart import Compressed
 from earshot_asr.server import refusals, wire
 from earshot_asr.server.admission import ResumePoint, StreamRequest
 from earshot_asr.server.conversation import FINISHING, WAITING
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.handshake import Handshake
-from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal, Remark
 from earshot_asr.server.refusals import Refused
 
 CLOSE_CODES: Mapping[str, int] = {
@@ -111,6 +112,8 @@ class Native(Dialect):
                 return wire.Ack(notice.received, notice.cut, notice.cut)
             case Finished():
                 return wire.Done(notice.received, seconds(notice.received))
+            case Remark():
+                return wire.Warning(notice.code, notice.sentence)
             case Refusal():
                 advice = _ADVICE.get(notice.code)
                 return wire.Error(notice.code, f"{notice.sentence}; {advice}" if advice else notice.sentence)
@@ -130,7 +133,8 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
             endpoint_ms=start.endpoint_ms,
             decode=_decoding(start),
         ),
-        audio=RawFormat(start.encoding, start.sample_rate, start.channels),
+        audio=_audio(start),
+        each=start.channel == "each",
         options={
             **msgspec.to_builtins(start),
             "resume": None,
@@ -141,6 +145,13 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
         },
         resume=ResumePoint(resume.cut, resume.from_sample, resume.fingerprint) if resume else None,
     )
+
+
+def _audio(start: wire.Start) -> RawFormat | Compressed:
+    each = start.channel == "each"
+    if start.encoding == "container" or start.encoding == "opus":
+        return Compressed(start.encoding, start.channels if each else None)
+    return RawFormat(start.encoding, start.sample_rate, start.channels)
 
 
 def _decoding(start: wire.Start) -> DecodeConfig:
@@ -173,7 +184,7 @@ def _ready(notice: Admitted) -> wire.Ready:
 
 def _partial(event: events.Partial) -> wire.PartialMessage:
     words = None if event.words is None else _words(event.words)
-    return wire.PartialMessage(event.segment, event.start, event.end, event.text, event.stable, words)
+    return wire.PartialMessage(event.segment, event.start, event.end, event.text, event.stable, words, event.channel)
 
 
 def _words(words: Iterable[events.Word]) -> list[wire.WireWord]:
@@ -190,5 +201,6 @@ def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
         cut=event.cut,
         words=_words(event.words) if with_words else None,
         alternatives=[wire.Alternative(each.text, each.confidence) for each in event.alternatives] or None,
+        channel=event.channel,
         flushed=event.flushed,
     )

@@ -16,12 +16,12 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import MOST_HOTWORD_CHARACTERS, MOST_HOTWORDS, DecodeConfig, Hotword
 from earshot_asr.engine.errors import ProtocolError
 from earshot_asr.engine.events import Final, Partial
-from earshot_asr.engine.sources import RawFormat
+from earshot_asr.engine.sources import Encoding, RawFormat
 from earshot_asr.server import refusals
 from earshot_asr.server.admission import StreamRequest
 from earshot_asr.server.conversation import WAITING
 from earshot_asr.server.dialects.dialect import Dialect
-from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal, Remark
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.tcp import Framing
 
@@ -32,7 +32,7 @@ EVENT_BYTES = 1024 * 1024
 NAME_WEIGHT, TERM_WEIGHT = 3.0, 2.0
 """Weights of `transcript_names` and, "lower priority than names", of `transcript_terms`."""
 PROJECT = {"name": "Earshot", "url": ""}
-ENCODINGS = {2: "pcm_s16le"}
+ENCODINGS: Mapping[int, Encoding] = {2: "pcm_s16le", 3: "pcm_s24le", 4: "pcm_s32le"}
 """Encoding of samples, by their width in bytes."""
 
 
@@ -172,7 +172,7 @@ class Wyoming(Dialect):
                 yield Event("transcript", _named(text=self._said, language=self._language))
             case Refusal():
                 yield Event("error", {"text": notice.sentence, "code": notice.code})
-            case Progress() | FlushAnswered():
+            case Progress() | FlushAnswered() | Remark():
                 pass
 
     def _chunk(self, text: str) -> Iterable[Event]:
@@ -200,7 +200,7 @@ class Wyoming(Dialect):
             raise ProtocolError("audio needs `rate`, `width` and `channels`")
         if width not in ENCODINGS:
             raise ProtocolError(f"`width` is {width}; it must be one of {', '.join(map(str, ENCODINGS))}, in bytes")
-        wanted = RawFormat(ENCODINGS[width], rate, channels)  # type: ignore[arg-type]
+        wanted = RawFormat(ENCODINGS[width], rate, channels)
         if self._format is None:
             self._format = wanted
             conversation = self.conversation

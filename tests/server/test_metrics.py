@@ -21,7 +21,8 @@ async def scrape(server: Server) -> dict[str, float]:
 
 
 def streams(server: Server) -> list[Stream]:
-    return [stream for each in server.connections if (stream := each.conversation.stream)]
+    found = [each.conversation.stream for each in server.connections]
+    return [stream for stream in found if isinstance(stream, Stream)]
 
 
 async def test_what_happened_is_counted() -> None:

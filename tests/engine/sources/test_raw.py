@@ -13,7 +13,7 @@ from earshot_asr.engine.sources import AudioSource
 from earshot_asr.engine.sources.converter import CutShort
 from tests.engine.sources.made import cut, drain, looks_like_the_tone, tone
 
-ENCODINGS = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
+ENCODINGS = {"pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 
 
 @given(
@@ -44,6 +44,31 @@ def test_one_byte_at_a_time(encoding: str, rate: int, channels: int) -> None:
     raw = data.astype("<f4").tobytes() if encoding == "pcm_f32le" else to_pcm(data).tobytes()
     bytewise = drain(AudioSource(encoding, rate, channels), [raw[i : i + 1] for i in range(len(raw))])
     np.testing.assert_array_equal(bytewise, drain(AudioSource(encoding, rate, channels), [raw]))
+
+
+@pytest.mark.parametrize(("encoding", "bits"), [("pcm_s24le", 24), ("pcm_s32le", 32)])
+def test_more_bits_are_rounded_to_16(encoding: str, bits: int) -> None:
+    pcm = np.arange(-32768, 32768, 7)
+    wide = (pcm << (bits - 16)).astype("<i4")
+    data = wide.view(np.uint8).reshape(-1, 4)[:, : bits // 8].tobytes()
+    np.testing.assert_array_equal(drain(AudioSource(encoding), [data]), pcm)
+
+
+def test_each_channel_for_itself() -> None:
+    left, right = to_pcm(tone(1.0, 44_100)), to_pcm(tone(1.0, 44_100)[::-1])
+    source = AudioSource("pcm_s16le", 44_100, 2, each=True)
+    data = np.stack([left, right], axis=1).tobytes()
+    both = np.concatenate([*(source.feed(piece) for piece in cut(data, [999, 12_345])), source.finish()], axis=1)
+    for channel, alone in zip(both, (left, right), strict=True):
+        np.testing.assert_array_equal(channel, drain(AudioSource("pcm_s16le", 44_100), [alone.tobytes()]))
+
+
+def test_each_channel_up_to_a_sample_that_is_none() -> None:
+    samples = np.tile(np.array([0.1, 0.2], "<f4"), (1000, 1))
+    samples[640, 1] = np.nan
+    with pytest.raises(CutShort) as e:
+        AudioSource("pcm_f32le", 16_000, 2, each=True).feed(samples.tobytes())
+    np.testing.assert_array_equal(e.value.before, np.tile([[round(0.1 * 32768)], [round(0.2 * 32768)]], 640))
 
 
 def test_16_khz_mono_is_passed_through_to_the_bit() -> None:

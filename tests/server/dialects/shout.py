@@ -11,7 +11,7 @@ from earshot_asr.engine.sources import RawFormat
 from earshot_asr.server import refusals
 from earshot_asr.server.admission import StreamRequest
 from earshot_asr.server.dialects.dialect import Dialect
-from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal, Remark
 from earshot_asr.server.refusals import Refused
 
 
@@ -54,7 +54,7 @@ class Shout(Dialect):
                 return [f"{word.text}!" for word in notice.words]
             case FlushAnswered():
                 return [b"\x06"]
-            case Progress():
+            case Progress() | Remark():
                 return []
             case Finished():
                 return ["bye"]
