@@ -48,7 +48,7 @@ def test_the_page_names_each_limit_with_its_default() -> None:
     rows = re.findall(r"\| ([^|]+) \| `--([a-z-]+)` \|", page.partition("## Limits")[2].partition("## Errors")[0])
     stated = {flag.replace("-", "_"): re.sub(r"[,s ]", "", default) for default, flag in rows}
     assert stated == {
-        **{field.name: f"{field.default:g}" for field in fields(Limits) if field.default is not None},
+        **{field.name: f"{field.default:.15g}" for field in fields(Limits) if field.default is not None},
         "streams": "amanyafit",
         "per_address": "¾ofthetreamatleat2",
         "longest_seconds": "none",
