@@ -17,7 +17,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 CHROMIUM = os.environ.get("EARSHOT_CHROMIUM") or shutil.which("chromium")
 CHROMEDRIVER = os.environ.get("EARSHOT_CHROMEDRIVER") or shutil.which("chromedriver")
 INSTALL = (
-    "needs Chromium and its driver: apt install chromium chromium-driver, or EARSHOT_CHROMIUM and EARSHOT_CHROMEDRIVER"
+    "needs Chromium and its driver: apt install chromium chromium-driver, or name them in EARSHOT_CHROMIUM and "
+    "EARSHOT_CHROMEDRIVER"
 )
 SECONDS = 60.0
 """Longest wait for anything."""
@@ -51,24 +52,27 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """What the element says, also where a person would have to scroll to it."""
-        return str(self.find(selector).get_property("textContent"))
+        return "".join(self.texts(selector))
+
+    def texts(self, selector: str) -> list[str]:
+        """What each of the elements says."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((each) => each.textContent)"
+        return [str(text) for text in self.run(script, selector)]
 
     def finals(self) -> list[str]:
         """The lines of the page that are final."""
-        return [
-            str(line)
-            for line in self.run("return [...document.querySelectorAll('#finals p span')].map(e => e.textContent)")
-        ]
+        return self.texts("#finals p > span")
 
     def run(self, script: str, *values: Any) -> Any:
         """What JavaScript returns."""
         return self.driver.execute_script(script, *values)  # type: ignore[no-untyped-call]
 
     def run_module(self, script: str, *values: Any) -> Any:
-        """What an async function of this body returns; the values are in `values`. Raises what it throws."""
+        """What an async function of this body returns; the values are in `values`. Fails with what it throws."""
         body = f"""
             const done = arguments[arguments.length - 1], values = [...arguments].slice(0, -1);
-            (async () => {{ {script} }})().then((value) => done({{ value }}), (error) => done({{ error: String(error) }}));
+            const run = async () => {{ {script} }};
+            run().then((value) => done({{ value }}), (error) => done({{ error: `${{error.name}}: ${{error.stack}}` }}));
         """
         answer = self.driver.execute_async_script(body, *values)  # type: ignore[no-untyped-call]
         assert "error" not in answer, answer["error"]
@@ -76,19 +80,17 @@ class Browser:
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
         """Waits until it is so; what it returned."""
-        return WebDriverWait(self.driver, seconds, 0.1).until(
-            lambda _: condition(), f"{what}; {self.driver.current_url}"
-        )
+        return WebDriverWait(self.driver, seconds, 0.1).until(lambda _: condition(), what)
 
     def complaints(self) -> list[str]:
         """What the browser says of mistakes in the page since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     def resize(self, width: int, height: int) -> None:
         """The page's own size, also where it is narrower than a window can be."""
-        self.command(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.command("Emulation.setDeviceMetricsOverride", **metrics)
 
     def command(self, name: str, **values: Any) -> Any:
         """A command of Chromium's own protocol."""
