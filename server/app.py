@@ -31,17 +31,19 @@ from earshot_asr.server.capacity import UNKNOWN, Capacity
 from earshot_asr.server.connection import Connection
 from earshot_asr.server.conversation import CLOSED
 from earshot_asr.server.dialects.dialect import Dialect
-from earshot_asr.server.dialects.registry import DIALECTS, PORTS
+from earshot_asr.server.dialects.registry import DIALECTS, PORTS, TCP_PORTS
 from earshot_asr.server.door import Door
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.gate import Gate
+from earshot_asr.server.guests import Guests
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.http import Router, Routes, health, metrics
+from earshot_asr.server.line import Gone, Line
 from earshot_asr.server.listener import on_loop_error, raise_descriptor_limit
 from earshot_asr.server.metrics import Metrics
 from earshot_asr.server.settings import ServerConfig, is_loopback
+from earshot_asr.server.tcp import TcpDoor
 from earshot_asr.server.tls import Certificate
-from earshot_asr.server.visitor import Guests, Visitor
 
 log = logging.getLogger(__name__)
 
@@ -159,14 +161,13 @@ class Server:
         self._ready = False
         for connection in list(self.connections):
             connection.shut_down()
-        listeners = [listener for door in self._doors for listener in door.listeners]
-        for listener in listeners:
-            listener.close(close_connections=False)
+        for door in self._doors:
+            door.close()
         for visitor in self._guests.all():
-            if not visitor.is_websocket:
-                visitor.transport.abort()
+            if not visitor.is_served:
+                visitor.abort()
         abort_timer = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
-        await asyncio.gather(*(listener.wait_closed() for listener in listeners))
+        await asyncio.gather(*(door.wait_closed() for door in self._doors))
         abort_timer.cancel()
         if self._engine_task:
             self._engine_task.cancel()
@@ -222,7 +223,7 @@ class Server:
     @property
     def listening(self) -> bool:
         """Whether the port is open."""
-        return any(listener.is_serving() for listener in self._doors[0].listeners)
+        return self._doors[0].is_open
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -258,16 +259,15 @@ class Server:
             await door.open(self._handle, self._guests, self.config.limits)
         self.port = self._doors[0].port
 
-    async def _handle(self, websocket: Visitor, router: Router) -> None:
+    async def _handle(self, line: Line, speaks: type[Dialect], handshake: Handshake) -> None:
         if not self._ready:  # it went down during the handshake
-            return await websocket.close(1012, "shutting_down")
-        assert self.engine_loop and websocket.request
-        config, request = self.config, websocket.request
-        handshake = Handshake.of(request.path, request.headers.raw_items())
-        speaks = router.dialect(handshake)
-        assert speaks
+            with suppress(Gone):
+                await line.end(1012, "shutting_down")
+            return
+        assert self.engine_loop
+        config = self.config
         connection = Connection(
-            websocket,
+            line,
             self.engine_loop,
             speaks,
             handshake,
@@ -276,29 +276,30 @@ class Server:
             config.limits,
             log_text=config.log_text,
         )
-        if self._guests.too_many(websocket):
+        if self._census.exceeds(line.address):
             most = self._census.most
-            connection.refuse(
-                "too_many_connections", f"{websocket.address} has {most} connections, the most it may have"
-            )
+            connection.refuse("too_many_connections", f"{line.address} has {most} connections, the most it may have")
         self.connections.add(connection)
         try:
             await connection.run()
         finally:
             self.connections.discard(connection)
 
-    def _make_doors(self) -> list[Door]:
+    def _make_doors(self) -> list[Door | TcpDoor]:
         """The ports that the settings ask for, the server's own first."""
         config = self.config
         checks = health(lambda: self._ready, lambda: self.full)
         shown = metrics(self._metrics_text)
         own = {**static.routes(), **checks, **(shown if config.metrics_port is None else {})}
-        doors = [self._door("port", config.port, own, self._dialects)]
+        doors: list[Door | TcpDoor] = [self._door("port", config.port, own, self._dialects)]
         if config.metrics_port is not None:
             doors.append(self._door("metrics_port", config.metrics_port, {**checks, **shown}, open_metrics=True))
         for name, dialect in PORTS.items():
             if (port := getattr(config, name)) is not None:
                 doors.append(self._door(name, port, checks, everywhere=dialect))
+        for name, (dialect, framing) in TCP_PORTS.items():
+            if (port := getattr(config, name)) is not None:
+                doors.append(TcpDoor(name, config.host, port, dialect, framing))
         return doors
 
     def _door(
@@ -335,7 +336,7 @@ class Server:
 
     def _abort(self) -> None:
         for visitor in self._guests.all():
-            visitor.transport.abort()
+            visitor.abort()
 
 
 def most_per_address(setting: int | None, room: int) -> int | None:

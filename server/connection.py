@@ -1,15 +1,9 @@
-"""One websocket: carries messages between socket and dialect, and stops reading while the engine is behind."""
+"""One client: carries messages between its line and its dialect, and stops reading while the engine is behind."""
 
 import asyncio
 import secrets
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-
-from websockets.exceptions import ConnectionClosed
-from websockets.protocol import State
+from contextlib import suppress
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Seconds
 from earshot_asr.engine.config import StreamConfig
@@ -21,24 +15,23 @@ from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
 from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.handshake import Handshake
+from earshot_asr.server.line import Gone, Line
 from earshot_asr.server.logs import FieldLogger
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.settings import Limits
-from earshot_asr.server.visitor import SMALL_BYTES, Visitor
+from earshot_asr.server.visitor import SMALL_BYTES
 
 WEBSOCKET_CLOSE_CODES = {1000, 1001, 1002, 1006, 1007}
 """Those that don't come from a dialect: the client's goodbye, mistakes in the framing, a lost connection."""
 CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye; then it is disconnected."""
-KERNEL_BYTES = 64 * 1024
-"""Size of the socket's send buffer in the kernel. It is small, as outdated text in there can't be replaced by newer."""
 UNREAD_BYTES = 1024 * 1024
 """Messages wait until the client reads, but pongs of the websocket layer don't: a client that leaves this many bytes
 unread is disconnected."""
 
 
 class Connection:
-    """Owns one websocket with its conversation and its dialect; run() is its life.
+    """Owns one line with its conversation and its dialect; run() is its life.
 
     speaks       the dialect
     accounts     whose streams are counted, and who a token that comes later belongs to
@@ -48,7 +41,7 @@ class Connection:
 
     def __init__(
         self,
-        websocket: Visitor,
+        line: Line,
         engine_loop: EngineLoop,
         speaks: type[Dialect],
         handshake: Handshake,
@@ -60,13 +53,18 @@ class Connection:
     ) -> None:
         self.session = secrets.token_hex(8)
         info = engine_loop.recognizer.runner.info
-        if speaks.message_bytes is not None:
-            limits = replace(limits, message_bytes=speaks.message_bytes)
         self.conversation = Conversation(
-            self.session, info, latency, limits, self._open, self._prepare, self._authorize, log_text=log_text
+            self.session,
+            info,
+            latency,
+            speaks.limits(limits),
+            self._open,
+            self._prepare,
+            self._authorize,
+            log_text=log_text,
         )
         self.dialect = speaks(self.conversation, handshake)
-        self.address = websocket.address
+        self.address = line.address
         """Where the client is."""
         self.stuck = False
         """Whether a message waits for the client to read."""
@@ -74,7 +72,7 @@ class Connection:
         self._accounts = accounts
         self._counted = False  # whether the account has this stream
         self._path = handshake.path
-        self._websocket = websocket
+        self._line = line
         self._engine_loop = engine_loop
         self._metrics = engine_loop.metrics
         self._stream: Stream | None = None
@@ -87,9 +85,9 @@ class Connection:
         """Serves the connection until either side has closed it. Raises nothing."""
         began = time.monotonic()
         self._log.info("opened", address=self.address, account=self._account_name, path=self._path[:100])
-        _limit_buffer(self._websocket)
+        self._line.shrink_send_buffer()
         self.dialect.begin()
-        self._websocket.when_flooded(self._flooded)
+        self._line.when_flooded(self._flooded)
         self._changed()
         tasks = [asyncio.create_task(task) for task in (self._read(), self._write(), self._tick())]
         try:
@@ -102,17 +100,17 @@ class Connection:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             if self._abort_timer:
                 self._abort_timer.cancel()
-        faults = [e for e in results if isinstance(e, Exception) and not isinstance(e, ConnectionClosed)]
+        faults = [e for e in results if isinstance(e, Exception) and not isinstance(e, Gone)]
         for error in faults:
             self._log.error("internal error", error)
-        with suppress(ConnectionClosed), _raising_connection_closed(self._websocket):
-            await self._websocket.close(1011 if faults else 1000)
+        with suppress(Gone):
+            await self._line.end(1011 if faults else 1000)
         self._account(time.monotonic() - began)
 
     @property
     def account(self) -> Account | None:
         """Whom the client's token stands for; None: it has not come yet."""
-        return self._websocket.account
+        return self._line.account
 
     @property
     def _account_name(self) -> str:
@@ -148,14 +146,14 @@ class Connection:
 
     def abort(self) -> None:
         """Disconnects the client, whatever is still to be sent."""
-        self._websocket.transport.abort()
+        self._line.abort()
 
     # ---- three tasks, which run until one of them ends
 
     async def _read(self) -> None:
         """Socket -> dialect. Reads on after the end: the client's goodbye comes after all that it had sent before."""
         while True:
-            message = await self._websocket.recv()
+            message = await self._line.receive()
             while self.conversation.blocked:  # asked only now: the engine may have fallen behind since the last message
                 self._may_receive.clear()
                 await self._may_receive.wait()
@@ -173,15 +171,13 @@ class Connection:
             self._to_send.clear()
             for message in self.dialect.messages():
                 self.stuck = True
-                with _raising_connection_closed(self._websocket):
-                    await self._websocket.send(message)
+                await self._line.transmit(message)
                 self.stuck = False
                 self._metrics.sent.inc(size_bytes(message))
             if not self.conversation.blocked:
                 self._may_receive.set()
             if (close := self.dialect.close) and not self._to_send.is_set():
-                with _raising_connection_closed(self._websocket):
-                    await self._websocket.close(*close)
+                await self._line.end(*close)
                 return
 
     async def _tick(self) -> None:
@@ -191,9 +187,9 @@ class Connection:
             self._changed()
             if (stream := self._stream) is not None and not self.conversation.ended:
                 self._metrics.observe(stream)
-            if self._websocket.state is not State.OPEN and not self.conversation.ended:
-                return  # the websocket layer has closed it, however long the client takes to see that
-            if self._websocket.transport.get_write_buffer_size() > UNREAD_BYTES:
+            if not self._line.is_open and not self.conversation.ended:
+                return  # however long the client takes to see that
+            if self._line.unread_bytes > UNREAD_BYTES:
                 self.conversation.refuse("slow_reader", "pongs were not read")
                 self.abort()
 
@@ -221,7 +217,7 @@ class Connection:
         """A token has come in a message."""
         if (account := self._accounts.find(token)) is None:
             raise Refused("unauthorized", "the token is not valid here" if token else "a token is needed here")
-        self._websocket.admit(account)
+        self._line.admit(account)
         self._log.info("authorized", account=account.name)
 
     def _prepare(self, config: StreamConfig) -> None:
@@ -246,14 +242,14 @@ class Connection:
 
     def _flooded(self) -> None:
         """More messages have come in a second than may."""
-        most = self._websocket.messages_per_second
+        most = self._line.messages_per_second
         sentence = f"more than {most} messages in a second; audio of {SMALL_BYTES} bytes and more is not counted"
         self.conversation.give_up(Refused("too_many_messages", sentence))
         self._changed()
 
     def _account(self, seconds: Seconds) -> None:
         """Writes the connection's totals into the log and the metrics."""
-        conversation, code = self.conversation, self._websocket.close_code
+        conversation, code = self.conversation, self._line.close_code
         ours = WEBSOCKET_CLOSE_CODES | set(self.dialect.close_codes.values())
         audio = (self._stream.received - self._first_sample) / SAMPLE_RATE if self._stream else 0.0
         self._metrics.closed.labels(str(code) if code in ours else "other").inc()  # a client may choose any number
@@ -278,22 +274,6 @@ class Connection:
         if not self.conversation.blocked:
             self._may_receive.set()
         if self.conversation.ended and not self._abort_timer:
-            self._websocket.expect_end()
+            self._line.expect_end()
             self._close_stream()  # another stream may have its place, however long the goodbye takes
             self._abort_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
-
-
-@contextmanager
-def _raising_connection_closed(websocket: Visitor) -> Iterator[None]:
-    """Raises ConnectionClosed where asyncio raises AttributeError: at the abort of a transport closed in a write."""
-    try:
-        yield
-    except AttributeError:
-        if websocket.state is not State.CLOSED:
-            raise
-        raise websocket.protocol.close_exc from None
-
-
-def _limit_buffer(websocket: Visitor) -> None:
-    sock: socket.socket = websocket.transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)

@@ -1,7 +1,6 @@
-"""One port of the server: listens there, and hands on the websockets that are opened."""
+"""A port of the server for websockets and pages: listens there, and hands on the websockets that are opened."""
 
-import errno
-import os
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -10,15 +9,18 @@ from websockets.typing import Subprotocol
 
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server.connection import CLOSE_SECONDS
+from earshot_asr.server.dialects.dialect import Dialect
+from earshot_asr.server.guests import Guests
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.http import Router
-from earshot_asr.server.listener import Listener, bound, close
+from earshot_asr.server.line import Line
+from earshot_asr.server.listener import Listener, bound, close, why_not_listening
 from earshot_asr.server.settings import Limits
 from earshot_asr.server.tls import Certificate
-from earshot_asr.server.visitor import Guests, Visitor
+from earshot_asr.server.visitor import Visitor
 
-Handle = Callable[[Visitor, Router], Awaitable[None]]
-"""Serves a websocket until it is closed."""
+Handle = Callable[[Line, type[Dialect], Handshake], Awaitable[None]]
+"""Serves a client, in the dialect that it speaks, until it has gone."""
 
 
 class Door:
@@ -34,7 +36,7 @@ class Door:
         self.name, self.host, self.port = name, host, port
         self._router = router
         self._certificate = certificate
-        self.listeners: list[websockets.Server] = []
+        self._servers: list[websockets.Server] = []
 
     async def open(self, handle: Handle, guests: Guests, limits: Limits) -> None:
         """Listens. From then on `port` is the actual one. Raises ConfigError if that is not possible."""
@@ -42,18 +44,36 @@ class Door:
         try:
             sockets = await bound(self.host, self.port)
             for socket in sockets:
-                self.listeners.append(await self._serve(socket, handle, guests, limits))
+                self._servers.append(await self._serve(socket, handle, guests, limits))
         except (OSError, UnicodeError) as e:  # UnicodeError: not a possible host name
             close(sockets)
-            raise ConfigError(_why_not_listening(e, self.host, self.port)) from None
+            raise ConfigError(why_not_listening(e, self.host, self.port)) from None
         self.port = sockets[0].getsockname()[1]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return any(server.is_serving() for server in self._servers)
+
+    def close(self) -> None:
+        """Accepts nothing more; websockets that are open go on."""
+        for server in self._servers:
+            server.close(close_connections=False)
+
+    async def wait_closed(self) -> None:
+        """Waits until it is closed, and all its websockets are."""
+        await asyncio.gather(*(server.wait_closed() for server in self._servers))
 
     async def _serve(self, socket: Listener, handle: Handle, guests: Guests, limits: Limits) -> websockets.Server:
         secured = self._certificate is not None
 
         async def serve(websocket: websockets.ServerConnection) -> None:
             assert isinstance(websocket, Visitor)
-            await handle(websocket, self._router)
+            assert websocket.request
+            handshake = Handshake.of(websocket.request.path, websocket.request.headers.raw_items())
+            speaks = self._router.dialect(handshake)
+            assert speaks
+            await handle(websocket, speaks, handshake)
 
         return await websockets.serve(
             serve,
@@ -80,14 +100,3 @@ class Door:
         dialect = self._router.dialect(handshake)
         spoken = dialect.subprotocol(handshake) if dialect else None
         return Subprotocol(spoken) if spoken else None
-
-
-def _why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
-    if isinstance(error, UnicodeError):
-        return f"can't listen at port {port} of {host!r}: not a host name; host must be an address of this machine"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is in use; choose another one, or 0 for any that is free"
-    if error.errno == errno.EACCES:
-        return f"port {port} of {host} is not allowed to this user; choose one from 1024 on"
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-    return f"can't listen at port {port} of {host!r}: {reason}; host must be an address of this machine"

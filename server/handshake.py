@@ -66,3 +66,8 @@ class Handshake:
                     return None
             case _:
                 return None
+
+    @property
+    def token_in_query(self) -> str | None:
+        """?token=X, for clients that can be told a URL and nothing more."""
+        return self.query["token"][-1] if "token" in self.query else None

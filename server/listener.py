@@ -95,6 +95,18 @@ def close(listeners: Iterable[Listener]) -> None:
         listener.close()
 
 
+def why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
+    """Why a port could not be had, in a sentence. UnicodeError: the host is not a possible name."""
+    if isinstance(error, UnicodeError):
+        return f"can't listen at port {port} of {host!r}: not a host name; host must be an address of this machine"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; choose another one, or 0 for any that is free"
+    if error.errno == errno.EACCES:
+        return f"port {port} of {host} is not allowed to this user; choose one from 1024 on"
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return f"can't listen at port {port} of {host!r}: {reason}; host must be an address of this machine"
+
+
 def on_loop_error(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
     """For asyncio's errors that nobody catches: one line where it could not accept, for want of descriptors."""
     error = context.get("exception")

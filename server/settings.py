@@ -93,7 +93,7 @@ class Limits:
         high=30,
     )
     handshake_seconds: float = setting(
-        10.0, "Seconds to wait for the HTTP headers, and again for the `start` message.", low=1, high=600
+        10.0, "Seconds to wait for the HTTP headers, and again for the `start` message.", low=1, high=86_400
     )
     idle_seconds: float = setting(
         60.0,
@@ -264,6 +264,11 @@ class ServerConfig:
             raise ConfigError(
                 f"anyone who reaches {self.host} could stream here: give clients tokens with --token-file, or say "
                 "--insecure if that is what you want"
+            )
+        if self.wyoming_port is not None and not (self.insecure or is_loopback(self.host)):
+            raise ConfigError(
+                f"anyone who reaches {self.host} could stream at wyoming_port: Wyoming knows no tokens; say --insecure "
+                "if that is what you want"
             )
         check(self)
 

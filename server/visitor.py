@@ -1,19 +1,23 @@
 """One TCP connection: a handshake, then a page or a websocket. Bounds what the websockets library leaves unbounded."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection
-from websockets.exceptions import InvalidMessage
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import Event, State
 from websockets.server import ServerProtocol
 
 from earshot_asr.server.accounts import Account
-from earshot_asr.server.addresses import SPARE_CONNECTIONS, Census, Proxies, canonical
+from earshot_asr.server.addresses import canonical
+from earshot_asr.server.guests import Guests
+from earshot_asr.server.line import Gone
 
 LAST_BYTES = 1_000_000
 LAST_SECONDS = 2.0
@@ -24,8 +28,29 @@ READ_BYTES = 16 * 1024
 """How much is read of one client at a time. The others wait while the frames in it, maybe tiny ones, are handled."""
 SMALL_BYTES = 80
 """Messages of audio are small below this, which is 10 ms of telephone audio."""
+KERNEL_BYTES = 64 * 1024
+"""Size of the socket's send buffer in the kernel."""
 END_OF_HEAD = b"\r\n\r\n"
 NOT_UNDERSTOOD = "this is no request that is understood here: GET or HEAD in HTTP/1.1, without a body\n"
+
+
+def shrink_send_buffer(transport: asyncio.BaseTransport) -> None:
+    """Keeps little in the kernel, as outdated text in there can't be replaced by newer."""
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+
+
+@contextmanager
+def _raising_gone(visitor: "Visitor") -> Iterator[None]:
+    """Raises Gone for ConnectionClosed, and where asyncio raises AttributeError: a transport was closed in a write."""
+    try:
+        yield
+    except ConnectionClosed:
+        raise Gone from None
+    except AttributeError:
+        if visitor.protocol.state is not State.CLOSED:
+            raise
+        raise Gone from None
 
 
 class Visitor(ServerConnection):
@@ -40,7 +65,7 @@ class Visitor(ServerConnection):
         protocol: ServerProtocol,
         server: Server,
         *,
-        guests: "Guests",
+        guests: Guests,
         messages_per_second: int,
         **settings: Any,
     ) -> None:
@@ -63,7 +88,7 @@ class Visitor(ServerConnection):
         self._last_was_said = False
 
     @property
-    def is_websocket(self) -> bool:
+    def is_served(self) -> bool:
         """Whether the handshake went well, and the connection is not closed yet."""
         return self.protocol.state in (State.OPEN, State.CLOSING)
 
@@ -80,6 +105,41 @@ class Visitor(ServerConnection):
         self._on_flood = act
         if self._flooded:
             act()
+
+    # ---- called by the connection, see Line
+
+    @property
+    def is_open(self) -> bool:
+        """See Line."""
+        return self.protocol.state is State.OPEN
+
+    @property
+    def unread_bytes(self) -> int:
+        """See Line."""
+        return self.transport.get_write_buffer_size()
+
+    async def receive(self) -> str | bytes:
+        """See Line."""
+        with _raising_gone(self):
+            return await self.recv()
+
+    async def transmit(self, message: str | bytes) -> None:
+        """See Line."""
+        with _raising_gone(self):
+            await self.send(message)
+
+    async def end(self, code: int, reason: str = "") -> None:
+        """See Line."""
+        with _raising_gone(self):
+            await self.close(code, reason)
+
+    def abort(self) -> None:
+        """See Line."""
+        self.transport.abort()
+
+    def shrink_send_buffer(self) -> None:
+        """See Line."""
+        shrink_send_buffer(self.transport)
 
     def expect_end(self) -> None:
         """The last was said, or will be: what is still read of the client is bounded. May be called several times."""
@@ -115,7 +175,7 @@ class Visitor(ServerConnection):
         if self._behind_head is not None:
             self._behind_head += data
             return
-        if not self.is_websocket and not self._last_timer:
+        if not self.is_served and not self._last_timer:
             data = self._up_to_end_of_head(data)
         super().data_received(data)
 
@@ -139,7 +199,7 @@ class Visitor(ServerConnection):
         if self.protocol.close_expected() and not self._last_was_said:
             self._last_was_said = True
             self._cut_in(LAST_SECONDS)
-        if self._behind_head is not None and (self.is_websocket or self._last_timer):
+        if self._behind_head is not None and (self.is_served or self._last_timer):
             self.loop.call_soon(self._go_on)
 
     # ----
@@ -190,43 +250,3 @@ class Visitor(ServerConnection):
         if self._last_timer:
             self._last_timer.cancel()
         self._last_timer = self.loop.call_later(seconds, self._cut)
-
-
-class Guests:
-    """All connections that are open, and how many of each address there may be."""
-
-    def __init__(self, census: Census, proxies: Proxies) -> None:
-        self._census = census
-        self._proxies = proxies
-        self._visitors: dict[Visitor, str | None] = {}  # with the address that each is counted for
-
-    def enter(self, visitor: Visitor, peer: str) -> bool:
-        """One has come; whether there is room for it. Of our own proxies there may be any number."""
-        visitor.address = peer
-        self._visitors[visitor] = None
-        return self._proxies.trusts(peer) or self._count(visitor)
-
-    def identify(self, visitor: Visitor, forwarded: list[str]) -> bool:
-        """Its request is there, and says for whom our proxy has made it; whether there is room for it."""
-        if self._visitors.get(visitor) is not None:
-            return True
-        visitor.address = self._proxies.client(visitor.address, forwarded)
-        return self._count(visitor)
-
-    def leave(self, visitor: Visitor) -> None:
-        """It has gone."""
-        if address := self._visitors.pop(visitor, None):
-            self._census.remove(address)
-
-    def too_many(self, visitor: Visitor) -> bool:
-        """Whether its address has more connections than it may have."""
-        return self._census.exceeds(visitor.address)
-
-    def all(self) -> list[Visitor]:
-        """Those that are here."""
-        return list(self._visitors)
-
-    def _count(self, visitor: Visitor) -> bool:
-        self._visitors[visitor] = visitor.address
-        self._census.add(visitor.address)
-        return not self._census.exceeds(visitor.address, SPARE_CONNECTIONS)

@@ -2,12 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from earshot_asr.server.conversation import Conversation
 from earshot_asr.server.handshake import Handshake, Page
 from earshot_asr.server.notices import Notice, Reply
 from earshot_asr.server.refusals import CLOSE_CODES
+from earshot_asr.server.settings import Limits
+
+REASON_BYTES = 123
+"""As much of a reason a close frame can hold."""
 
 
 class Dialect(ABC):
@@ -28,6 +33,9 @@ class Dialect(ABC):
     """The close code for each code of a refusal; a subclass adds its own codes."""
     message_bytes: ClassVar[int | None] = None
     """Maximum size of a client's message; None: the setting of the server."""
+    has_keepalive: ClassVar[bool] = True
+    """Whether a client can say that a stream without audio is still wanted. If not, it may be quiet for as long as
+    others may be silent, before its first message, too."""
     credential_comes_later: ClassVar[bool] = False
     """Whether the token comes in a message: then authorize() is to be called before the stream is opened."""
 
@@ -58,6 +66,15 @@ class Dialect(ABC):
         return None
 
     # ---- called by the connection; none of these raises
+
+    @classmethod
+    def limits(cls, limits: Limits) -> Limits:
+        """What of the server's limits holds for a client of this protocol."""
+        if cls.message_bytes is not None:
+            limits = replace(limits, message_bytes=cls.message_bytes)
+        if not cls.has_keepalive:
+            limits = replace(limits, handshake_seconds=limits.silent_seconds, idle_seconds=limits.silent_seconds)
+        return limits
 
     def begin(self) -> None:
         """The handshake is over."""
@@ -121,6 +138,11 @@ class Dialect(ABC):
     @abstractmethod
     def say(self, notice: Notice) -> Iterable[str | bytes]:
         """The messages, any number, that tell the client of a notice."""
+
+
+def as_reason(sentence: str) -> str:
+    """As much of a sentence as a close frame can hold."""
+    return sentence.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore")
 
 
 def size_bytes(message: str | bytes) -> int:

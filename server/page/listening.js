@@ -41,9 +41,9 @@ export class Listening {
 
   /** Takes a message of the stream. */
   show(message) {
-    if (this.#live && message.type === "partial") {
+    if (this.#live && (message.type === "partial" || message.type === "final")) {
       const delay = Math.max(0, this.#clock.age(message.end, seconds()));
-      byId("delay").textContent = `${delay.toFixed(1)} s behind`;
+      byId("delay").textContent = message.type === "partial" && message.text ? `${delay.toFixed(1)} s behind` : "";
     }
     if (!this.#live && message.type === "ack" && this.#source.duration) {
       const share = Math.min(1, message.committed / SAMPLE_RATE / this.#source.duration);

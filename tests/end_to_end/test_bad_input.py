@@ -18,7 +18,7 @@ from earshot_asr.server import logs, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.dialects.native import CLOSE_CODES
 from earshot_asr.server.settings import Limits
-from earshot_asr.server.visitor import READ_BYTES
+from earshot_asr.server.visitor import READ_BYTES, Visitor
 from tests.helpers import silence, speak
 from tests.server.dialects.test_native import NAN, REFUSED, START
 from tests.server.loopback import connected, cut, dictate, finals, get, hear, send, serving, talk, text, until
@@ -321,13 +321,14 @@ async def test_a_flood_is_read_in_small_portions(monkeypatch: pytest.MonkeyPatch
     async with beside_others(ANY_PACE) as server, connected(server, wire.Start()) as websocket:
         await websocket.recv()
         (connection,) = [c for c in server.connections if c.conversation.stream and not c.conversation.stream.received]
-        receive = connection._websocket.data_received
+        assert isinstance(connection._line, Visitor)
+        receive = connection._line.data_received
 
         def received(data: bytes) -> None:
             portions.append(len(data))
             receive(data)
 
-        monkeypatch.setattr(connection._websocket, "data_received", received)
+        monkeypatch.setattr(connection._line, "data_received", received)
         flood = frame(Opcode.BINARY, bytes(2)) * 20_000
         websocket.transport.write(flood)
         await until(lambda: sum(portions) == len(flood))

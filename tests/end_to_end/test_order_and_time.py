@@ -13,12 +13,13 @@ from websockets.frames import Opcode
 
 from earshot_asr.client.stream import ClientStream, Reconnecting, Timeouts
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, seconds
-from earshot_asr.server import connection, wire
+from earshot_asr.server import connection, visitor, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.connection import Connection
 from earshot_asr.server.conversation import Conversation
 from earshot_asr.server.outbox import SLOW_READER_NOTICES
 from earshot_asr.server.settings import Limits
+from earshot_asr.server.visitor import Visitor
 from tests.end_to_end.proxy import Cut, Proxy
 from tests.end_to_end.test_bad_input import ANY_PACE, ROOM, SPEECH, TEXTS, beside_others, clean_log, frame, handshake
 from tests.helpers import silence, speak
@@ -110,7 +111,7 @@ WRITTEN_BYTES = 64 * 1024
 @pytest.fixture
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's, so that seconds of audio fill them."""
-    monkeypatch.setattr(connection, "KERNEL_BYTES", 2048)
+    monkeypatch.setattr(visitor, "KERNEL_BYTES", 2048)
 
 
 async def unread(websocket: ClientConnection, session: Connection, pcm: Pcm) -> tuple[int, int]:
@@ -119,7 +120,7 @@ async def unread(websocket: ClientConnection, session: Connection, pcm: Pcm) -> 
     for message in cut(pcm.tobytes(), 32_000):
         await send(websocket, message)
         messages = max(messages, len(session.conversation.outbox))
-        written = max(written, session._websocket.transport.get_write_buffer_size())
+        written = max(written, session._line.unread_bytes)
     await send(websocket, wire.Stop())
     return messages, written
 
@@ -173,7 +174,7 @@ async def test_pongs_that_are_not_read_do_not_pile_up(monkeypatch: pytest.Monkey
                 if websocket.transport.get_write_buffer_size() < len(pings):
                     websocket.transport.write(pings)
                 await asyncio.sleep(0)
-                written = max(written, session._websocket.transport.get_write_buffer_size())
+                written = max(written, session._line.unread_bytes)
             assert session.conversation.error == "slow_reader"
             websocket.transport.abort()
         assert 200_000 < written < 20_000_000
@@ -312,7 +313,7 @@ async def test_neither_pings_nor_idle_time_end_a_stream_whose_reading_is_paused(
         held = session.conversation.stream.received
         await pass_seconds(ticks, 2 * 10)
         assert session.conversation.stream.received == held < len(LONG)
-        assert len(session._websocket.pending_pings) > 2
+        assert isinstance(session._line, Visitor) and len(session._line.pending_pings) > 2
         runner.go.set()
         heard, code = await talking
         assert code == 1000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from websockets.frames import Opcode
 
-from earshot_asr.server import connection, visitor, wire
+from earshot_asr.server import visitor, wire
 from earshot_asr.server.addresses import SPARE_CONNECTIONS
 from earshot_asr.server.app import Server
 from earshot_asr.server.connection import Connection
@@ -73,7 +73,7 @@ async def test_who_has_been_told_the_last_is_not_read_for_ever(
 async def test_who_has_not_read_its_last_is_not_cut_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitor, "LAST_SECONDS", WAITING_SECONDS / 10)
     monkeypatch.setattr(visitor, "PAUSE_SECONDS", WAITING_SECONDS / 10)
-    monkeypatch.setattr(connection, "KERNEL_BYTES", 2048)
+    monkeypatch.setattr(visitor, "KERNEL_BYTES", 2048)
     flushes = 1000
     async with serving(limits=Limits(streams=32, messages_per_second=1_000_000, unsent_messages=100_000)) as server:
         async with connected(server, wire.Start(), receive_buffer=2048) as websocket:

@@ -142,7 +142,7 @@ async def test_over_a_socket_beside_the_native_protocol() -> None:
         assert (await get(server.port, "/"))[0] == 200
         assert await get(server.port, "/whisper") == (
             404,
-            "there is nothing here; streams are at /v1/stream, /shout, /\n",
+            f"there is nothing here; streams are at {', '.join(dialects)}\n",
         )
 
 
