@@ -39,6 +39,7 @@ export function begin() {
   for (const kind of ["txt", "srt", "vtt"]) byId(`save-${kind}`).addEventListener("click", () => save(kind));
   takeFiles();
   window.addEventListener("beforeunload", (event) => unsaved && event.preventDefault());
+  byId("go").disabled = byId("choose-file").disabled = false;
   draw();
 }
 
