@@ -1,5 +1,7 @@
 """The modules of the page that do no I/O, run by Chromium, against what they are ports of, or against soxr."""
 
+import base64
+import io
 import json
 import random
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import soundfile
 import soxr
 
 from earshot_asr.client import captions
@@ -90,6 +93,30 @@ def test_how_audio_is_cut_makes_no_difference_to_the_resampler(browser: Browser)
         whole = resampled(browser, heard, rate, [len(heard)])
         for sizes in ([1], [1, 441, 7, 1000], [128]):
             assert np.array_equal(resampled(browser, heard, rate, sizes), whole)
+
+
+FILES = [(44_100, "WAV", "FLOAT", -70), (16_000, "FLAC", "PCM_16", -70), (48_000, "OGG", "OPUS", -12)]
+
+
+@pytest.mark.parametrize(("rate", "kind", "subtype", "most"), FILES)
+def test_a_file_is_decoded_and_resampled_well(browser: Browser, rate: int, kind: str, subtype: str, most: int) -> None:
+    """Two channels, the mean of which is taken; what is too high for 16 kHz is not folded down."""
+    heard, high = band(rate, 0.5, 7000), 0.0 * np.arange(rate // 2)
+    if rate > 20_000:
+        high = np.sin(2 * np.pi * 9000 * np.arange(rate // 2) / rate) / 4
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([heard + high, heard - high / 2], axis=1), rate, format=kind, subtype=subtype)
+    script = """
+        const { FileAudio } = await import("/page/file.js");
+        const file = new FileAudio(new Blob([Uint8Array.from(atob(values[0]), (char) => char.charCodeAt(0))]));
+        const made = [];
+        for await (const pcm of file) made.push(...pcm);
+        return [made, file.duration];
+    """
+    made, duration = browser.run_module(script, base64.b64encode(file.getvalue()).decode())
+    wanted = soxr.resample(heard, rate, 16_000, "VHQ")
+    assert len(made) == len(wanted) and duration == pytest.approx(0.5)
+    assert db((np.asarray(made) / 32768 - wanted)[400:-400]) < db(wanted) + most
 
 
 def test_samples_are_clipped_not_wrapped(browser: Browser) -> None:
