@@ -137,8 +137,7 @@ function show(message) {
 
 function showConnection({ type, kept, reason }) {
   if (type === "waiting" || type === "reconnecting") {
-    const kind = type === "waiting" ? "Waiting for the server" : "Connection lost, trying again";
-    say("lost", kind, `${reason}; ${kept.toFixed(0)} s kept`);
+    say("lost", type === "waiting" ? "Waiting for the server" : "Reconnecting", reason);
     note(`${kept.toFixed(0)} s of speech are kept until the server is there.`);
   } else if (type === "connected" || type === "resumed") {
     note(type === "resumed" ? "Connected again; nothing is lost." : "");

@@ -204,7 +204,7 @@ def test_a_server_that_restarts_in_mid_sentence_loses_no_word(
             browser.until(lambda: len(browser.text("#open").split()) >= 3, "a second sentence")
             victim.send_signal(how)
             victim.wait()
-        browser.until(lambda: state(browser) == "Connection lost, trying again", "the loss")
+        browser.until(lambda: state(browser) == "Reconnecting", "the loss")
         assert "kept" in browser.text("#note")
         with command(unused_tcp_port):
             browser.until(lambda: state(browser) == "Listening", "the new server")
