@@ -23,7 +23,7 @@ from earshot_asr.engine.loading import fetch, load_runner
 from earshot_asr.engine.model import Runner
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
-from earshot_asr.server import wire
+from earshot_asr.server import static, wire
 from earshot_asr.server.accounts import Accounts
 from earshot_asr.server.addresses import Census, Proxies
 from earshot_asr.server.background import apart
@@ -37,7 +37,7 @@ from earshot_asr.server.engine_loop import EngineLoop
 from earshot_asr.server.gate import Gate
 from earshot_asr.server.guests import Guests
 from earshot_asr.server.handshake import Handshake
-from earshot_asr.server.http import Router, Routes, front, health, metrics
+from earshot_asr.server.http import Router, Routes, health, metrics
 from earshot_asr.server.line import Gone, Line
 from earshot_asr.server.listener import on_loop_error, raise_descriptor_limit
 from earshot_asr.server.metrics import Metrics
@@ -291,7 +291,7 @@ class Server:
         config = self.config
         checks = health(lambda: self._ready, lambda: self.full)
         shown = metrics(self._metrics_text)
-        own = {**front(", ".join(self._dialects)), **checks, **(shown if config.metrics_port is None else {})}
+        own = {**static.routes(), **checks, **(shown if config.metrics_port is None else {})}
         doors: list[Port] = [self._door("port", config.port, own, self._dialects)]
         if config.metrics_port is not None:
             doors.append(self._door("metrics_port", config.metrics_port, {**checks, **shown}, open_metrics=True))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from websockets.asyncio.server import ServerConnection
@@ -45,11 +46,6 @@ def health(is_ready: Callable[[], bool], is_full: Callable[[], bool]) -> Routes:
         return Page("ok\n")
 
     return {"/healthz": lambda: Page("ok\n"), "/readyz": readiness}
-
-
-def front(streams: str) -> Routes:
-    """What a browser shows first. `streams`: the paths of the websockets, as a person would list them."""
-    return {"/": lambda: Page(f"Earshot is here. Streams: a websocket at {streams}\n")}
 
 
 def metrics(text: Callable[[], str]) -> Routes:
@@ -150,12 +146,16 @@ def _sentence(page: Page) -> str:
 
 
 def response(connection: ServerConnection, request: Request, page: Page) -> Response:
-    """A page, as websockets sends it."""
-    answer = connection.respond(page.status, "")
+    """A page, as websockets sends it; only that it is the same as before, if the client has that."""
     body = page.body.encode() if isinstance(page.body, str) else page.body
-    for name, value in {"Content-Type": page.content_type, "Content-Length": str(len(body)), **page.headers}.items():
-        if name in answer.headers:
-            del answer.headers[name]
+    headers = {"Content-Type": page.content_type, "Content-Length": str(len(body)), **page.headers}
+    if page.headers.get("ETag") in request.headers.get_all("If-None-Match"):
+        page, body = replace(page, status=HTTPStatus.NOT_MODIFIED), b""
+        del headers["Content-Length"]
+    answer = connection.respond(page.status, "")
+    for name in ("Content-Type", "Content-Length"):
+        del answer.headers[name]
+    for name, value in headers.items():
         answer.headers[name] = value
     if page.status == NOT_ALLOWED:
         answer.headers["Allow"] = ", ".join(METHODS)
