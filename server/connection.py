@@ -12,6 +12,7 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server.accounts import Account, Accounts
+from earshot_asr.server.channels import Channels, Speaker
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.decoding import Decoder, ProcessDecoder
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
@@ -38,6 +39,7 @@ class Connection:
 
     speaks       the dialect
     accounts     whose streams are counted, and who a token that comes later belongs to
+    channels     where streams are published
     latency      preset of the windows, see StreamConfig.preset
     log_text     whether finals are logged
     """
@@ -49,6 +51,7 @@ class Connection:
         speaks: type[Dialect],
         handshake: Handshake,
         accounts: Accounts,
+        channels: Channels,
         latency: str,
         limits: Limits,
         *,
@@ -65,6 +68,7 @@ class Connection:
             self._prepare,
             self._authorize,
             self._decode,
+            self._publish,
             log_text=log_text,
         )
         self.dialect = speaks(self.conversation, handshake)
@@ -73,7 +77,7 @@ class Connection:
         self.stuck = False
         """Whether a message waits for the client to read."""
         self._log = FieldLogger(__name__, session=self.session)
-        self._accounts = accounts
+        self._accounts, self._channels = accounts, channels
         self._streams: list[Stream] = []
         self._decoder: ProcessDecoder | None = None
         self._path = handshake.path
@@ -236,6 +240,13 @@ class Connection:
     def _decode(self, audio: Compressed, intake: CompressedIntake) -> Decoder:
         self._decoder = ProcessDecoder(audio, intake, self._decoded)
         return self._decoder
+
+    def _publish(self, channel: str, resumed: bool) -> Speaker:
+        account = self.account
+        if account is None or not account.may_publish(channel):
+            raise Refused("publish_refused", f"this token may not publish to {channel}")
+        self._log.info("publishes", channel=channel)
+        return self._channels.publish(channel, resumed=resumed)
 
     def _decoded(self) -> None:
         """There is more audio, or room for more."""
