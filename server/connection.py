@@ -183,8 +183,9 @@ class Connection:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.conversation.tick()
+            self.dialect.tick()
             self._changed()
+            self._engine_loop.wake()  # a dialect may have flushed
             if (stream := self._stream) is not None and not self.conversation.ended:
                 self._metrics.observe(stream)
             if not self._line.is_open and not self.conversation.ended:

@@ -89,6 +89,10 @@ class Dialect(ABC):
         else:
             self.conversation.receive(size_bytes(message), lambda: self.on_binary(message))
 
+    def tick(self) -> None:
+        """TICK_SECONDS have passed. A subclass may do more, within attempt()."""
+        self.conversation.tick()
+
     def messages(self) -> list[str | bytes]:
         """The messages to send now, in order; each is handed out once."""
         messages: list[str | bytes] = []
