@@ -105,6 +105,10 @@ class Dialect(ABC):
             messages.extend(self.say(each))
         return messages
 
+    def client_gone(self) -> bool:
+        """The client has gone. Whether its stream is to be finished all the same, as others are told of it, too."""
+        return False
+
     @property
     def close(self) -> tuple[int, str] | None:
         """Close code and reason once the conversation has ended, to be acted on after messages(); None before."""

@@ -7,6 +7,7 @@ from earshot_asr.server.dialects.deepgram import Deepgram
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.native import Native
 from earshot_asr.server.dialects.sherpa import Sherpa
+from earshot_asr.server.dialects.twilio import Twilio
 from earshot_asr.server.dialects.vosk import Vosk
 from earshot_asr.server.dialects.whisperlive import WhisperLive
 from earshot_asr.server.dialects.wyoming import Events, Wyoming
@@ -18,6 +19,7 @@ DIALECTS: Mapping[str, type[Dialect]] = {
     "/v1/listen": Deepgram,
     "/sherpa": Sherpa,
     "/whisperlive": WhisperLive,
+    "/v1/twilio": Twilio,
 }
 """Path of the websocket handshake on the server's port -> dialect."""
 PORTS: Mapping[str, type[Dialect]] = {
