@@ -27,6 +27,8 @@ from earshot_asr.server.visitor import SMALL_BYTES
 
 WEBSOCKET_CLOSE_CODES = {1000, 1001, 1002, 1006, 1007}
 """Those that don't come from a dialect: the client's goodbye, mistakes in the framing, a lost connection."""
+LAST_WORDS_SECONDS, LAST_WORDS_POLL_SECONDS = 10.0, 0.1
+"""How long a stream without a client may take to be finished, and how often that is looked at."""
 CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye; then it is disconnected."""
 UNREAD_BYTES = 1024 * 1024
@@ -101,6 +103,7 @@ class Connection:
         tasks = [asyncio.create_task(task) for task in (self._read(), self._write(), self._tick())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._last_words()
         finally:
             self.conversation.abandon()
             self._close_stream()
@@ -194,8 +197,9 @@ class Connection:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.conversation.tick()
+            self.dialect.tick()
             self._changed()
+            self._engine_loop.wake()  # a dialect may have flushed
             if not self.conversation.ended:
                 for stream in self._streams:
                     self._metrics.observe(stream)
@@ -204,6 +208,17 @@ class Connection:
             if self._line.unread_bytes > UNREAD_BYTES:
                 self.conversation.refuse("slow_reader", "pongs were not read")
                 self.abort()
+
+    async def _last_words(self) -> None:
+        """The client has gone, maybe; where others are told of its stream, too, that is finished all the same."""
+        if self.conversation.ended or not self.dialect.client_gone():
+            return
+        self._engine_loop.wake()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                while not self.conversation.ended:
+                    self.dialect.messages()  # nobody reads them
+                    await asyncio.sleep(LAST_WORDS_POLL_SECONDS)
 
     # ---- between conversation, engine and metrics
 

@@ -50,7 +50,7 @@ class Line:
     def tick(self, seconds: int = 1) -> None:
         """Time passes."""
         for _ in range(seconds):
-            self.conversation.tick()
+            self.dialect.tick()
             self.listen()
 
     def listen(self) -> None:
@@ -59,7 +59,7 @@ class Line:
 
     @property
     def messages(self) -> list[Any]:
-        """What was heard, as JSON."""
+        """What was heard, from JSON."""
         return [json.loads(message) for message in self.heard]
 
     def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
