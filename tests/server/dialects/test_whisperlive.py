@@ -192,10 +192,10 @@ def test_the_captions_of_the_client_are_the_finals(samples: int, compute: bool, 
                 client.compute()
             client.send(audio, compute=compute)
         client.compute()
-        assert client.conversation.stream
-        flushes.add(client.conversation.stream.received)  # of floats, some milliseconds are held back
         client.tick(3)
         client.compute()
+        assert client.conversation.stream
+        flushes.add(client.conversation.stream.received)
     client.send(END)
     expected = run_session(DIALOGUE, StreamConfig.preset("balanced"), flushes=sorted(flushes - {0}))
     texts = [f" {final.text}" for final in finals(expected)]
