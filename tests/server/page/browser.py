@@ -84,7 +84,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the browser says of mistakes in the page since the last call."""
-        entries = self.driver.get_log("browser")
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     def resize(self, width: int, height: int) -> None:

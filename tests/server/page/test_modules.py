@@ -15,10 +15,10 @@ import pytest
 import soundfile
 import soxr
 
-from earshot_asr.client import captions
 from earshot_asr.client.backoff import Backoff
 from earshot_asr.client.continuity import Continuity
 from earshot_asr.client.replay import Replay
+from earshot_asr.engine import captions
 from earshot_asr.server import wire
 from tests.server.page.browser import Browser, chromium
 from tests.server.page.threaded import served
