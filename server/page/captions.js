@@ -1,5 +1,6 @@
 /** What is shown of a stream: its finals, and the utterance that is still open. No I/O. */
 
+import { AS_IT_IS } from "./case.js";
 import { SAMPLE_RATE } from "./replay.js";
 
 /** Converts times of the audio to times of a clock. Follows the newest audio, as a device's clock may be off. */
@@ -28,12 +29,11 @@ export class Take {
   finals = [];
   /** The utterance that is still growing, { text, stable, rest, start, end, segment }; null: nobody speaks. */
   open = null;
-  #spelling;
+  /** Gives texts their case: a Casing, or AS_IT_IS. */
+  casing = AS_IT_IS;
 
-  /** spelling   an object whose apply(text) changes the case of a text, such as SentenceCase */
-  constructor(offset, spelling) {
+  constructor(offset) {
     this.offset = offset;
-    this.#spelling = spelling;
   }
 
   /** Takes a message. Returns the final that it adds, or null. */
@@ -64,7 +64,7 @@ export class Take {
   }
 
   #opened({ segment, text, stable, start, end }) {
-    const chars = Array.from(this.#spelling.apply(text));
+    const chars = Array.from(this.casing.text(text));
     return {
       segment,
       text: chars.join(""),
@@ -76,7 +76,7 @@ export class Take {
   }
 
   #add(message) {
-    const text = this.#spelling.apply(message.text);
+    const text = this.casing.text(message.text);
     const final = {
       ...message,
       text,
@@ -104,6 +104,3 @@ export class Take {
     return Math.max(0, seconds + this.offset);
   }
 }
-
-/** Writes texts as the model does. */
-export const AS_IT_IS = { apply: (text) => text };

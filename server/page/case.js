@@ -1,56 +1,65 @@
 /**
- * Sentence case for models that write capitals only: LATER I'LL SEE ADA -> Later I'll see Ada. No I/O.
- *
- * The text of a model that writes small letters, too, is left as it is.
+ * Text as people write it, of models that know one case only: sentences begin with a capital letter, names have theirs.
+ * The rule is that of `--case sentence` (engine/casing.py). No I/O.
  */
-export class SentenceCase {
-  #names;
+
+const ENGLISH = /^(en|eng|english)([-_]|$)/i;
+/** Languages in which the small letter of I is ı. */
+const DOTTED = /^(tr|tur|turkish|az|aze|azerbaijani)([-_]|$)/i;
+const WORD = "[\\p{L}\\p{N}_]";
+const SENTENCE_START = new RegExp(`(?:^|[.?!…]['"”’)]*\\s+)(?:(?!${WORD}).)*(?=${WORD})`, "gsu");
+const I = new RegExp(`(?<!${WORD})i(?!${WORD}|-)`, "gu");
+
+/** Gives utterances their case. One that has letters of both is left as it is: its model knows better. */
+export class Casing {
   #english;
-  #mixed = false; // whether the model has been seen to write small letters
+  #dotted;
+  #names;
+  #pattern;
 
   /**
-   * language   of the stream; in English, "I" is a capital. null: unknown, taken for English
-   * names      words and phrases as they are written: Ada Lovelace
+   * language   that is spoken, as `ready` names it; null: it is not known
+   * names      words and phrases, spelled as they are to be written; from the hotwords
    */
   constructor(language = null, names = []) {
-    this.#english = language === null || /^en/i.test(language);
-    const found = names.filter((name) => name !== lower(name)).map((name) => [bare(name), name]);
-    this.#names = found.sort(([one], [other]) => other.length - one.length);
+    this.#english = ENGLISH.test(language ?? "");
+    this.#dotted = DOTTED.test(language ?? "");
+    const written = names.map((name) => name.trim().replace(/\s+/g, " ")).filter(Boolean);
+    this.#names = new Map(written.map((name) => [this.#lower(name), name]));
+    const found = [...this.#names.keys()].sort((one, other) => other.length - one.length).map(escaped);
+    this.#pattern = found.length ? new RegExp(`(?<!${WORD})(?:${found.join("|")})(?!${WORD})`, "gu") : null;
   }
 
-  /** An utterance, or the beginning of one. It has as many characters as before, each at its place. */
-  apply(text) {
-    this.#mixed ||= text !== upper(text);
-    if (this.#mixed) return text;
-    let cased = lower(text).replace(/(?:^|[.?!…]\s+)\P{L}*\p{L}/gu, upper);
-    if (this.#english) cased = cased.replace(/(?<![\p{L}\p{M}'’])i(?![\p{L}\p{M}])/gu, "I"); // I'll, I'm, too
-    for (const [plain, name] of this.#names) cased = replaceWords(cased, plain, name);
-    return cased;
+  /** An utterance, or the beginning of one: as long as it was. */
+  text(text) {
+    const letters = text.replaceAll("ß", ""); // which has no capital, and stands among capitals
+    if (/\p{Lowercase}/u.test(letters) === /\p{Uppercase}/u.test(letters)) return text;
+    const small = this.#lower(text);
+    const cased = small.split("");
+    const put = (at, letters) => cased.splice(at, letters.length, ...letters.split(""));
+    if (this.#english) for (const { index } of small.matchAll(I)) put(index, "I");
+    for (const start of small.matchAll(SENTENCE_START)) {
+      const at = start.index + start[0].length;
+      put(at, this.#capital(String.fromCodePoint(small.codePointAt(at))));
+    }
+    if (this.#pattern) for (const { index, 0: found } of small.matchAll(this.#pattern)) put(index, this.#names.get(found));
+    return cased.join("");
+  }
+
+  /** In small letters, as many as there were. */
+  #lower(text) {
+    const plain = text.replaceAll("İ", "i");
+    return (this.#dotted ? plain.replaceAll("I", "ı") : plain).toLowerCase();
+  }
+
+  #capital(char) {
+    if (this.#dotted && char === "i") return "İ";
+    const capital = char.toUpperCase();
+    return capital.length === char.length ? capital : char;
   }
 }
 
-/** Small letters, as many as there were capitals. */
-function lower(text) {
-  return sameLength(text, (each) => each.toLowerCase());
-}
+/** Writes texts as the model does. */
+export const AS_IT_IS = { text: (text) => text };
 
-function upper(text) {
-  return sameLength(text, (each) => each.toUpperCase());
-}
-
-function sameLength(text, change) {
-  const whole = change(text);
-  if (whole.length === text.length) return whole;
-  return Array.from(text, (char) => (change(char).length === char.length ? change(char) : char)).join("");
-}
-
-const bare = (text) => lower(text).trim().replace(/\s+/g, " ");
-
-/** Replaces the words `plain`, where they stand between other words, by `name`, which differs in its capitals only. */
-function replaceWords(text, plain, name) {
-  if (plain.length !== name.length) return text;
-  const words = plain.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return text.replace(new RegExp(`(?<![\\p{L}\\p{M}'])${words}(?![\\p{L}\\p{M}])`, "giu"), (found) =>
-    bare(found) === plain ? name : found,
-  );
-}
+const escaped = (name) => name.replace(/[.*+?^${}()|[\]\\/-]/g, (char) => (char === "-" ? "\\x2d" : `\\${char}`));

@@ -1,7 +1,6 @@
 /** Captions for OBS and projectors: lines on a transparent page, and nothing else. It listens by itself. */
 
-import { AS_IT_IS, Take } from "./captions.js";
-import { SentenceCase } from "./case.js";
+import { Take } from "./captions.js";
 import { Lines, Roll } from "./lines.js";
 import { Microphone } from "./microphone.js";
 import { explain } from "./problems.js";
@@ -36,10 +35,10 @@ export async function begin() {
 async function listen(screen, chosen, token) {
   const microphone = new Microphone({ device: chosen.device || null, report: (what) => screen.reportMicrophone(what) });
   const options = settings.streamOptions(chosen, { live: true, token });
-  const names = settings.hotwords(chosen.hotwords).map((word) => word.text ?? word);
-  const take = new Take(0, chosen.letters === "sentence" ? new SentenceCase(chosen.language || null, names) : AS_IT_IS);
+  const take = new Take(0);
   await new Session(microphone, location.origin, options).run({
     hear: () => {},
+    begin: ({ language }) => (take.casing = settings.casing(chosen, language)),
     show: (message) => {
       screen.reportConnection(message);
       const final = take.show(message);

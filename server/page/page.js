@@ -1,7 +1,6 @@
 /** The page: one button that starts and pauses, a file that is dropped, and what is done with the captions. */
 
-import { AS_IT_IS, Take } from "./captions.js";
-import { SentenceCase } from "./case.js";
+import { Take } from "./captions.js";
 import * as choices from "./choices.js";
 import { FileAudio } from "./file.js";
 import { Listening } from "./listening.js";
@@ -68,9 +67,7 @@ function pause() {
 async function run(source, live) {
   byId("problem").hidden = true;
   const options = { ...settings.streamOptions(chosen, { live, token }) };
-  const names = settings.hotwords(chosen.hotwords).map((word) => word.text ?? word);
-  const spelling = chosen.letters === "sentence" ? new SentenceCase(chosen.language || null, names) : AS_IT_IS;
-  const take = new Take(heard, spelling);
+  const take = new Take(heard);
   takes.push(take);
   const listening = new Listening(source, heard, live);
   const session = new Session(source, location.origin, options);
@@ -79,7 +76,7 @@ async function run(source, live) {
   draw();
   let problem = null;
   try {
-    await session.run({ hear, show });
+    await session.run({ hear, begin: speak, show });
   } catch (error) {
     problem = error;
   }
@@ -120,6 +117,10 @@ function hear(pcm) {
     }
   }
   now.listening.hear(pcm);
+}
+
+function speak({ language }) {
+  now.take.casing = settings.casing(chosen, language);
 }
 
 function show(message) {

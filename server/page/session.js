@@ -4,7 +4,11 @@ import { Stream } from "./client.js";
 
 /**
  *     const session = new Session(microphone, url, options);
- *     await session.run({ hear(pcm) {}, show(message) {} });       // until session.stop(), and all text is final
+ *     await session.run({ hear, begin, show });                    // until session.stop(), and all text is final
+ *
+ *     hear(pcm)        a block of audio, as it is sent
+ *     begin(ready)     the server has admitted the stream
+ *     show(message)    a message of the stream
  *
  * The server is connected to once there is audio: a person may take long to allow the microphone.
  */
@@ -30,7 +34,12 @@ export class Session {
     this.#stream = new Stream(this.#url, this.#options);
     const playing = this.#stream.play(heard(first.value, blocks, screen));
     try {
-      for await (const message of this.#stream) screen.show(message);
+      let begun = false;
+      for await (const message of this.#stream) {
+        if (!begun && this.#stream.ready) screen.begin(this.#stream.ready);
+        begun = this.#stream.ready !== null;
+        screen.show(message);
+      }
     } finally {
       this.#source.stop?.();
       await playing;

@@ -1,5 +1,7 @@
 /** What a person has chosen, remembered by the browser for this server's pages. Never what was said. */
 
+import { AS_IT_IS, Casing } from "./case.js";
+
 const KEY = "earshot";
 const TOKEN_KEY = "earshot.token";
 
@@ -67,6 +69,12 @@ export function hotwords(text) {
     const [, word, weight] = /^(.*?)(?:\s*=\s*([\d.]+))?$/.exec(line);
     return weight === undefined ? word : { text: word, weight: Number(weight) };
   });
+}
+
+/** What gives the text of a stream its case, in the language that the server says. */
+export function casing(settings, language) {
+  const names = hotwords(settings.hotwords).map((word) => word.text ?? word);
+  return settings.letters === "sentence" ? new Casing(language, names) : AS_IT_IS;
 }
 
 /** Options of a stream. live: somebody speaks, it is no file. */

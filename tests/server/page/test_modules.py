@@ -15,10 +15,10 @@ import pytest
 import soundfile
 import soxr
 
-from earshot_asr.client import captions
 from earshot_asr.client.backoff import Backoff
 from earshot_asr.client.continuity import Continuity
 from earshot_asr.client.replay import Replay
+from earshot_asr.engine import captions
 from earshot_asr.server import wire
 from tests.server.page.browser import Browser, chromium
 from tests.server.page.threaded import served
@@ -347,45 +347,45 @@ def test_an_utterance_without_times_of_words_has_cues_all_the_same(browser: Brow
 # ---- what is shown
 
 
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("I THINK I'LL ASK IF I'M IN", "I think I'll ask if I'm in"),
-        ("WHAT I SAID. WHY? HE'D SAY", "What I said. Why? He'd say"),
-        ("ICE IS NICE", "Ice is nice"),
-        ("ADA LOVELACE MET MCDONALD'S COOK", "Ada Lovelace met McDonald's cook"),
-        ("LOVELACES", "Lovelaces"),
-        ("I", "I"),
-        ("", ""),
-        ("'TIS", "'Tis"),
-        ("ÉTÉ", "Été"),
-        ("Mixed case of an OTHER model i keep", "Mixed case of an OTHER model i keep"),
-        ("数字", "数字"),
-    ],
-)
-def test_sentence_case(browser: Browser, text: str, written: str) -> None:
-    script = """
-        const { SentenceCase } = await import("/page/case.js");
-        return new SentenceCase("en", ["Ada Lovelace", "McDonald", "cook"]).apply(values[0]);
-    """
-    assert browser.run_module(script, text) == written
+NAMES = ("Ada Lovelace", "iPhone", "NATO", "McDonald", "C++")
+CASES = [
+    ("en", "SO I SAID I'M HERE", "So I said I'm here"),
+    ("eng", "so i'll go", "So I'll go"),
+    ("en", "'TIS AN I-BEAM IN VI", "'Tis an i-beam in vi"),
+    ("en", 'IS IT? YES. "I AM" HE SAID.', 'Is it? Yes. "I am" he said.'),
+    ("en", "AT 3.5 PERCENT", "At 3.5 percent"),
+    ("en", "IPHONE AND ADA LOVELACE'S NATO", "iPhone and Ada Lovelace's NATO"),
+    ("en", "AT MCDONALD'S BUT NOT MCDONALDS", "At McDonald's but not mcdonalds"),
+    ("ita", "TUTTI I RAGAZZI", "Tutti i ragazzi"),
+    (None, "I CAME", "I came"),
+    ("de", "ÜBER DIE STRAßE", "Über die straße"),
+    ("deu", "ÜBER DIE STRASSE", "Über die strasse"),
+    ("tr", "IŞIK İYİ", "Işık iyi"),
+    ("tur", "İYİ", "İyi"),
+    ("el", "ΟΔΟΣ ΚΑΙ", "Οδος και"),
+    ("zh", "你好", "你好"),
+    ("en", "The Model Knows BETTER", "The Model Knows BETTER"),
+    ("en", "", ""),
+    ("en", "I", "I"),
+]
 
 
-def test_sentence_case_knows_that_i_is_a_word_elsewhere(browser: Browser) -> None:
+@pytest.mark.parametrize(("language", "text", "written"), CASES)
+def test_sentence_case(browser: Browser, language: str | None, text: str, written: str) -> None:
     script = """
-        const { SentenceCase } = await import("/page/case.js");
-        const italian = new SentenceCase("ita"), mixed = new SentenceCase();
-        return [italian.apply("TU E I TUOI"), mixed.apply("Hello"), mixed.apply("OK"), new SentenceCase().apply("İI")];
+        const { Casing } = await import("/page/case.js");
+        return new Casing(values[0], values[2]).text(values[1]);
     """
-    assert browser.run_module(script) == ["Tu e i tuoi", "Hello", "OK", "İi"]
+    assert browser.run_module(script, language, text, NAMES) == written
 
 
 def test_captions_are_shown_as_they_come(browser: Browser) -> None:
     """Stable part, rest, final; words and times of a second take; what a failure leaves."""
     script = """
         const { Take } = await import("/page/captions.js");
-        const { SentenceCase } = await import("/page/case.js");
-        const take = new Take(10, new SentenceCase("en"));
+        const { Casing } = await import("/page/case.js");
+        const take = new Take(10);
+        take.casing = new Casing("en");
         const seen = [], look = () => take.open && [take.open.stable, take.open.rest];
         for (const message of values[0]) {
             const final = take.show(message), words = final?.words?.map(({ text, start }) => [text, start]);
