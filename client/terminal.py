@@ -19,7 +19,7 @@ from earshot_asr.client.written import FinalsOnly, JsonLines, lost
 from earshot_asr.engine.audio import Pcm, Seconds, to_float
 from earshot_asr.engine.captions import writer
 from earshot_asr.engine.text import printable
-from earshot_asr.server.wire import Ack, FinalMessage, PartialMessage
+from earshot_asr.server.wire import Ack, FinalMessage, PartialMessage, Warning
 
 QUIET_DB = -60.0
 """The lowest level that the meter shows, in dB relative to full scale."""
@@ -121,7 +121,9 @@ class Terminal:
     def show(self, message: Message, now: Seconds) -> None:
         """See Screen."""
         final = self._captions.show(message, now)
-        if final is None:
+        if isinstance(message, Warning):
+            self._console.print(Text(f"note: {printable(message.message)}", style="yellow"))
+        elif final is None:
             self._draw(now, at_once=isinstance(message, Waiting | Connected | Reconnecting | Resumed))
         else:
             self._console.print(Text(final))

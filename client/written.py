@@ -23,6 +23,8 @@ class ConnectionLog:
             case Waiting() | Reconnecting() if self._connected:
                 self._connected = False
                 self._say(lost(message))
+            case wire.Warning():
+                self._say(f"note: {printable(message.message)}")
             case Connected():
                 self._connected = True
                 self._say(f"connected to {message.url}")

@@ -45,8 +45,9 @@ class Final:
     """An utterance that will not change any more. All audio before sample `cut` is committed with it.
 
     alternatives    the likeliest readings, best first; empty if they were not asked for
-    flushed    a flush, or the end of the stream, ended it, not a pause of the speaker
-    channel    of several that are recognized each for itself, from 1 on; else None
+    flushed         a flush, or the end of the stream, ended it, not a pause of the speaker
+    split           its length ended it: the speaker goes on
+    channel         of several that are recognized each for itself, from 1 on; else None
     """
 
     segment: int
@@ -58,6 +59,7 @@ class Final:
     cut: int
     flushed: bool = False
     alternatives: tuple[Alternative, ...] = ()
+    split: bool = False
     channel: int | None = None
 
 

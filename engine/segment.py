@@ -160,6 +160,7 @@ class Segment:
             words=words,
             cut=self.end * self.timing.grid.hop,
             flushed=self.flushed,
+            split=self.split,
             alternatives=self._alternatives(),
         )
 

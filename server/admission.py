@@ -8,7 +8,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint
 from earshot_asr.engine.sources import RawFormat
-from earshot_asr.engine.sources.apart import Compressed
+from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.wire import HALF_CHARACTERS, mark
 

@@ -10,7 +10,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import EarshotError
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
-from earshot_asr.engine.sources.apart import Compressed
+from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server.accounts import Account, Accounts
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.decoding import Decoder, ProcessDecoder

@@ -20,14 +20,14 @@ from earshot_asr.engine.events import Final, Flushed, Partial
 from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.engine.sources import AudioSource
-from earshot_asr.engine.sources.apart import Compressed
+from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server.admission import StreamRequest, fingerprint, resume_point
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.decoding import Decoder
 from earshot_asr.server.intake import CompressedIntake, Intake, RawIntake
 from earshot_asr.server.lanes import Lanes
 from earshot_asr.server.logs import FieldLogger
-from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Progress, Refusal, Remark
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Progress, Refusal
 from earshot_asr.server.outbox import Outbox
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.settings import Limits
@@ -327,6 +327,8 @@ class Conversation:
         return self._intake
 
     def _tick(self) -> None:
+        if self._intake and not self._intake.ended:
+            self._intake.tick(held=self.blocked)
         self._advance()
         if self.state is CLOSED:
             return
@@ -353,8 +355,10 @@ class Conversation:
             return
         intake.hand_on()
         self._publish(stream, intake)
-        while intake.notes:
-            self.outbox.put(Remark("audio", intake.notes.pop(0)))
+        while intake.remarks:
+            remark = intake.remarks.pop(0)
+            self.log.info("remark", code=remark.code, sentence=remark.sentence)
+            self.outbox.put(remark)
         if stream.received - self._progress_told_at >= PROGRESS_SAMPLES:
             self._tell_progress(stream)
         if intake.finished and stream.done:

@@ -7,8 +7,11 @@ from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.errors import AudioError, ConfigError, ProtocolError
 from earshot_asr.engine.recognizer import Stream
 from earshot_asr.engine.sources import AudioSource, CutShort
+from earshot_asr.engine.sources.doubts import Doubts
 from earshot_asr.server.decoding import Decoder
 from earshot_asr.server.lanes import Lanes
+from earshot_asr.server.notices import Remark
+from earshot_asr.server.pace import Pace
 from earshot_asr.server.refusals import Refused
 
 UNANSWERED_FLUSHES = 32
@@ -38,7 +41,7 @@ class Intake(ABC):
         """Why the audio ended, if not as it should: to be told when what came before it is final."""
         self.unanswered = 0
         """How many flushes, the end of the audio included, the stream has not answered yet."""
-        self.notes: list[str] = []
+        self.remarks: list[Remark] = []
         """What the sender of the audio should know, and was not told yet."""
 
     @property
@@ -52,7 +55,7 @@ class Intake(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Makes final what was fed so far."""
+        """Makes final what was fed so far, to the last sample."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -61,6 +64,9 @@ class Intake(ABC):
     @abstractmethod
     def give_up(self, fault: Fault) -> None:
         """The client's message is refused: the audio ends before it."""
+
+    def tick(self, held: bool) -> None:  # noqa: B027  # most don't mind
+        """A second has passed; `held`: the client was not read all the time."""
 
     def close(self) -> None:  # noqa: B027  # most have nothing to close
         """The stream is not wanted any more."""
@@ -105,9 +111,14 @@ class RawIntake(Intake):
     def __init__(self, stream: Stream | Lanes, longest_seconds: Seconds | None, source: AudioSource) -> None:
         super().__init__(stream, longest_seconds)
         self._source = source
+        self._doubts = Doubts(source.format)
+        self._pace = Pace(source.format.sample_rate)
 
     def feed(self, data: bytes) -> None:
         """See Intake."""
+        self._pace.feed(len(data) // self._source.format.frame_bytes)
+        if doubt := self._doubts.feed(data):
+            self.remarks.append(Remark("format", doubt))
         try:
             self._append(self._source.feed(data))
         except CutShort as e:  # what is heard does not depend on how the audio was cut
@@ -115,7 +126,7 @@ class RawIntake(Intake):
             raise
 
     def flush(self) -> None:
-        """See Intake. Nothing is held back, to the last sample."""
+        """See Intake."""
         self._append(self._source.flush())
         self.unanswered += 1
         self._waiting.append(None)
@@ -130,6 +141,16 @@ class RawIntake(Intake):
         if not self.ended:
             self._finish_source()  # that it ends within a sample, too, is not told
         self._end(fault)
+
+    def tick(self, held: bool) -> None:
+        """See Intake."""
+        if held:
+            self._pace.pause()
+        elif (rate := self._pace.tick()) is not None:
+            declared = self._source.format.sample_rate
+            sentence = f"for 10 s, {rate} samples have come a second, but {declared} Hz was declared: this is heard "
+            sentence += f"at {declared / rate:.3g} times its speed"
+            self.remarks.append(Remark("format", sentence))
 
     def _finish_source(self) -> CutShort | None:
         try:
@@ -150,7 +171,7 @@ class CompressedIntake(Intake):
 
     def noted(self, sentence: str) -> None:
         """See decoding.Listener."""
-        self.notes.append(sentence)
+        self.remarks.append(Remark("audio", sentence))
 
     @property
     def full(self) -> bool:

@@ -1,7 +1,7 @@
 """Bytes of any encoding, rate and container -> 16 kHz mono int16, as they come.
 
     AudioSource       raw samples, fed as bytes                          raw.py
-    Compressed        an Ogg, WebM, ... stream, in a process of its own  apart.py
+    Compressed        an Ogg, WebM, ... stream, in a process of its own  compressed.py
     open_file         a file or a pipe, drawn from                       files.py
 
     bytes       reader.py, headers.py, ogg.py

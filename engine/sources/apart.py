@@ -1,214 +1,199 @@
-"""Compressed audio, decoded in a process of its own: what breaks a codec ends one stream, and no other.
+"""Decodes a recording in a process of its own: bytes in, 16 kHz mono int16 out.
 
-    python -m earshot_asr.engine.sources.apart container 1
+    async with Apart(file) as decoder:      # or Apart(), then feed(), end()
+        async for pcm in decoder: ...
+    decoder.damage, decoder.notes
 
-reads messages from standard input and writes messages to standard output, each a letter, a length in four bytes
-(little-endian), and so many bytes.
-
-    in     d  bytes of the container, cut anywhere; with `opus`, one packet
-           f  a mark: comes back once all that could be decoded of the bytes before it has been written
-           the end of the input
-    out    p  samples of int16 at 16 kHz, (S,), or (C, S) if each of several channels is wanted for itself
-           f  the mark
-           n  a sentence about what has been decoded
-           e  a sentence: why nothing more can be decoded
+What anybody may send is decoded by libraries that were written in C. If one of them crashes, hangs, or wants too much
+memory or computing, that process ends, and with it this recording: as an AudioError, like any other that can't be read.
 """
 
+import asyncio
+import json
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias, get_args
+from types import TracebackType
+from typing import IO, Any, Self
 
-import av
 import numpy as np
 
-from earshot_asr.engine.audio import Pcm
+import earshot_asr
+from earshot_asr.engine.audio import Pcm, Seconds
 from earshot_asr.engine.errors import AudioError
-from earshot_asr.engine.sources.ahead import Ahead
-from earshot_asr.engine.sources.converter import Converter, CutShort, EachChannel, Samples
-from earshot_asr.engine.sources.media import Media
-from earshot_asr.engine.sources.timeline import Timeline
-from earshot_asr.engine.sources.wav import plain_wav
 
 if sys.platform != "win32":
     import resource
 
-Packing: TypeAlias = Literal["container", "opus"]
-MODULE = "earshot_asr.engine.sources.apart"
-HEAD_BYTES = 5
-PIPE_BYTES = 64 * 1024
-"""How far the process may be behind what is sent to it."""
-DATA, MARK, PCM, NOTE, ERROR = b"d", b"f", b"p", b"n", b"e"
-MOST_GAP_SECONDS = 60.0
-"""Longest silence that a gap in the times of a stream becomes."""
-MEMORY_BYTES = 512 * 1024 * 1024
-CPU_SECONDS = 10
-"""Most processor time between two messages that are written."""
+CHUNK_BYTES = 64 * 1024
+MEMORY_BYTES = 1 << 30
+"""Address space of the process; it takes a quarter of that as a rule."""
+COMPUTING_SECONDS = 30
+"""So much time of a processor may pass without a chunk of audio."""
+HANGING_SECONDS = 60.0
+"""So much time may pass without a chunk of audio when all bytes are there."""
+NICENESS = 10
+"""The process stands back behind those that serve live streams."""
+REPORT_BYTES = 64 * 1024
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 
 
-@dataclass(frozen=True, slots=True)
-class Compressed:
-    """How to read audio that is compressed, or has a header. Raises AudioError for what isn't understood.
+class Apart:
+    """A decoding process. Use it in an `async with`; its end ends the process, whatever that does.
 
-    packing     container: Ogg, WebM, MP3, AAC, FLAC, WAV, whatever FFmpeg reads from front to back; opus: bare
-                packets of Opus, one in each message
-    channels    how many there are, if each is wanted for itself; None: they are mixed
+    file       an open file to decode, from its start; None: the bytes are fed
+    options    those of open_file: track, channel, longest_gap
+    hanging_seconds, computing_seconds, memory_bytes    see HANGING_SECONDS, COMPUTING_SECONDS, MEMORY_BYTES
     """
 
-    packing: Packing = "container"
-    channels: int | None = None
+    def __init__(
+        self,
+        file: IO[bytes] | None = None,
+        *,
+        hanging_seconds: Seconds = HANGING_SECONDS,
+        computing_seconds: int = COMPUTING_SECONDS,
+        memory_bytes: int = MEMORY_BYTES,
+        **options: Any,
+    ) -> None:
+        self.damage = ""
+        """See FileSource; known at the end."""
+        self.notes: list[str] = []
+        """See FileSource; known at the end."""
+        self._file = file
+        self._hanging_seconds = hanging_seconds
+        self._task = {"computing": computing_seconds, "memory": memory_bytes, "options": options}
+        self._process: Process | None = None
+        self._report: asyncio.Task[bytes] | None = None
+        self._whole = file is not None
 
-    def __post_init__(self) -> None:
-        if self.packing not in get_args(Packing):
-            raise AudioError(f"encoding is {self.packing!r}; it must be one of {', '.join(get_args(Packing))}")
+    async def __aenter__(self) -> Self:
+        if self._file is not None:
+            self._file.seek(0)
+        package = str(Path(earshot_asr.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", __name__, json.dumps(self._task)),
+            stdin=PIPE if self._file is None else self._file,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+        )
+        assert self._process.stderr
+        self._report = asyncio.create_task(self._process.stderr.read(REPORT_BYTES))
+        return self
 
-    @property
-    def command(self) -> list[str]:
-        """The command line of the process."""
-        return [sys.executable, "-m", MODULE, self.packing, str(self.channels or 0)]
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        assert self._process and self._report
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._report.cancel()
+        if self._process.stdin:
+            self._process.stdin.close()
+        await self._process.wait()
 
+    async def feed(self, data: bytes) -> None:
+        """More bytes; waits while the process is behind. What it no longer wants is dropped."""
+        assert self._process and self._process.stdin
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
 
-def environment() -> dict[str, str]:
-    """The environment of a process that decodes: where modules are, and nothing else of ours.
+    def end(self) -> None:
+        """There are no more bytes."""
+        assert self._process and self._process.stdin
+        self._process.stdin.close()
+        self._whole = True
 
-    A codec may be made to tell it.
-    """
-    kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
-    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
-    return kept | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    async def __aiter__(self) -> AsyncIterator[Pcm]:
+        """The audio, (S,), as it is decoded. Raises AudioError if there is none, or when the process dies."""
+        assert self._process and self._process.stdout
+        rest = b""
+        while data := await self._read(self._process.stdout):
+            data = rest + data
+            whole = len(data) // 2 * 2
+            rest = data[whole:]
+            if whole:
+                yield np.frombuffer(data[:whole], np.int16)
+        await self._finish(self._process)
 
-
-def message(kind: bytes, data: bytes = b"") -> bytes:
-    """A message, as it is written."""
-    return kind + len(data).to_bytes(4, "little") + data
-
-
-class _Input:
-    """The messages that come in: bytes for the decoder, and the marks between them.
-
-    opening    bytes are only looked at: marks among them are answered when they have been decoded, and more is wanted
-    """
-
-    def __init__(self, source: BinaryIO, output: "_Output") -> None:
-        self.opening = False
-        self._source, self._output = source, output
-        self._marks = 0  # to be answered
-
-    def packets(self) -> Iterator[bytes]:
-        """The bytes of each message. A mark is answered when the next one is asked for."""
-        while True:
-            self._answer()
-            if len(head := self._source.read(HEAD_BYTES)) < HEAD_BYTES:
-                return
-            data = self._source.read(int.from_bytes(head[1:], "little"))
-            if head[:1] == MARK:
-                self._marks += 1
-            elif data:
-                yield data
-
-    def _answer(self) -> None:
-        while self._marks and not self.opening:
-            self._marks -= 1
-            self._output.write(MARK)
-
-    def reader(self) -> Ahead:
-        """All of them as one."""
-        packets, rest = self.packets(), b""
-
-        def read(size: int) -> bytes:
-            nonlocal rest
-            if not rest:
-                self._answer()
-                rest = next(packets, b"")
-            data, rest = rest[:size], rest[size:]
-            return data
-
-        return Ahead(read)
-
-
-class _Output:
-    """The messages that go out."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self._target = target
-
-    def write(self, kind: bytes, data: bytes = b"") -> None:
-        self._target.write(message(kind, data))
-        self._target.flush()
-        allow_cpu()
-
-    def pcm(self, pcm: Pcm) -> None:
-        if pcm.size:
-            self.write(PCM, np.ascontiguousarray(pcm).tobytes())
-
-
-def main(packing: str, channels: str, source: BinaryIO, target: BinaryIO) -> None:
-    """Decodes until the input ends, or can't be decoded any further."""
-    output = _Output(target)
-    incoming = _Input(source, output)
-    converter = EachChannel(int(channels)) if int(channels) else Converter()
-    try:
-        decoded = _opus(incoming.packets()) if packing == "opus" else _contained(incoming, output)
-        for samples, rate in decoded:
-            output.pcm(converter.feed(samples, rate))
-        output.pcm(converter.finish())
-    except CutShort as e:
-        output.pcm(e.before)
-        output.write(ERROR, str(e).encode())
-    except AudioError as e:
-        output.write(ERROR, str(e).encode())
-
-
-def _contained(incoming: _Input, output: _Output) -> Iterator[tuple[Samples, int]]:
-    ahead = incoming.reader()
-    if not ahead.peek(1):  # nothing was sent, so nothing is wrong
-        return
-    if (wav := plain_wav(ahead)) is not None:
-        yield from wav
-        return
-    incoming.opening = True
-    media = Media(ahead, Timeline(MOST_GAP_SECONDS), batch=0)
-    incoming.opening = False
-    yield from media
-    for note in [*media.notes, *filter(None, [media.damage])]:
-        output.write(NOTE, note.encode())
-
-
-def _opus(packets: Iterator[bytes]) -> Iterator[tuple[Samples, int]]:
-    """Packets of Opus -> samples (C, S) at 48 kHz."""
-    codec = av.CodecContext.create("opus", "r")
-    to_float = av.AudioResampler(format="fltp")
-    for number, packet in enumerate(packets, 1):
+    async def _read(self, stream: asyncio.StreamReader) -> bytes:
         try:
-            frames = codec.decode(av.Packet(packet))
-        except av.FFmpegError as e:
-            raise AudioError(f"message {number} is no packet of Opus: {e.strerror}") from None
-        for frame in frames:
-            for whole in to_float.resample(frame):
-                yield whole.to_ndarray().astype(np.float32, copy=False), whole.sample_rate
+            async with asyncio.timeout(self._hanging_seconds if self._whole else None):
+                return await stream.read(CHUNK_BYTES)
+        except TimeoutError:
+            raise AudioError(f"decoding it stands still: nothing came for {self._hanging_seconds:g} s") from None
+
+    async def _finish(self, process: Process) -> None:
+        assert self._report
+        report, code = await self._report, await process.wait()
+        try:
+            said: Mapping[str, Any] = json.loads(report.splitlines()[-1])
+        except (IndexError, ValueError):
+            raise AudioError(_died(code)) from None
+        if "error" in said:
+            raise AudioError(said["error"])
+        if code:
+            raise AudioError(_died(code))
+        self.damage, self.notes = said["damage"], said["notes"]
 
 
-def confine() -> None:
-    """Takes away what a decoder does not need: memory without end, files to write, other processes."""
+def _died(code: int) -> str:
+    """What has become of the process, in words."""
+    if sys.platform != "win32" and code == -signal.SIGXCPU:
+        return "decoding it takes too much computing"
+    ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+    return f"decoding it failed: the decoder has ended {ended}"
+
+
+# ---- in the process
+
+
+def main() -> None:
+    """Decodes standard input, writes samples to standard output, and at its end a report to standard error."""
+    from earshot_asr.engine.sources.files import open_file
+
+    task = json.loads(sys.argv[1])
+    _limit(task["memory"])
+    report: dict[str, Any] = {}
+    try:
+        _allow_computing(task["computing"])
+        with open_file("-", **task["options"]) as source:
+            for pcm in source:
+                sys.stdout.buffer.write(pcm.tobytes())
+                sys.stdout.buffer.flush()
+                _allow_computing(task["computing"])
+        report = {"damage": source.damage, "notes": source.notes}
+    except AudioError as e:
+        report = {"error": str(e).removeprefix("standard input: ")}
+    except MemoryError:
+        report = {"error": "decoding it takes too much memory"}
+    except BrokenPipeError:  # nobody wants to know the rest
+        os._exit(0)
+    print(json.dumps(report), file=sys.stderr)
+
+
+def _limit(memory_bytes: int) -> None:
     if sys.platform == "win32":
         return
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    allow_cpu()
+    os.nice(NICENESS)
 
 
-def allow_cpu() -> None:
-    """From now on for CPU_SECONDS."""
-    if sys.platform != "win32":
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+def _allow_computing(seconds: int) -> None:
+    """So many seconds more, from now on."""
+    if sys.platform == "win32":
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
 
 
 if __name__ == "__main__":
-    confine()
-    av.logging.set_level(None)
-    main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)
+    main()

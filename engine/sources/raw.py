@@ -57,6 +57,10 @@ class RawFormat:
             raise AudioError(f"encoding is {self.encoding!r}; it must be one of {', '.join(get_args(Encoding))}")
         check_format(self.sample_rate, self.channels)
 
+    def __str__(self) -> str:
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return f"{self.encoding}, {self.sample_rate} Hz, {channels}"
+
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
@@ -163,13 +167,14 @@ class RawFile:
         self.damage = ""
         self.channels = format.channels
         self.duration = None if size is None else size // format.frame_bytes / format.sample_rate
-        self._read, self._format = read, format
+        self.format = format
+        self._read = read
 
     def __iter__(self) -> Iterator[tuple[Samples, int]]:
-        whole = _Whole(self._format)
+        whole = _Whole(self.format)
         try:
             while data := self._read(READ_BYTES):
-                yield self._format.samples(whole.feed(data)), self._format.sample_rate
+                yield self.format.samples(whole.feed(data)), self.format.sample_rate
         except OSError as e:
             self.damage = f"it can't be read further: {reason(e)}"
             return

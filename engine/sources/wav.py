@@ -38,11 +38,13 @@ def _header(ahead: Ahead) -> tuple[RawFormat, int, int | None] | None:
     at, format = 12, None
     while at + 8 <= WAV_HEADER_BYTES:
         head = ahead.peek(at + 8)[at:]
+        if len(head) < 8:
+            return None
         name, size = head[:4], int.from_bytes(head[4:], "little")
         if name == b"data":
             known = 0 < size < UNKNOWN_SIZE
             return None if format is None else (format, at + 8, size if known else None)
-        if len(head) < 8 or at + 8 + size > WAV_HEADER_BYTES:
+        if at + 8 + size > WAV_HEADER_BYTES:
             return None
         if name == b"fmt " and (format := _format(ahead.peek(at + 8 + size)[at + 8 :])) is None:
             return None

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from earshot_asr.server.conversation import Conversation
 from earshot_asr.server.handshake import Handshake, Page
-from earshot_asr.server.notices import Notice, Reply
+from earshot_asr.server.notices import Notice, Refusal, Reply
 from earshot_asr.server.refusals import CLOSE_CODES
 from earshot_asr.server.settings import Limits
 
@@ -42,6 +42,8 @@ class Dialect(ABC):
     def __init__(self, conversation: Conversation, handshake: Handshake) -> None:
         self.conversation = conversation
         self.handshake = handshake
+        self.why = ""
+        """Why the stream was refused, in a sentence."""
 
     # ---- called while the handshake is answered; none of these raises
 
@@ -93,8 +95,10 @@ class Dialect(ABC):
         for each in self.conversation.outbox.take():
             if isinstance(each, Reply):
                 messages.append(each.message)
-            else:
-                messages.extend(self.say(each))
+                continue
+            if isinstance(each, Refusal):
+                self.why = each.sentence
+            messages.extend(self.say(each))
         return messages
 
     @property

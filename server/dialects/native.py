@@ -11,7 +11,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.engine.sources import RawFormat
-from earshot_asr.engine.sources.apart import Compressed
+from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server import refusals, wire
 from earshot_asr.server.admission import ResumePoint, StreamRequest
 from earshot_asr.server.conversation import FINISHING, WAITING

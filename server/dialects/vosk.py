@@ -59,7 +59,6 @@ class Vosk(Dialect):
         self._partial = ""
         self._finals: deque[Final] = deque()  # those that were not told yet
         self._owed: deque[bool] = deque()  # answers that wait for a reset, oldest first; True: that to the reset itself
-        self._why = ""  # the stream was ended
 
     @classmethod
     def credential(cls, handshake: Handshake) -> str | None:
@@ -113,14 +112,13 @@ class Vosk(Dialect):
             case Finished():
                 return [self._all()]
             case Refusal():
-                self._why = notice.sentence
                 return [self._all()] if self._finals else []
         return []
 
     def close_frame(self, error: str | None) -> tuple[int, str]:
         """See Dialect. Vosk has no message for an error: the reason is all that a client is told."""
         code, _ = super().close_frame(error)
-        return code, as_reason(self._why)
+        return code, as_reason(self.why)
 
     @property
     def hotwords(self) -> tuple[Hotword, ...]:

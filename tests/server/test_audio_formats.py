@@ -20,7 +20,7 @@ from earshot_asr.engine.sources import RawFormat
 from earshot_asr.server import wire
 from earshot_asr.server.admission import StreamRequest
 from earshot_asr.server.conversation import Conversation
-from earshot_asr.server.notices import FlushAnswered
+from earshot_asr.server.notices import FlushAnswered, Remark
 from earshot_asr.server.settings import Limits
 from earshot_asr.server.wire import Error, FinalMessage, Start
 from tests.engine.sources.made import written
@@ -96,7 +96,9 @@ async def test_what_is_damaged_is_heard_as_far_as_it_goes_and_that_is_said() -> 
 
 def decoders() -> set[int]:
     """The processes that decode for this one."""
-    done = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "sources.apart"], capture_output=True, check=False)
+    done = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "sources.compressed"], capture_output=True, check=False
+    )
     return set(map(int, done.stdout.split()))
 
 
@@ -134,6 +136,23 @@ async def test_a_client_that_is_ahead_is_held_back() -> None:
     async with serving() as server:
         heard, code = await talk(server, CONTAINER, *cut(flac), wire.Stop())
     assert code == 1000 and text(heard) == f"{SAID} GENERAL"
+
+
+async def test_a_wrong_declaration_is_said_and_the_stream_goes_on() -> None:
+    async with serving() as server:
+        heard, code = await talk(server, Start(), *cut(WAV), wire.Stop())
+        assert code == 1000 and text(heard).endswith("GENERAL")
+    (warning,) = [message for message in heard if isinstance(message, wire.Warning)]
+    assert warning.code == "format" and "the header of a WAV file" in warning.message
+
+
+async def test_audio_that_comes_too_slowly_is_said() -> None:
+    alone = TwoLanes(RawFormat("pcm_s16le", 16_000), each=False)
+    for _ in range(30):
+        alone.do(lambda: alone.conversation.feed(bytes(2 * 8000)))
+        alone.conversation.tick()
+    (remark,) = [notice for notice in alone.conversation.outbox.take() if isinstance(notice, Remark)]
+    assert "8000 samples have come a second, but 16000 Hz was declared" in remark.sentence
 
 
 # ---- several channels

@@ -11,6 +11,7 @@ START_DEFAULTS = {
     "encoding": "pcm_s16le",
     "sample_rate": 16000,
     "channels": 1,
+    "channel": "mix",
     "language": None,
     "hotwords": [],
     "partials": True,
@@ -100,7 +101,8 @@ def test_a_newer_server_may_say_more() -> None:
         ('{"type":"start","hotwords":[{"text":"a","wait":1}]}', "hotwords[0]: Object contains unknown field `wait`"),
         (
             '{"type":"start","encoding":"mp3"}',
-            "encoding: Invalid enum value 'mp3'; it must be one of pcm_s16le, pcm_f32le, mulaw, alaw",
+            "encoding: Invalid enum value 'mp3'; it must be one of pcm_s16le, pcm_s24le, pcm_s32le, pcm_f32le, mulaw, "
+            "alaw, opus, container",
         ),
         (
             '{"type":"start","commit":"never"}',

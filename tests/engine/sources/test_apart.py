@@ -1,158 +1,119 @@
-"""Compressed audio in a process of its own: the same samples however it is cut, and a process that is confined."""
+"""Decoding in a process of its own: the same audio, and whatever becomes of that process is a sentence."""
 
-import io
+import asyncio
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
 import pytest
 
-from earshot_asr.engine.audio import Pcm, to_pcm
+from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import AudioError
-from earshot_asr.engine.sources import apart, open_file
-from earshot_asr.engine.sources.apart import (
-    DATA,
-    ERROR,
-    HEAD_BYTES,
-    MARK,
-    NOTE,
-    PCM,
-    Compressed,
-    environment,
-    main,
-    message,
-)
-from tests.engine.sources.made import cut, looks_like_the_tone, tone, write
+from earshot_asr.engine.sources import open_file
+from earshot_asr.engine.sources.apart import Apart
+from tests.engine.sources.made import encoded, tone
 
-STREAMABLE = ["wav", "flac", "ogg", "mp3", "webm", "fragmented.m4a"]
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+LONG = encoded("wav", "pcm_s16le", [(0.0, tone(60.0, 48_000))])
 
 
-@pytest.fixture(scope="module")
-def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("streams")
-    return {name: write(folder / f"a.{name}").read_bytes() for name in STREAMABLE}
+def made(tmp_path: Path, name: str, data: bytes) -> Path:
+    (tmp_path / name).write_bytes(data)
+    return tmp_path / name
 
 
-def messages(data: bytes) -> list[tuple[bytes, bytes]]:
-    """What was written: kinds and contents."""
-    found, at = [], 0
-    while at < len(data):
-        size = int.from_bytes(data[at + 1 : at + HEAD_BYTES], "little")
-        found.append((data[at : at + 1], data[at + HEAD_BYTES : at + HEAD_BYTES + size]))
-        at += HEAD_BYTES + size
-    return found
+async def decoded(file: Path, **options: Any) -> tuple[Pcm, Apart]:
+    with file.open("rb") as opened:
+        async with Apart(opened, **options) as decoder:
+            return np.concatenate([pcm async for pcm in decoder]), decoder
 
 
-def decoded(*parts: bytes, packing: str = "container", channels: int = 0) -> list[tuple[bytes, bytes]]:
-    """What main() writes; parts are messages of data, b"" is a mark."""
-    target = io.BytesIO()
-    source = io.BytesIO(b"".join(message(DATA, part) if part else message(MARK) for part in parts))
-    main(packing, str(channels), source, target)
-    return messages(target.getvalue())
+async def piped(data: bytes, size: int) -> Pcm:
+    async with Apart() as decoder:
+
+        async def feed() -> None:
+            for at in range(0, len(data), size):
+                await decoder.feed(data[at : at + size])
+            decoder.end()
+
+        feeding = asyncio.create_task(feed())
+        heard = [pcm async for pcm in decoder]
+        await feeding
+        return np.concatenate(heard)
 
 
-def samples(found: list[tuple[bytes, bytes]]) -> Pcm:
-    assert not [text for kind, text in found if kind == ERROR], found
-    return np.frombuffer(b"".join(data for kind, data in found if kind == PCM), np.int16)
+@pytest.mark.parametrize(("format", "codec"), [("wav", "pcm_s16le"), ("mp4", "aac"), ("webm", "libopus")])
+async def test_it_is_the_same_audio(tmp_path: Path, format: str, codec: str) -> None:
+    data = encoded(format, codec, [(0.0, tone(2.0, 48_000))])
+    file = made(tmp_path, f"a.{format}", data)
+    expected = np.concatenate([*open_file(file)])
+    heard, decoder = await decoded(file)
+    assert heard.tobytes() == expected.tobytes()
+    assert not decoder.damage
+    assert (await piped(data, 1000)).tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("name", STREAMABLE)
-def test_containers_however_they_are_cut(name: str, streams: dict[str, bytes]) -> None:
-    data = streams[name]
-    whole = samples(decoded(data))
-    assert looks_like_the_tone(whole, 2.0)
-    cuts = np.random.default_rng(7).integers(0, len(data), 99).tolist()
-    for pieces in (cut(data, cuts), cut(data, list(range(0, len(data), 11)))):
-        assert samples(decoded(*filter(None, pieces))).tobytes() == whole.tobytes()
+async def test_options_and_what_is_said_of_the_file(tmp_path: Path) -> None:
+    file = made(tmp_path, "cut.wav", LONG[:-100_000])
+    heard, decoder = await decoded(file, channel=1)
+    with open_file(file, channel=1) as source:
+        assert heard.tobytes() == np.concatenate([*source]).tobytes()
+    assert decoder.damage == source.damage
+    assert "cut off" in decoder.damage
 
 
-def test_a_mark_comes_back_behind_what_was_sent_before_it(streams: dict[str, bytes]) -> None:
-    data = streams["webm"]
-    found = decoded(b"", data[: len(data) // 2], b"", data[len(data) // 2 :], b"")
-    kinds = [kind for kind, _ in found if kind in (MARK, PCM)]
-    first, second, third = (at for at, kind in enumerate(kinds) if kind == MARK)
-    assert first == 0 and second > 1 and third > second + 1
-    assert samples(found).tobytes() == samples(decoded(data)).tobytes()
+async def test_what_is_no_audio_is_told_without_a_name(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"^can't decode|^this is|^there is"):
+        await decoded(made(tmp_path, "a.wav", b"once upon a time" * 100))
+    with pytest.raises(AudioError, match=r"^the file is empty"):
+        await decoded(made(tmp_path, "b.wav", b""))
 
 
-def packets(seconds: float, layout: str = "mono") -> list[bytes]:
-    """Bare packets of Opus."""
-    codec = av.CodecContext.create("libopus", "w")
-    codec.sample_rate, codec.layout, codec.format = 48_000, layout, "flt"
-    frame = av.AudioFrame.from_ndarray(tone(seconds, 48_000)[None], format="flt", layout="mono")
-    frame.sample_rate = 48_000
-    resampler = av.AudioResampler("flt", layout, 48_000, frame_size=960)
-    parts = [*resampler.resample(frame), *resampler.resample(None)]
-    return [bytes(packet) for part in [*parts, None] for packet in codec.encode(part)]
-
-
-@pytest.mark.parametrize("layout", ["mono", "stereo"])
-def test_bare_packets_of_opus(layout: str) -> None:
-    assert looks_like_the_tone(samples(decoded(*packets(2.0, layout), packing="opus")), 2.0)
-    ((kind, text),) = decoded(b"\xff" * 400, packing="opus")
-    assert kind == ERROR and text.startswith(b"message 1 is no packet of Opus")
-
-
-def test_each_channel_for_itself(tmp_path: Path) -> None:
-    import soundfile
-
-    left, right = tone(1.0), tone(1.0)[::-1]
-    soundfile.write(tmp_path / "a.flac", np.stack([left, right], axis=1), 16_000)
-    found = decoded((tmp_path / "a.flac").read_bytes(), channels=2)
-    pieces = [np.frombuffer(data, np.int16).reshape(2, -1) for kind, data in found if kind == PCM]
-    np.testing.assert_allclose(np.concatenate(pieces, axis=1), [to_pcm(left), to_pcm(right)], atol=1)
-    ((kind, text),) = decoded((tmp_path / "a.flac").read_bytes(), channels=3)
-    assert kind == ERROR and b"there is no channel 3: there are 2" in text
+async def interrupted(tmp_path: Path, number: int) -> None:
+    """Decodes a recording whose process gets a signal in the middle."""
+    with made(tmp_path, "a.wav", LONG).open("rb") as opened:
+        async with Apart(opened, hanging_seconds=1.0 if number == signal.SIGSTOP else 60.0) as decoder:
+            async for _ in decoder:
+                assert decoder._process
+                os.kill(decoder._process.pid, number)
 
 
 @pytest.mark.parametrize(
-    "data", [b"no audio at all " * 9, bytes(300_000), b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n" * 9]
+    ("number", "sentence"),
+    [
+        (signal.SIGSEGV, "the decoder has ended by SIGSEGV"),
+        (signal.SIGABRT, "the decoder has ended by SIGABRT"),
+        (signal.SIGXCPU, "takes too much computing"),
+        (signal.SIGSTOP, "nothing came for 1 s"),
+    ],
 )
-def test_what_is_no_audio_is_said(data: bytes) -> None:
-    ((kind, text),) = decoded(data)
-    assert kind == ERROR and b"can't decode audio" in text and b"expected WAV, FLAC" in text
+async def test_its_death_is_an_error_of_the_recording(
+    tmp_path: Path, number: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earshot_asr.engine.sources.apart.CHUNK_BYTES", 1000)
+    with pytest.raises(AudioError, match=sentence):
+        await interrupted(tmp_path, number)
 
 
-def test_what_is_cut_off_is_said_and_heard_as_far_as_it_goes(streams: dict[str, bytes]) -> None:
-    found = decoded(streams["ogg"][: len(streams["ogg"]) // 2])
-    assert 8000 < len(samples(found)) < 24_000
-    assert [text for kind, text in found if kind == NOTE] == [b"its last page is missing"]
-    assert decoded() == [] and decoded(b"") == [(MARK, b"")]
+async def test_memory_is_bounded(tmp_path: Path) -> None:
+    with pytest.raises(AudioError):
+        await decoded(made(tmp_path, "a.wav", LONG), memory_bytes=64 << 20)
 
 
-def test_a_format_that_is_none() -> None:
-    with pytest.raises(AudioError, match="encoding is 'mp5'; it must be one of container, opus"):
-        Compressed("mp5")  # type: ignore[arg-type]
+def test_computing_is_bounded() -> None:
+    busy = "from earshot_asr.engine.sources.apart import _allow_computing as allow; allow(0)\nwhile True: pass"
+    assert subprocess.run([sys.executable, "-c", busy], timeout=60).returncode == -signal.SIGXCPU
 
 
-# ---- as a process
-
-
-def run(format: Compressed, data: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
-    done = subprocess.run(format.command, env=environment(), input=data, stdout=subprocess.PIPE, check=False)
-    return done.returncode, messages(done.stdout)
-
-
-def test_the_process_hears_what_open_file_does(streams: dict[str, bytes], tmp_path: Path) -> None:
-    (tmp_path / "a.ogg").write_bytes(streams["ogg"])
-    status, found = run(Compressed(), message(DATA, streams["ogg"]))
-    assert status == 0
-    np.testing.assert_array_equal(samples(found), np.concatenate(list(open_file(tmp_path / "a.ogg"))))
-
-
-def confined(script: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a process that is as confined as that of a decoder, with little time."""
-    code = f"from earshot_asr.engine.sources import apart\napart.CPU_SECONDS = 1\napart.confine()\n{script}"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-
-@linux
-def test_the_process_is_confined() -> None:
-    assert confined("while True: pass").returncode == -signal.SIGXCPU
-    assert "MemoryError" in confined(f"bytearray({apart.MEMORY_BYTES})").stderr
-    assert confined("import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')").returncode != 0
-    assert confined("apart.allow_cpu()").returncode == 0
+async def test_the_end_ends_the_process(tmp_path: Path) -> None:
+    with made(tmp_path, "a.wav", LONG).open("rb") as opened:
+        async with Apart(opened) as decoder:
+            assert decoder._process
+            async for _ in decoder:
+                break
+        assert decoder._process.returncode is not None

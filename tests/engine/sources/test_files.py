@@ -21,7 +21,7 @@ from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources import AudioSource, RawFormat, open_file
 from earshot_asr.engine.sources.reader import Reader
 from tests.engine.sources.made import drain, looks_like_the_tone, tone, write
-from tests.engine.sources.test_apart import decoded
+from tests.engine.sources.test_compressed import decoded
 
 
 def samples_of(path: Path, raw: RawFormat | None = None) -> Pcm:

@@ -91,7 +91,7 @@ def test_what_follows_the_samples_is_none() -> None:
     [
         b"",
         b"RIFF",
-        header()[:30],
+        *(header()[:size] for size in range(12, 44)),
         header(kind=0x11, bits=4),
         header(bits=8),
         header(channels=0),

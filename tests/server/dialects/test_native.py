@@ -419,7 +419,7 @@ REFUSED: list[tuple[str, Sequence[str | bytes], str, str]] = [
     ("wrong type", ['{"type":"start","sample_rate":"16k"}'], "invalid_message", "sample_rate"),
     ("rate too low", ['{"type":"start","sample_rate":4000}'], "invalid_message", "8000"),
     ("too many channels", ['{"type":"start","channels":64}'], "invalid_message", "channels"),
-    ("unknown encoding", ['{"type":"start","encoding":"opus"}'], "invalid_message", "pcm_s16le"),
+    ("unknown encoding", ['{"type":"start","encoding":"mp3"}'], "invalid_message", "pcm_s16le"),
     ("language", ['{"type":"start","language":"en"}'], "language_unsupported", "language has to be null"),
     ("hotwords", ['{"type":"start","hotwords":["Ada", ""]}'], "hotwords_refused", "a hotword is empty"),
     ("weights", ['{"type":"start","hotwords":[{"text":"Ada","weight":-1}]}'], "hotwords_refused", "between 0 and 20"),
