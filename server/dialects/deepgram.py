@@ -25,7 +25,7 @@ from earshot_asr.server.conversation import STREAMING, Conversation
 from earshot_asr.server.dialects.deepgram_query import Options
 from earshot_asr.server.dialects.dialect import Dialect, as_reason
 from earshot_asr.server.handshake import Handshake, Page
-from earshot_asr.server.notices import Finished, FlushAnswered, Notice, Progress, Refusal
+from earshot_asr.server.notices import Finished, FlushAnswered, Notice, Progress, Refusal, Remark
 from earshot_asr.server.settings import Limits
 
 IDLE_SECONDS = 10.0
@@ -64,11 +64,11 @@ class Deepgram(Dialect):
     def __init__(self, conversation: Conversation, handshake: Handshake) -> None:
         super().__init__(conversation, handshake)
         self._options: Options | None = None
-        self._model = ""  # that speaks
         self._channels: list[_Channel] = []
         self._finalizing = 0  # how many Finalize are not answered yet
         self._speaking = False  # whether SpeechStarted was told
         self._sha256 = hashlib.sha256()
+        self._warnings: list[dict[str, str]] = []
 
     # ---- the handshake
 
@@ -221,6 +221,8 @@ class Deepgram(Dialect):
                         yield self._slice(channel, notice.received)
                     yield from self._utterance_end(channel, notice.received)
                 yield self._metadata(notice.received)
+            case Remark():
+                self._warnings.append({"parameter": "encoding", "type": notice.code, "message": notice.sentence})
             case Refusal():
                 code = CODES.get(notice.code, notice.code)
                 yield {"type": "Error", "variant": code, "description": notice.sentence, "message": notice.sentence}
@@ -327,7 +329,8 @@ class Deepgram(Dialect):
     def _metadata(self, received: int) -> dict[str, Any]:
         assert self._options
         told = "this server does not do that: text is as its model writes it"
-        warnings = [{"parameter": name, "type": "unsupported", "message": told} for name in self._options.unheeded]
+        unheeded = [{"parameter": name, "type": "unsupported", "message": told} for name in self._options.unheeded]
+        warnings = unheeded + self._warnings
         return {
             "type": "Metadata",
             "transaction_key": "deprecated",

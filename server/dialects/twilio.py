@@ -1,7 +1,8 @@
 """Twilio's media streams: a telephone call as JSON with audio in base64.
 
 Twilio reads no text, and reports a message that it does not know as an error. So nothing is sent, unless the stream's
-parameters ask for it: which a program between Twilio and here may do.
+parameters ask for it: which a program between Twilio and here may do. Who wants to read along watches the channel that
+the parameter `publish` names.
 """
 
 import base64
@@ -22,7 +23,7 @@ from earshot_asr.server.admission import StreamRequest
 from earshot_asr.server.conversation import FINISHING, STREAMING, WAITING, Conversation
 from earshot_asr.server.dialects.dialect import Dialect, as_reason
 from earshot_asr.server.handshake import Handshake
-from earshot_asr.server.notices import Notice, Refusal
+from earshot_asr.server.notices import Notice, Refusal, Remark
 from earshot_asr.server.refusals import Refused
 
 ENCODINGS: Mapping[str, Encoding] = {
@@ -48,6 +49,7 @@ class Parameters(Struct, frozen=True):
     token: str | None = None
     language: Annotated[str, Meta(max_length=100)] | None = None
     hotwords: str = ""
+    publish: str | None = None
     track: Literal["inbound", "outbound"] = "inbound"
     transcripts: Literal["none", "final", "all"] = "none"
 
@@ -123,13 +125,12 @@ class Twilio(Dialect):
         hotwords = tuple(Hotword(each.strip()) for each in asked.hotwords.split(",") if each.strip())
         config = StreamConfig.preset(
             self.conversation.latency,
-            partials=asked.transcripts == "all",
+            partials=asked.transcripts == "all" or asked.publish is not None,
             language=asked.language,
             decode=DecodeConfig(hotwords=hotwords),
         )
-        self.conversation.open(
-            StreamRequest(config=config, audio=RawFormat(ENCODINGS[audio.encoding], audio.sampleRate))
-        )
+        bytes_are = RawFormat(ENCODINGS[audio.encoding], audio.sampleRate)
+        self.conversation.open(StreamRequest(config=config, audio=bytes_are, publish=asked.publish))
         self._start = start
         call, stream = start.callSid[:SID_CHARACTERS], start.streamSid[:SID_CHARACTERS]
         self.conversation.log.info("call", call=call, stream=stream, track=asked.track)
@@ -139,13 +140,16 @@ class Twilio(Dialect):
             self.conversation.finish()
 
     def _messages(self, notice: Notice) -> Iterable[dict[str, Any]]:
-        if self._start.customParameters.transcripts == "none":
+        wanted = self._start.customParameters.transcripts
+        if wanted == "none":
             return
         match notice:
-            case Partial():
+            case Partial() if wanted == "all":
                 yield self._transcript(notice, final=False)
             case Final():
                 yield self._transcript(notice, final=True, confidence=notice.confidence)
+            case Remark():
+                yield {"event": "warning", "warning": {"code": notice.code, "message": notice.sentence}}
             case Refusal():
                 yield {"event": "error", "error": {"code": notice.code, "message": notice.sentence}}
 

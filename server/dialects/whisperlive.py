@@ -22,7 +22,7 @@ from earshot_asr.server.admission import StreamRequest
 from earshot_asr.server.conversation import STREAMING, TICK_SECONDS, WAITING, Conversation
 from earshot_asr.server.dialects.dialect import Dialect, as_reason
 from earshot_asr.server.handshake import Handshake
-from earshot_asr.server.notices import Admitted, Notice, Refusal
+from earshot_asr.server.notices import Admitted, Notice, Refusal, Remark
 from earshot_asr.server.refusals import Refused
 
 BACKEND = "faster_whisper"
@@ -157,6 +157,8 @@ class WhisperLive(Dialect):
                 yield self._segments(_segment(notice))
                 self._completed.append({**_segment(notice), "completed": True, **self._words(notice.words)})
                 yield self._segments()
+            case Remark():
+                yield {"status": "WARNING", "message": notice.sentence}
             case Refusal():
                 yield _goodbye(notice)
 

@@ -25,7 +25,7 @@ from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.settings import Limits
 from tests.engine.sources.made import written
 from tests.helpers import FakeRunner, Polyglot, finals, run_session, silence, speak
-from tests.server.dialects.line import Line, chunks
+from tests.server.dialects.line import Line, chunks, wav_header
 from tests.server.loopback import serving
 
 PAUSE, MOMENT = silence(1.8), silence(0.2)
@@ -415,6 +415,13 @@ def test_what_the_model_does_not_do_is_a_warning() -> None:
     word = results(client, is_final=True)[0]["channel"]["alternatives"][0]["words"][0]
     assert (word["word"], word["punctuated_word"]) == ("so", "so")
     assert texts(results(client, is_final=True)) == TEXTS  # a model that writes capitals only has none that mean much
+
+
+def test_what_is_wrong_with_the_audio_is_a_warning() -> None:
+    client = line(wav_header() + DIALOGUE.tobytes(), CLOSE)
+    (warning,) = client.messages[-1]["warnings"]
+    assert warning["parameter"] == "encoding"
+    assert "header" in warning["message"]
 
 
 def test_extra_is_repeated() -> None:

@@ -14,13 +14,14 @@ from websockets.asyncio.client import connect
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.sources import AudioSource
+from earshot_asr.server import wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.dialects.twilio import Twilio
 from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.settings import Limits, ServerConfig
 from tests.helpers import FakeRunner, Polyglot, finals, run_session, silence, speak
-from tests.server.dialects.line import Line
-from tests.server.loopback import GIVE_UP_SECONDS, until
+from tests.server.dialects.line import Line, wav_header
+from tests.server.loopback import GIVE_UP_SECONDS, serving, until
 
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
 STOP = {"event": "stop", "sequenceNumber": "9", "stop": {"accountSid": "AC1", "callSid": "CA1"}, "streamSid": "MZ1"}
@@ -189,6 +190,14 @@ def test_an_error_is_told_to_who_can_read_it() -> None:
     assert client.messages[-1]["error"]["code"] == "invalid_message"
 
 
+def test_what_is_wrong_with_the_audio_is_told_too() -> None:
+    asked = start({"encoding": "audio/x-l16", "sampleRate": 16000}, transcripts="final")
+    client = line(asked, *media(wav_header() + DIALOGUE.tobytes()), STOP)
+    (warning,) = [message["warning"] for message in client.messages if message["event"] == "warning"]
+    assert "header" in warning["message"]
+    assert transcripts(client, final=False) == []
+
+
 def test_what_comes_after_the_end_is_ignored() -> None:
     client = line(start(transcripts="final"))
     client.send(*MEDIA, STOP, MEDIA[0], STOP, MARK, compute=False)
@@ -238,3 +247,19 @@ async def test_a_call(tmp_path: Path, caplog: pytest.LogCaptureFixture, end: lis
         assert [getattr(r, FIELDS)["text"] for r in caplog.records if r.message == "final"] == TEXTS
         assert await calls.call(CONNECTED, start(token="wrong")) == 1008
         assert await calls.call(CONNECTED, start()) == 1008
+
+
+async def test_a_call_is_watched() -> None:
+    """Text and partials, though the telephone is told nothing; the last words, too."""
+    async with serving(limits=Limits(streams=8)) as server:
+        base = f"ws://127.0.0.1:{server.port}"
+        async with connect(f"{base}{wire.WATCH_PATH}desk", proxy=None) as viewer:
+            async with connect(f"{base}/v1/twilio", proxy=None) as call:
+                for message in (CONNECTED, start(publish="desk"), *MEDIA):
+                    await call.send(json.dumps(message))
+            told: list[wire.ServerMessage] = []
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                while sum(isinstance(message, wire.FinalMessage) for message in told) < len(TEXTS):
+                    told.append(wire.decode_server(await viewer.recv()))
+    assert [message.text for message in told if isinstance(message, wire.FinalMessage)] == TEXTS
+    assert any(isinstance(message, wire.PartialMessage) for message in told)

@@ -14,7 +14,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.server.dialects.whisperlive import WhisperLive
 from earshot_asr.server.settings import Limits
 from tests.helpers import Polyglot, finals, run_session, silence, speak
-from tests.server.dialects.line import Line
+from tests.server.dialects.line import Line, wav_header
 from tests.server.loopback import serving
 
 PAUSE, MOMENT = silence(1.5), silence(0.2)
@@ -252,6 +252,12 @@ def test_what_can_not_be_had_is_a_warning(option: str, value: object) -> None:
     (warning,) = [m for m in line({**PYTHON, option: value}).messages if m.get("status")]
     assert warning["status"] == "WARNING"
     assert "here" in warning["message"]
+
+
+def test_what_is_wrong_with_the_audio_is_a_warning() -> None:
+    client = line({**PYTHON, "audio_format": "int16"}, wav_header() + DIALOGUE.tobytes(), END)
+    (warning,) = [m for m in client.messages if m.get("status") == "WARNING"]
+    assert "header" in warning["message"]
 
 
 @pytest.mark.parametrize(
