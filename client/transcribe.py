@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
 from earshot_asr.engine.captions import writer
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.errors import (
@@ -45,6 +46,7 @@ def transcribe(
     commit: Commit = "utterance",
     endpoint_ms: int | None = None,
     format: str = "text",
+    cased: bool = False,
     whole: bool = False,
     revision: str | None = None,
     raw: RawFormat | None = None,
@@ -62,6 +64,7 @@ def transcribe(
     lm         a language model's file or folder, or "none"; None: the one that goes with the model
     hotwords   words and phrases that are expected
     format     text, json, srt or vtt
+    cased      text gets the case that people write, and hotwords their spelling
     whole      one forward pass over each file instead of streaming
     files      "-": standard input
     raw        format of files without a header; None: only .raw, .pcm and .s16 are read so, as 16 kHz mono int16
@@ -86,7 +89,10 @@ def transcribe(
     runner = cache(partial(load_runner, model, device, revision, language, lm))
 
     def method(audio: Iterable[Pcm]) -> Iterator[Final]:
-        return plain(runner(), audio, decode) if whole else streamed(runner(), config, audio)
+        finals = plain(runner(), audio, decode) if whole else streamed(runner(), config, audio)
+        if not cased:
+            return finals
+        return map(Casing(runner().info.language, [each.text for each in hotwords]).final, finals)
 
     return transcribe_files(
         sorted(files, key=is_readable),  # what can't be is said before the model is loaded, which takes seconds

@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 
 from earshot_asr.client.options import (
+    CAPTIONS,
     LANGUAGE_HELP,
     MODEL_HELP,
     RETRY_SECONDS,
+    CaseOption,
     CertificatesOption,
     Device,
     EndpointOption,
@@ -29,6 +31,7 @@ from earshot_asr.client.options import (
     TokenOption,
     check_partials,
     hotwords,
+    is_cased,
     live_commit,
 )
 
@@ -112,6 +115,7 @@ def mic(
     list_devices: ListDevicesOption = False,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
+    case: CaseOption = None,
     lm: LmOption = None,
     hotword: HotwordOption = None,
     commit: LiveCommitOption = None,
@@ -147,7 +151,9 @@ def mic(
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
             captions = console.is_terminal and format is Format.text
-            with screen(console, format=format, partials=partials, meter=True) as shown:
+            cased = is_cased(case, captions=captions or format in CAPTIONS)
+            names = [each["text"] for each in expected]
+            with screen(console, format=format, partials=partials, meter=True, cased=cased, names=names) as shown:
                 options: dict[str, Any] = {
                     "language": language if url else None,
                     "commit": live_commit(commit, captions),

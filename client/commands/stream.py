@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 
 from earshot_asr.client.options import (
+    CAPTIONS,
     INTERRUPTED_EXIT_STATUS,
     LONGEST_GAP_SECONDS,
     RETRY_SECONDS,
+    CaseOption,
     CertificatesOption,
     ChannelsOption,
     EncodingOption,
@@ -32,6 +34,7 @@ from earshot_asr.client.options import (
     TrackOption,
     check_partials,
     hotwords,
+    is_cased,
     live_commit,
     raw_format,
 )
@@ -74,6 +77,7 @@ def stream(
     ] = 1.0,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
+    case: CaseOption = None,
     hotword: HotwordOption = None,
     commit: LiveCommitOption = None,
     endpoint_ms: EndpointOption = None,
@@ -118,7 +122,9 @@ def stream(
             "ca_file": tls_ca,
         }
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
-            with screen(console, format=format, partials=partials, live=audio.live) as shown:
+            cased = is_cased(case, captions=captions or format in CAPTIONS)
+            names = [each["text"] for each in expected]
+            with screen(console, format=format, partials=partials, live=audio.live, cased=cased, names=names) as shown:
                 interrupted = await caption(url, audio, [shown], retry=retry, **options)
             for line in filter(None, [*audio.notes, audio.damage]):
                 print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)

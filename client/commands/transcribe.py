@@ -7,7 +7,9 @@ from typing import Annotated, Literal, cast
 import typer
 
 from earshot_asr.client.options import (
+    CAPTIONS,
     LONGEST_GAP_SECONDS,
+    CaseOption,
     ChannelsOption,
     Commit,
     CommitOption,
@@ -28,6 +30,7 @@ from earshot_asr.client.options import (
     RevisionOption,
     TrackOption,
     hotwords,
+    is_cased,
     raw_format,
 )
 
@@ -72,6 +75,7 @@ def transcribe(
     commit: CommitOption = Commit.utterance,
     endpoint_ms: EndpointOption = None,
     format: FormatOption = Format.text,
+    case: CaseOption = None,
     whole: Annotated[
         bool, typer.Option("--whole", help="One forward pass over each whole file, without streaming.")
     ] = False,
@@ -113,6 +117,7 @@ def transcribe(
         commit=commit.value,
         endpoint_ms=endpoint_ms,
         format=format,
+        cased=is_cased(case, captions=format in CAPTIONS),
         whole=whole or offline,
         raw=raw_format(encoding, rate, channels),
         track=track,
