@@ -31,7 +31,8 @@ UNREAD_BYTES = 64 * 1024
 class Speaker:
     """The stream that a channel has now; a conversation.Publisher. Made by Channels.publish."""
 
-    def __init__(self, channel: "Channel") -> None:
+    def __init__(self, channel: "Channel", language: str | None) -> None:
+        self.language = language
         self._channel = channel
 
     def tell(self, event: Partial | Final) -> None:
@@ -113,7 +114,8 @@ class Channel:
         return [*self.viewers, *self._coming]
 
     def _state(self) -> str:
-        return wire.encode(wire.Watching(self.name, live=self.speaker is not None))
+        speaker = self.speaker
+        return wire.encode(wire.Watching(self.name, speaker is not None, speaker.language if speaker else None))
 
     def _put(self, message: str) -> None:
         if self.viewers:
@@ -171,14 +173,14 @@ class Channels:
         """Whether one more viewer would be refused."""
         return self.viewers >= self._most
 
-    def publish(self, name: str, *, resumed: bool) -> Speaker:
+    def publish(self, name: str, *, resumed: bool, language: str | None = None) -> Speaker:
         """A stream speaks in this channel. Raises Refused if another does, unless this one has been resumed."""
         if not NAME.fullmatch(name):
             raise Refused("publish_refused", f"a channel is named with 1 to 64 letters, digits, - and _, not {name!r}")
         channel = self._channel(name)
         if channel.speaker and not resumed:
             raise Refused("channel_taken", f"another stream publishes to {name} now")
-        speaker = Speaker(channel)
+        speaker = Speaker(channel, language)
         channel.take(speaker, resumed=resumed)
         return speaker
 

@@ -256,12 +256,12 @@ class Connection:
         self._decoder = ProcessDecoder(audio, intake, self._decoded)
         return self._decoder
 
-    def _publish(self, channel: str, resumed: bool) -> Speaker:
+    def _publish(self, channel: str, resumed: bool, language: str | None) -> Speaker:
         account = self.account
         if account is None or not account.may_publish(channel):
             raise Refused("publish_refused", f"this token may not publish to {channel}")
         self._log.info("publishes", channel=channel)
-        return self._channels.publish(channel, resumed=resumed)
+        return self._channels.publish(channel, resumed=resumed, language=language)
 
     def _decoded(self) -> None:
         """There is more audio, or room for more."""

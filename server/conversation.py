@@ -70,8 +70,8 @@ class Publisher(Protocol):
         ...
 
 
-Publish = Callable[[str, bool], Publisher]
-"""Lets a stream speak in a channel; whether it was resumed. May raise Refused."""
+Publish = Callable[[str, bool, str | None], Publisher]
+"""Lets a stream speak in a channel; whether it was resumed; its language, if it is known. May raise Refused."""
 Authorize = Callable[[str | None], None]
 """Takes the token that came in a message. Raises Refused (unauthorized) if it is not valid."""
 
@@ -299,7 +299,7 @@ class Conversation:
         if request.publish is not None:
             if self._publish_in is None:
                 raise Refused("publish_refused", "streams can't be published here")
-            self._publisher = self._publish_in(request.publish, at is not None)
+            self._publisher = self._publish_in(request.publish, at is not None, info.language)
         self._intake = self._take_in(stream, request)
         self._progress_told_at = stream.received
         self._resumable = request.resumable

@@ -158,10 +158,11 @@ class Warning(Struct, tag_field="type", tag="warning", frozen=True):
 
 
 class Watching(Struct, tag_field="type", tag="watching", frozen=True):
-    """To a viewer, at first and whenever it changes: whether somebody speaks in the channel."""
+    """To a viewer, at first and whenever it changes: whether somebody speaks in the channel, and in which language."""
 
     channel: str
     live: bool
+    language: str | None = None
 
 
 class Error(Struct, tag_field="type", tag="error", frozen=True):
