@@ -16,6 +16,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from earshot_asr.engine.audio import SAMPLE_RATE, from_ms, seconds
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, ConfigError
 from earshot_asr.engine.events import Final, Partial, Word
@@ -25,7 +26,7 @@ from earshot_asr.server.conversation import STREAMING, Conversation
 from earshot_asr.server.dialects.deepgram_query import Options
 from earshot_asr.server.dialects.dialect import Dialect, as_reason
 from earshot_asr.server.handshake import Handshake, Page
-from earshot_asr.server.notices import Finished, FlushAnswered, Notice, Progress, Refusal, Remark
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal, Remark
 from earshot_asr.server.settings import Limits
 
 IDLE_SECONDS = 10.0
@@ -51,7 +52,7 @@ class _Channel:
 
 
 class Deepgram(Dialect):
-    """Text is in lower case unless punctuate or smart_format ask for the model's own spelling."""
+    """Text is in lower case unless punctuate or smart_format ask for sentences as people write them."""
 
     close_codes: ClassVar[Mapping[str, int]] = {
         **refusals.CLOSE_CODES,
@@ -69,6 +70,7 @@ class Deepgram(Dialect):
         self._speaking = False  # whether SpeechStarted was told
         self._sha256 = hashlib.sha256()
         self._warnings: list[dict[str, str]] = []
+        self._casing: Casing | None = None  # of text with capitals, where that is wanted
 
     # ---- the handshake
 
@@ -200,6 +202,9 @@ class Deepgram(Dialect):
 
     def _messages(self, notice: Notice) -> Iterable[dict[str, Any]]:
         match notice:
+            case Admitted() if self._options and self._options.formatted:
+                names = [hotword.text for hotword in self._options.decode.hotwords]
+                self._casing = Casing(notice.language, names)
             case Partial():
                 yield from self._interim(self._of(notice), notice)
             case Final():
@@ -310,25 +315,20 @@ class Deepgram(Dialect):
             },
         }
 
-    def _reading(self, text: str, confidence: float, words: Iterable[Word]) -> dict[str, Any]:
-        return {
-            "transcript": self._spelled(text),
-            "confidence": confidence,
-            "words": [self._word(word) for word in words],
-        }
-
-    def _word(self, word: Word) -> dict[str, Any]:
-        spelled = {"punctuated_word": self._spelled(word.text)} if self._formatted else {}
-        times = {"start": word.start, "end": word.end, "confidence": word.confidence}
-        return {"word": word.text.lower(), **times, **spelled}
-
-    def _spelled(self, text: str) -> str:
-        """A model that writes capitals only has none that mean something."""
-        return text.lower() if text.isupper() or not self._formatted else text
+    def _reading(self, text: str, confidence: float, words: Sequence[Word]) -> dict[str, Any]:
+        told: list[dict[str, Any]] = [
+            {"word": each.text.lower(), "start": each.start, "end": each.end, "confidence": each.confidence}
+            for each in words
+        ]
+        if self._casing:
+            spelled = self._casing.words(text, [word.text for word in words])
+            told = [{**word, "punctuated_word": spelling} for word, spelling in zip(told, spelled, strict=True)]
+        transcript = self._casing.text(text) if self._casing else text.lower()
+        return {"transcript": transcript, "confidence": confidence, "words": told}
 
     def _metadata(self, received: int) -> dict[str, Any]:
         assert self._options
-        told = "this server does not do that: text is as its model writes it"
+        told = "this server does not do that: text has no more than its model writes, but for capitals"
         unheeded = [{"parameter": name, "type": "unsupported", "message": told} for name in self._options.unheeded]
         warnings = unheeded + self._warnings
         return {
@@ -344,10 +344,6 @@ class Deepgram(Dialect):
             **({"warnings": warnings} if warnings else {}),
             **self._extra,
         }
-
-    @property
-    def _formatted(self) -> bool:
-        return self._options is not None and self._options.formatted
 
     @property
     def _extra(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Options:
     endpoint_ms         silence that is a pause; None: the server's
     utterance_end_ms    silence after the last word that is told as UtteranceEnd; None: it is not
     vad_events          whether SpeechStarted is told
-    formatted           whether text is wanted as the model writes it, with capitals and punctuation if it has them
+    formatted           whether text is wanted with capitals, and with punctuation if the model writes it
     decode              keywords and keyterm, alternatives
     extra               to be repeated in the answers
     unheeded            names of FORMATS that were asked for

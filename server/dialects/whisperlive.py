@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.events import Final, Partial, Word
@@ -59,6 +60,12 @@ class Options(Struct, frozen=True):
     initial_prompt: str | None = None
     vad_parameters: dict[str, Any] | None = None
 
+    @property
+    def expected(self) -> tuple[Hotword, ...]:
+        """The hotwords: a text with commas between them, or a list. Raises ConfigError."""
+        wanted = self.hotwords.split(",") if isinstance(self.hotwords, str) else self.hotwords or []
+        return tuple(Hotword(each.strip()) for each in wanted if each.strip())
+
 
 class WhisperLive(Dialect):
     """Audio is mono, 16 kHz."""
@@ -69,6 +76,7 @@ class WhisperLive(Dialect):
     def __init__(self, conversation: Conversation, handshake: Handshake) -> None:
         super().__init__(conversation, handshake)
         self._options = Options(uid="")
+        self._casing = Casing()
         self._completed: deque[dict[str, Any]] = deque()
         self._ticks = STOPPED_TICKS  # since the last audio
 
@@ -124,10 +132,8 @@ class WhisperLive(Dialect):
     # ---- what the client wants
 
     def _open(self, options: Options) -> None:
-        wanted = options.hotwords.split(",") if isinstance(options.hotwords, str) else options.hotwords or []
-        hotwords = tuple(Hotword(each.strip()) for each in wanted if each.strip())
         config = StreamConfig.preset(
-            self.conversation.latency, language=options.language, decode=DecodeConfig(hotwords=hotwords)
+            self.conversation.latency, language=options.language, decode=DecodeConfig(hotwords=options.expected)
         )
         self.conversation.open(StreamRequest(config=config, audio=RawFormat(ENCODINGS[options.audio_format])))
 
@@ -145,6 +151,7 @@ class WhisperLive(Dialect):
     def _messages(self, notice: Notice) -> Iterable[dict[str, Any]]:
         match notice:
             case Admitted():
+                self._casing = Casing(notice.language, [hotword.text for hotword in self._options.expected])
                 yield {"message": "SERVER_READY", "backend": BACKEND}
                 if self._options.language is None:
                     yield {"language": notice.language, "language_prob": 1.0}
@@ -152,10 +159,11 @@ class WhisperLive(Dialect):
                     if getattr(self._options, name):
                         yield {"status": "WARNING", "message": warning}
             case Partial():
-                yield self._segments(_segment(notice))
+                yield self._segments(self._segment(notice))
             case Final():
-                yield self._segments(_segment(notice))
-                self._completed.append({**_segment(notice), "completed": True, **self._words(notice.words)})
+                final = self._casing.final(notice)
+                yield self._segments(self._segment(final))
+                self._completed.append({**self._segment(final), "completed": True, **self._words(final.words)})
                 yield self._segments()
             case Remark():
                 yield {"status": "WARNING", "message": notice.sentence}
@@ -165,17 +173,16 @@ class WhisperLive(Dialect):
     def _segments(self, *still_open: dict[str, Any]) -> dict[str, Any]:
         return {"segments": [*self._completed, *still_open]}
 
+    def _segment(self, said: Partial | Final) -> dict[str, Any]:
+        """Whisper begins texts with a space: clients join them as they are, and drop what equals the one before."""
+        text = f" {self._casing.text(said.text)}" if said.text else ""
+        return {"start": f"{said.start:.3f}", "end": f"{said.end:.3f}", "text": text, "completed": False}
+
     def _words(self, words: Iterable[Word]) -> dict[str, Any]:
         if not self._options.word_timestamps:
             return {}
         times = [(f" {word.text}", f"{word.start:.3f}", f"{word.end:.3f}", word.confidence) for word in words]
         return {"words": [dict(zip(("word", "start", "end", "probability"), each, strict=True)) for each in times]}
-
-
-def _segment(said: Partial | Final) -> dict[str, Any]:
-    """Whisper begins texts with a space: clients join them as they are, and drop what equals the one before."""
-    text = f" {said.text}" if said.text else ""
-    return {"start": f"{said.start:.3f}", "end": f"{said.end:.3f}", "text": text, "completed": False}
 
 
 def _goodbye(refusal: Refusal) -> dict[str, Any]:

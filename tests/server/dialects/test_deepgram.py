@@ -413,8 +413,17 @@ def test_what_the_model_does_not_do_is_a_warning() -> None:
     warnings = client.messages[-1]["warnings"]
     assert [each["parameter"] for each in warnings] == ["profanity_filter", "punctuate", "smart_format"]
     word = results(client, is_final=True)[0]["channel"]["alternatives"][0]["words"][0]
-    assert (word["word"], word["punctuated_word"]) == ("so", "so")
-    assert texts(results(client, is_final=True)) == TEXTS  # a model that writes capitals only has none that mean much
+    assert (word["word"], word["punctuated_word"]) == ("so", "So")
+
+
+def test_text_has_capitals_where_it_is_to_be_formatted() -> None:
+    for name in ("smart_format", "punctuate"):
+        client = line(*AUDIO, CLOSE, query={**LIVE, name: "true", "keyterm": "Begins"})
+        assert texts(results(client, is_final=True)) == ["So it Begins", "And goes on", "And ends"]
+        for each in results(client):
+            reading = each["channel"]["alternatives"][0]
+            assert " ".join(word["punctuated_word"] for word in reading["words"]) == reading["transcript"]
+            assert all(word["word"] == word["punctuated_word"].lower() for word in reading["words"])
 
 
 def test_what_is_wrong_with_the_audio_is_a_warning() -> None:

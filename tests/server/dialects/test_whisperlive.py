@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 
 from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.server.dialects.whisperlive import WhisperLive
 from earshot_asr.server.settings import Limits
@@ -20,7 +21,8 @@ from tests.server.loopback import serving
 PAUSE, MOMENT = silence(1.5), silence(0.2)
 DIALOGUE = np.concatenate([MOMENT, speak("SO IT BEGINS"), PAUSE, speak("YES"), PAUSE, speak("YES"), MOMENT])
 FINALS = finals(run_session(DIALOGUE, StreamConfig.preset("balanced")))
-TEXTS = [f" {final.text}" for final in FINALS]
+CASING = Casing("eng")
+TEXTS = [" So it begins", " Yes", " Yes"]
 END = b"END_OF_AUDIO"
 BROWSER = {"uid": "u1", "language": None, "task": "transcribe", "model": "small", "use_vad": True}
 PYTHON = {
@@ -168,7 +170,7 @@ def test_only_the_last_segments_are_told_again() -> None:
 
 def test_words() -> None:
     client = line({**PYTHON, "word_timestamps": True}, *AUDIO, END)
-    for segment, final in zip(segments(client)[-1], FINALS, strict=True):
+    for segment, final in zip(segments(client)[-1], map(CASING.final, FINALS), strict=True):
         assert segment["words"] == [
             {
                 "word": f" {word.text}",
@@ -198,7 +200,7 @@ def test_the_captions_of_the_client_are_the_finals(samples: int, compute: bool, 
         flushes.add(client.conversation.stream.received)
     client.send(END)
     expected = run_session(DIALOGUE, StreamConfig.preset("balanced"), flushes=sorted(flushes - {0}))
-    texts = [f" {final.text}" for final in finals(expected)]
+    texts = [f" {CASING.text(final.text)}" for final in finals(expected)]
     kept = captions(client)
     assert [segment["text"] for segment in kept.transcript] == texts
     complete: dict[str, dict[str, Any]] = {}
@@ -230,13 +232,16 @@ def test_other_samples(encoding: str) -> None:
         {**PYTHON, "audio_format": encoding}, *(data[at : at + 4096] for at in range(0, len(data), 4096)), END
     )
     expected = finals(run_session(coarse, StreamConfig.preset("balanced")))
-    assert [segment["text"] for segment in segments(client)[-1]] == [f" {final.text}" for final in expected]
+    assert [segment["text"] for segment in segments(client)[-1]] == [
+        f" {CASING.text(final.text)}" for final in expected
+    ]
 
 
-@pytest.mark.parametrize("hotwords", ["Ada Lovelace, Babbage ,", ["Ada Lovelace", "Babbage"]])
+@pytest.mark.parametrize("hotwords", ["Ada Lovelace, beGINs ,", ["Ada Lovelace", "beGINs"]])
 def test_hotwords(hotwords: object) -> None:
+    """They are also spelled as they were given."""
     client = line({**PYTHON, "hotwords": hotwords}, *AUDIO, END)
-    assert captions(client).written == TEXTS
+    assert captions(client).written == [" So it beGINs", *TEXTS[1:]]
 
 
 @pytest.mark.parametrize(
