@@ -27,7 +27,7 @@ ROOM = Limits(streams=16)
 @asynccontextmanager
 async def watching(server: Server, channel: str = "stage", **headers: str) -> AsyncIterator[ClientConnection]:
     url = f"ws://127.0.0.1:{server.port}{wire.WATCH_PATH}{channel}"
-    async with connect(url, additional_headers=headers, proxy=None) as viewer:
+    async with connect(url, additional_headers=headers, max_queue=None, proxy=None) as viewer:
         yield viewer
 
 
