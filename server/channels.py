@@ -72,7 +72,7 @@ class Channel:
     def take(self, speaker: Speaker | None, *, resumed: bool = False) -> None:
         """Another stream speaks from now on, or none."""
         self.speaker = speaker
-        if not resumed:
+        if speaker and not resumed:  # whose stream has ended may resume it
             self._told_cuts = {}
         self._partials = {}
         self._put(self._state())

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from earshot_asr.client.stream import ClientStream, StreamError
 from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.events import Final
 from earshot_asr.server import channels, wire
 from earshot_asr.server.app import Server
 from earshot_asr.server.settings import Limits
@@ -80,6 +81,7 @@ async def test_who_comes_late_gets_the_last_finals_and_nothing_twice(monkeypatch
             assert messages == [Watching("stage", live=True), *messages[1:]] and texts(messages) == TEXTS[-2:]
             await send(speaker, *cut(PCM.tobytes()), wire.Stop())
             assert texts(await told(viewer, len(TEXTS))) == TEXTS
+        await hear(speaker)
 
 
 async def test_viewers_that_come_and_go_while_much_is_said_miss_nothing() -> None:
@@ -96,6 +98,8 @@ async def test_viewers_that_come_and_go_while_much_is_said_miss_nothing() -> Non
             await asyncio.sleep(0.02)
         await send(speaker, wire.Flush())
         assert [await each for each in views] == [TEXTS] * len(views)
+        await send(speaker, wire.Stop())
+        await hear(speaker)
         await until(lambda: server.channels.viewers == 0)
 
 
@@ -119,6 +123,34 @@ async def test_a_channel_has_one_stream_and_a_resumed_one_has_it_again() -> None
         with suppress(TimeoutError):
             while True:
                 assert not isinstance(wire.decode_server(await asyncio.wait_for(viewer.recv(), 0.3)), FinalMessage)
+
+
+async def test_what_was_told_before_a_stream_broke_is_not_told_again() -> None:
+    """Also if the speaker has not heard it, and comes back only after the server has seen that it was gone."""
+
+    def final(number: int) -> Final:
+        return Final(number * 16_000, float(number), number + 0.5, f"{number}", 0.9, (), (number + 1) * 16_000)
+
+    async with serving(limits=ROOM) as server, watching(server) as viewer:
+        await until(lambda: server.channels.viewers == 1)
+        first = server.channels.publish("stage", resumed=False)
+        for number in (1, 2):
+            first.tell(final(number))
+        first.close()
+        second = server.channels.publish("stage", resumed=True)
+        for number in (2, 3):
+            second.tell(final(number))
+        assert texts(await told(viewer, 3)) == ["1", "2", "3"]
+        third = server.channels.publish(
+            "stage", resumed=True
+        )  # on another connection, while the server has the old one
+        second.tell(final(4))
+        third.tell(final(5))
+        second.close()
+        assert texts(await told(viewer, 1)) == ["5"]
+        third.close()
+        server.channels.publish("stage", resumed=False).tell(final(1))
+        assert texts(await told(viewer, 1)) == ["1"]
 
 
 async def test_who_does_not_read_is_sent_away_and_costs_nobody_anything(monkeypatch: pytest.MonkeyPatch) -> None:
