@@ -58,6 +58,16 @@ def test_a_segment_comes_when_all_that_is_shown_in_it_is_known() -> None:
     )
 
 
+def test_a_word_may_begin_a_little_before_the_cut() -> None:
+    """Where it is heard, not where the engine was."""
+    folder, segments = Folder(), Segments()
+    assert folder.write(segments.silent(6 * SAMPLE_RATE)) == []
+    folder.write(segments.feed(utterance("HELLO", 5.95)))
+    folder.write(segments.finish(12.0))
+    assert "HELLO" in folder.segments[0]
+    assert "HELLO" in folder.segments[1]
+
+
 def test_silence_has_empty_segments() -> None:
     folder, segments = Folder(), Segments()
     folder.write(segments.silent(13 * SAMPLE_RATE))
