@@ -15,8 +15,8 @@ lint: .venv/ready-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-test-all: lint  ## also what is slow, wants a GPU or a microphone
-	@$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8 --override-ini addopts=--strict-markers
+test-all: lint  ## also what is slow, wants a GPU, a microphone or a browser; says what it skips, and what that needs
+	@$(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8 -rs --override-ini addopts=--strict-markers
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

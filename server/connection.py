@@ -12,6 +12,7 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server.accounts import Account, Accounts
+from earshot_asr.server.channels import Channels, Speaker
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.decoding import Decoder, ProcessDecoder
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
@@ -26,6 +27,8 @@ from earshot_asr.server.visitor import SMALL_BYTES
 
 WEBSOCKET_CLOSE_CODES = {1000, 1001, 1002, 1006, 1007}
 """Those that don't come from a dialect: the client's goodbye, mistakes in the framing, a lost connection."""
+LAST_WORDS_SECONDS, LAST_WORDS_POLL_SECONDS = 10.0, 0.1
+"""How long a stream without a client may take to be finished, and how often that is looked at."""
 CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye; then it is disconnected."""
 UNREAD_BYTES = 1024 * 1024
@@ -38,6 +41,7 @@ class Connection:
 
     speaks       the dialect
     accounts     whose streams are counted, and who a token that comes later belongs to
+    channels     where streams are published
     latency      preset of the windows, see StreamConfig.preset
     log_text     whether finals are logged
     """
@@ -49,6 +53,7 @@ class Connection:
         speaks: type[Dialect],
         handshake: Handshake,
         accounts: Accounts,
+        channels: Channels,
         latency: str,
         limits: Limits,
         *,
@@ -65,6 +70,7 @@ class Connection:
             self._prepare,
             self._authorize,
             self._decode,
+            self._publish,
             log_text=log_text,
         )
         self.dialect = speaks(self.conversation, handshake)
@@ -73,7 +79,7 @@ class Connection:
         self.stuck = False
         """Whether a message waits for the client to read."""
         self._log = FieldLogger(__name__, session=self.session)
-        self._accounts = accounts
+        self._accounts, self._channels = accounts, channels
         self._streams: list[Stream] = []
         self._decoder: ProcessDecoder | None = None
         self._path = handshake.path
@@ -97,6 +103,7 @@ class Connection:
         tasks = [asyncio.create_task(task) for task in (self._read(), self._write(), self._tick())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._last_words()
         finally:
             self.conversation.abandon()
             self._close_stream()
@@ -190,8 +197,9 @@ class Connection:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.conversation.tick()
+            self.dialect.tick()
             self._changed()
+            self._engine_loop.wake()  # a dialect may have flushed
             if not self.conversation.ended:
                 for stream in self._streams:
                     self._metrics.observe(stream)
@@ -200,6 +208,17 @@ class Connection:
             if self._line.unread_bytes > UNREAD_BYTES:
                 self.conversation.refuse("slow_reader", "pongs were not read")
                 self.abort()
+
+    async def _last_words(self) -> None:
+        """The client has gone, maybe; where others are told of its stream, too, that is finished all the same."""
+        if self.conversation.ended or not self.dialect.client_gone():
+            return
+        self._engine_loop.wake()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                while not self.conversation.ended:
+                    self.dialect.messages()  # nobody reads them
+                    await asyncio.sleep(LAST_WORDS_POLL_SECONDS)
 
     # ---- between conversation, engine and metrics
 
@@ -236,6 +255,13 @@ class Connection:
     def _decode(self, audio: Compressed, intake: CompressedIntake) -> Decoder:
         self._decoder = ProcessDecoder(audio, intake, self._decoded)
         return self._decoder
+
+    def _publish(self, channel: str, resumed: bool) -> Speaker:
+        account = self.account
+        if account is None or not account.may_publish(channel):
+            raise Refused("publish_refused", f"this token may not publish to {channel}")
+        self._log.info("publishes", channel=channel)
+        return self._channels.publish(channel, resumed=resumed)
 
     def _decoded(self) -> None:
         """There is more audio, or room for more."""

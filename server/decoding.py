@@ -12,6 +12,7 @@ import numpy as np
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources.compressed import DATA, HEAD_BYTES, MARK, PIPE_BYTES, Compressed, message
+from earshot_asr.engine.sources.confined import environment
 
 
 class Listener(Protocol):
@@ -120,7 +121,7 @@ class ProcessDecoder:
         process = None
         try:
             process = await asyncio.create_subprocess_exec(
-                *self._format.command, env=self._format.environment, stdin=PIPE, stdout=PIPE
+                *self._format.command, env=environment(), stdin=PIPE, stdout=PIPE
             )
             writing = asyncio.create_task(self._write(process))
             try:

@@ -2,13 +2,17 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from earshot_asr.server import wire
 from earshot_asr.server.accounts import Account, Accounts
+from earshot_asr.server.channels import NAME, Channels
 from earshot_asr.server.dialects.dialect import Dialect
+from earshot_asr.server.dialects.native import Native
 from earshot_asr.server.gate import Gate
 from earshot_asr.server.handshake import Handshake, Page
 from earshot_asr.server.logs import FieldLogger
@@ -47,11 +51,6 @@ def health(is_ready: Callable[[], bool], is_full: Callable[[], bool]) -> Routes:
     return {"/healthz": lambda: Page("ok\n"), "/readyz": readiness}
 
 
-def front(streams: str) -> Routes:
-    """What a browser shows first. `streams`: the paths of the websockets, as a person would list them."""
-    return {"/": lambda: Page(f"Earshot is here. Streams: a websocket at {streams}\n")}
-
-
 def metrics(text: Callable[[], str]) -> Routes:
     """The metrics, in Prometheus' text format."""
     return {METRICS: lambda: Page(text(), content_type=CONTENT_TYPE)}
@@ -65,6 +64,7 @@ class Router:
     everywhere       the protocol of websockets at every other path; None: there are none
     gate             which hosts and origins are let in
     accounts         which tokens are valid
+    channels         that may be watched; None: none here
     is_ready         whether streams are admitted
     open_metrics     whether the metrics are shown without a token
 
@@ -81,11 +81,12 @@ class Router:
         accounts: Accounts,
         is_ready: Callable[[], bool],
         *,
+        channels: Channels | None = None,
         open_metrics: bool = False,
     ) -> None:
         self._routes, self._dialects, self._everywhere = routes, dialects, everywhere
         self._gate, self._accounts, self._is_ready = gate, accounts, is_ready
-        self._open_metrics = open_metrics
+        self._open_metrics, self._channels = open_metrics, channels
         paths = "a websocket at any path" if everywhere else ", ".join(dialects)
         self._missing = Page(f"there is nothing here; streams are at {paths}\n", HTTPStatus.NOT_FOUND)
 
@@ -107,6 +108,11 @@ class Router:
             return None
         return self._dialects.get(handshake.path, self._everywhere)
 
+    def watched(self, handshake: Handshake) -> str | None:
+        """The channel that a websocket at this path wants to watch; None if it does not."""
+        name = handshake.path.removeprefix(wire.WATCH_PATH)
+        return name if self._channels and handshake.path != name and NAME.fullmatch(name) else None
+
     def _page(self, visitor: Visitor, request: Request, handshake: Handshake) -> Page | None:
         if request.method not in METHODS:
             return Page(f"{request.method[:20]} is not possible here, {' and '.join(METHODS)} are\n", NOT_ALLOWED)
@@ -117,6 +123,8 @@ class Router:
             if request.method != "GET":
                 return Page("a websocket is opened by GET\n", NOT_ALLOWED)
             return self._admit(visitor, dialect, handshake)
+        if self.watched(handshake):
+            return self._let_watch(visitor, handshake)
         if handshake.path not in self._routes:
             return self._missing
         guarded = handshake.path == METRICS and not self._open_metrics
@@ -139,6 +147,18 @@ class Router:
         visitor.admit(account, dialect.message_bytes)
         return None
 
+    def _let_watch(self, visitor: Visitor, handshake: Handshake) -> Page | None:
+        """Lets a viewer in, or says why not."""
+        token = Native.credential(handshake)
+        if (account := self._accounts.find(token)) is None:
+            return _unauthorized(token)
+        if not self._is_ready():
+            return Page("not ready, try again in a while\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        if self._channels and self._channels.full:
+            return Page("there is no room for more viewers\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        visitor.admit(account)
+        return None
+
 
 def _unauthorized(token: str | None) -> Page:
     sentence = WRONG_TOKEN if token else NO_TOKEN
@@ -150,12 +170,16 @@ def _sentence(page: Page) -> str:
 
 
 def response(connection: ServerConnection, request: Request, page: Page) -> Response:
-    """A page, as websockets sends it."""
-    answer = connection.respond(page.status, "")
+    """A page, as websockets sends it; only that it is the same as before, if the client has that."""
     body = page.body.encode() if isinstance(page.body, str) else page.body
-    for name, value in {"Content-Type": page.content_type, "Content-Length": str(len(body)), **page.headers}.items():
-        if name in answer.headers:
-            del answer.headers[name]
+    headers = {"Content-Type": page.content_type, "Content-Length": str(len(body)), **page.headers}
+    if page.headers.get("ETag") in request.headers.get_all("If-None-Match"):
+        page, body = replace(page, status=HTTPStatus.NOT_MODIFIED), b""
+        del headers["Content-Length"]
+    answer = connection.respond(page.status, "")
+    for name in ("Content-Type", "Content-Length"):
+        del answer.headers[name]
+    for name, value in headers.items():
         answer.headers[name] = value
     if page.status == NOT_ALLOWED:
         answer.headers["Allow"] = ", ".join(METHODS)

@@ -14,11 +14,9 @@ reads messages from standard input and writes messages to standard output, each 
            e  a sentence: why nothing more can be decoded
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, get_args
 
 import av
@@ -27,13 +25,11 @@ import numpy as np
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources.ahead import Ahead
+from earshot_asr.engine.sources.confined import allow_cpu, confine
 from earshot_asr.engine.sources.converter import Converter, CutShort, EachChannel, Samples
 from earshot_asr.engine.sources.media import Media
 from earshot_asr.engine.sources.timeline import Timeline
 from earshot_asr.engine.sources.wav import plain_wav
-
-if sys.platform != "win32":
-    import resource
 
 Packing: TypeAlias = Literal["container", "opus"]
 MODULE = "earshot_asr.engine.sources.compressed"
@@ -43,9 +39,6 @@ PIPE_BYTES = 64 * 1024
 DATA, MARK, PCM, NOTE, ERROR = b"d", b"f", b"p", b"n", b"e"
 MOST_GAP_SECONDS = 60.0
 """Longest silence that a gap in the times of a stream becomes."""
-MEMORY_BYTES = 512 * 1024 * 1024
-CPU_SECONDS = 10
-"""Most processor time between two messages that are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +61,6 @@ class Compressed:
     def command(self) -> list[str]:
         """The command line of the process."""
         return [sys.executable, "-m", MODULE, self.packing, str(self.channels or 0)]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Its environment: where modules are, and nothing else of ours, as a codec may be made to tell it."""
-        kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
-        path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
-        return kept | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def message(kind: bytes, data: bytes = b"") -> bytes:
@@ -139,7 +125,7 @@ class _Output:
     def write(self, kind: bytes, data: bytes = b"") -> None:
         self._target.write(message(kind, data))
         self._target.flush()
-        _allow_cpu()
+        allow_cpu()
 
     def pcm(self, pcm: Pcm) -> None:
         if pcm.size:
@@ -192,25 +178,7 @@ def _opus(packets: Iterator[bytes]) -> Iterator[tuple[Samples, int]]:
                 yield whole.to_ndarray().astype(np.float32, copy=False), whole.sample_rate
 
 
-def _confine() -> None:
-    """Takes away what a decoder does not need: memory without end, files to write, other processes."""
-    if sys.platform == "win32":
-        return
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _allow_cpu()
-
-
-def _allow_cpu() -> None:
-    """From now on for CPU_SECONDS."""
-    if sys.platform != "win32":
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
 if __name__ == "__main__":
-    _confine()
+    confine()
     av.logging.set_level(None)
     main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
+from urllib.parse import unquote
 
 import msgspec
 
@@ -43,9 +44,10 @@ class Native(Dialect):
 
     @classmethod
     def credential(cls, handshake: Handshake) -> str | None:
-        """See Dialect. Browsers can't set headers: they offer the token as a sub-protocol."""
+        """See Dialect. Browsers can't set headers: they offer the token as a sub-protocol, percent-encoded."""
         offered = (each for each in handshake.subprotocols if each.startswith(wire.TOKEN_SUBPROTOCOL))
-        return handshake.authorization or next((each.removeprefix(wire.TOKEN_SUBPROTOCOL) for each in offered), None)
+        token = next((each.removeprefix(wire.TOKEN_SUBPROTOCOL) for each in offered), None)
+        return handshake.authorization or (None if token is None else unquote(token))
 
     @classmethod
     def subprotocol(cls, handshake: Handshake) -> str | None:
@@ -135,9 +137,11 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
         ),
         audio=_audio(start),
         each=start.channel == "each",
+        publish=start.publish,
         options={
             **msgspec.to_builtins(start),
             "resume": None,
+            "publish": None,
             "language": None,
             "endpoint_ms": None,
             "hotwords": None,

@@ -18,7 +18,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, EarshotError
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.model import ModelInfo
-from earshot_asr.engine.sources.apart import Apart
+from earshot_asr.engine.sources.recording import Recording
 from earshot_asr.server.accounts import Accounts
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.dialects.openai_terms import Mistake
@@ -175,10 +175,10 @@ class Api:
         try:
             wanted = asked.read(form.fields, self._info, self._config.latency)
             assert form.file and account
-            async with self._turn(), Apart(form.file) as decoder:
+            async with self._turn(), Recording(form.file) as decoder:
                 spoken = await self._speaking(wanted.config.language)
                 config = replace(wanted.config, language=spoken.language if wanted.config.language else None)
-                recording = _Recording(decoder, limits.longest_seconds or LONGEST_SECONDS)
+                recording = _Heard(decoder, limits.longest_seconds or LONGEST_SECONDS)
                 self._accounts.enter(account)
                 try:
                     async with aclosing(self._finals(config, recording)) as finals:
@@ -195,7 +195,7 @@ class Api:
         finally:
             form.close()
 
-    def _finals(self, config: StreamConfig, recording: "_Recording") -> AsyncGenerator[Final, None]:
+    def _finals(self, config: StreamConfig, recording: "_Heard") -> AsyncGenerator[Final, None]:
         return job.finals(
             self._loop,
             config,
@@ -230,10 +230,10 @@ class Api:
             raise ApiError(503, sentence, kind=SERVER, code="language_unavailable", param="language") from None
 
 
-class _Recording:
+class _Heard:
     """The audio of a recording, and how much of it has come."""
 
-    def __init__(self, decoder: Apart, longest_seconds: float) -> None:
+    def __init__(self, decoder: Recording, longest_seconds: float) -> None:
         self._decoder = decoder
         self._longest_samples = longest_seconds * SAMPLE_RATE
         self._samples = 0
@@ -262,7 +262,7 @@ class _Recording:
 class _Answer:
     """The answer to one request, at once or in pieces."""
 
-    def __init__(self, request: web.Request, wanted: asked.Asked, recording: _Recording, spoken: ModelInfo) -> None:
+    def __init__(self, request: web.Request, wanted: asked.Asked, recording: _Heard, spoken: ModelInfo) -> None:
         self._request, self._wanted = request, wanted
         self._recording, self._spoken = recording, spoken
         self._finals: list[Final] = []

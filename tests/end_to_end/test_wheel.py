@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.slow
 def test_a_wheel_runs_the_demo_from_another_folder(tmp_path: Path, wheel: Path) -> None:
@@ -15,6 +17,9 @@ def test_a_wheel_runs_the_demo_from_another_folder(tmp_path: Path, wheel: Path) 
     site = tmp_path / "site"
     subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
     assert (site / "earshot_asr" / "client" / "data" / "demo.flac").is_file()
+    assert {file.name for file in (ROOT / "server" / "page").iterdir()} == {
+        file.name for file in (site / "earshot_asr" / "server" / "page").iterdir()
+    }
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -12,8 +12,9 @@ import pytest
 
 from earshot_asr.engine.audio import Pcm, to_pcm
 from earshot_asr.engine.errors import AudioError
-from earshot_asr.engine.sources import compressed, open_file
+from earshot_asr.engine.sources import confined, open_file
 from earshot_asr.engine.sources.compressed import DATA, ERROR, HEAD_BYTES, MARK, NOTE, PCM, Compressed, main, message
+from earshot_asr.engine.sources.confined import environment
 from tests.engine.sources.made import cut, looks_like_the_tone, tone, write
 
 STREAMABLE = ["wav", "flac", "ogg", "mp3", "webm", "fragmented.m4a"]
@@ -122,7 +123,7 @@ def test_a_format_that_is_none() -> None:
 
 
 def run(format: Compressed, data: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
-    done = subprocess.run(format.command, env=format.environment, input=data, stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(format.command, env=environment(), input=data, stdout=subprocess.PIPE, check=False)
     return done.returncode, messages(done.stdout)
 
 
@@ -133,15 +134,15 @@ def test_the_process_hears_what_open_file_does(streams: dict[str, bytes], tmp_pa
     np.testing.assert_array_equal(samples(found), np.concatenate(list(open_file(tmp_path / "a.ogg"))))
 
 
-def confined(script: str) -> subprocess.CompletedProcess[str]:
+def run_confined(script: str) -> subprocess.CompletedProcess[str]:
     """Runs a script in a process that is as confined as that of a decoder, with little time."""
-    start = "from earshot_asr.engine.sources import compressed\ncompressed.CPU_SECONDS = 1\ncompressed._confine()\n"
+    start = "from earshot_asr.engine.sources import confined\nconfined.CPU_SECONDS = 1\nconfined.confine()\n"
     return subprocess.run([sys.executable, "-c", start + script], capture_output=True, text=True, check=False)
 
 
 @linux
 def test_the_process_is_confined() -> None:
-    assert confined("while True: pass").returncode == -signal.SIGXCPU
-    assert "MemoryError" in confined(f"bytearray({compressed.MEMORY_BYTES})").stderr
-    assert confined("import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')").returncode != 0
-    assert confined("compressed._allow_cpu()").returncode == 0
+    assert run_confined("while True: pass").returncode == -signal.SIGXCPU
+    assert "MemoryError" in run_confined(f"bytearray({confined.MEMORY_BYTES})").stderr
+    assert run_confined("import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')").returncode != 0
+    assert run_confined("confined.allow_cpu()").returncode == 0

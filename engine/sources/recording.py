@@ -1,11 +1,10 @@
-"""Decodes a recording in a process of its own: bytes in, 16 kHz mono int16 out.
+"""A recording that a stranger sent, decoded in a process of its own: a file in, 16 kHz mono int16 out.
 
-    async with Apart(file) as decoder:      # or Apart(), then feed(), end()
-        async for pcm in decoder: ...
-    decoder.damage, decoder.notes
+    async with Recording(file) as recording:
+        async for pcm in recording: ...
+    recording.damage, recording.notes
 
-What anybody may send is decoded by libraries that were written in C. If one of them crashes, hangs, or wants too much
-memory or computing, that process ends, and with it this recording: as an AudioError, like any other that can't be read.
+As compressed.py does it for streams; but here the process has a file in which it can seek, read as open_file does it.
 """
 
 import asyncio
@@ -16,71 +15,50 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import av
 import numpy as np
 
-import earshot_asr
 from earshot_asr.engine.audio import Pcm, Seconds
 from earshot_asr.engine.errors import AudioError
-
-if sys.platform != "win32":
-    import resource
+from earshot_asr.engine.sources.confined import allow_cpu, confine, environment
+from earshot_asr.engine.sources.files import open_file
 
 CHUNK_BYTES = 64 * 1024
-MEMORY_BYTES = 1 << 30
-"""Address space of the process; it takes a quarter of that as a rule."""
-COMPUTING_SECONDS = 30
-"""So much time of a processor may pass without a chunk of audio."""
 HANGING_SECONDS = 60.0
-"""So much time may pass without a chunk of audio when all bytes are there."""
+"""So much time may pass without a chunk of audio."""
 NICENESS = 10
 """The process stands back behind those that serve live streams."""
 REPORT_BYTES = 64 * 1024
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 
 
-class Apart:
+class Recording:
     """A decoding process. Use it in an `async with`; its end ends the process, whatever that does.
 
-    file       an open file to decode, from its start; None: the bytes are fed
+    file       an open file, which is decoded from its start
     options    those of open_file: track, channel, longest_gap
-    hanging_seconds, computing_seconds, memory_bytes    see HANGING_SECONDS, COMPUTING_SECONDS, MEMORY_BYTES
     """
 
-    def __init__(
-        self,
-        file: IO[bytes] | None = None,
-        *,
-        hanging_seconds: Seconds = HANGING_SECONDS,
-        computing_seconds: int = COMPUTING_SECONDS,
-        memory_bytes: int = MEMORY_BYTES,
-        **options: Any,
-    ) -> None:
+    def __init__(self, file: IO[bytes], *, hanging_seconds: Seconds = HANGING_SECONDS, **options: Any) -> None:
         self.damage = ""
         """See FileSource; known at the end."""
         self.notes: list[str] = []
         """See FileSource; known at the end."""
-        self._file = file
+        self._file, self._options = file, options
         self._hanging_seconds = hanging_seconds
-        self._task = {"computing": computing_seconds, "memory": memory_bytes, "options": options}
         self._process: Process | None = None
         self._report: asyncio.Task[bytes] | None = None
-        self._whole = file is not None
 
     async def __aenter__(self) -> Self:
-        if self._file is not None:
-            self._file.seek(0)
-        package = str(Path(earshot_asr.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        self._file.seek(0)
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", __name__, json.dumps(self._task)),
-            stdin=PIPE if self._file is None else self._file,
+            *(sys.executable, "-m", __name__, json.dumps(self._options)),
+            stdin=self._file,
             stdout=PIPE,
             stderr=PIPE,
-            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+            env=environment(),
         )
         assert self._process.stderr
         self._report = asyncio.create_task(self._process.stderr.read(REPORT_BYTES))
@@ -93,22 +71,7 @@ class Apart:
         with suppress(ProcessLookupError):
             self._process.kill()
         self._report.cancel()
-        if self._process.stdin:
-            self._process.stdin.close()
         await self._process.wait()
-
-    async def feed(self, data: bytes) -> None:
-        """More bytes; waits while the process is behind. What it no longer wants is dropped."""
-        assert self._process and self._process.stdin
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._process.stdin.write(data)
-            await self._process.stdin.drain()
-
-    def end(self) -> None:
-        """There are no more bytes."""
-        assert self._process and self._process.stdin
-        self._process.stdin.close()
-        self._whole = True
 
     async def __aiter__(self) -> AsyncIterator[Pcm]:
         """The audio, (S,), as it is decoded. Raises AudioError if there is none, or when the process dies."""
@@ -124,7 +87,7 @@ class Apart:
 
     async def _read(self, stream: asyncio.StreamReader) -> bytes:
         try:
-            async with asyncio.timeout(self._hanging_seconds if self._whole else None):
+            async with asyncio.timeout(self._hanging_seconds):
                 return await stream.read(CHUNK_BYTES)
         except TimeoutError:
             raise AudioError(f"decoding it stands still: nothing came for {self._hanging_seconds:g} s") from None
@@ -154,20 +117,15 @@ def _died(code: int) -> str:
 # ---- in the process
 
 
-def main() -> None:
+def main(options: Mapping[str, Any]) -> None:
     """Decodes standard input, writes samples to standard output, and at its end a report to standard error."""
-    from earshot_asr.engine.sources.files import open_file
-
-    task = json.loads(sys.argv[1])
-    _limit(task["memory"])
     report: dict[str, Any] = {}
     try:
-        _allow_computing(task["computing"])
-        with open_file("-", **task["options"]) as source:
+        with open_file("-", **options) as source:
             for pcm in source:
                 sys.stdout.buffer.write(pcm.tobytes())
                 sys.stdout.buffer.flush()
-                _allow_computing(task["computing"])
+                allow_cpu()
         report = {"damage": source.damage, "notes": source.notes}
     except AudioError as e:
         report = {"error": str(e).removeprefix("standard input: ")}
@@ -178,22 +136,9 @@ def main() -> None:
     print(json.dumps(report), file=sys.stderr)
 
 
-def _limit(memory_bytes: int) -> None:
-    if sys.platform == "win32":
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(NICENESS)
-
-
-def _allow_computing(seconds: int) -> None:
-    """So many seconds more, from now on."""
-    if sys.platform == "win32":
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
-
-
 if __name__ == "__main__":
-    main()
+    confine()
+    if sys.platform != "win32":
+        os.nice(NICENESS)
+    av.logging.set_level(None)
+    main(json.loads(sys.argv[1]))

@@ -1,9 +1,8 @@
 """Decoding in a process of its own: the same audio, and whatever becomes of that process is a sentence."""
 
-import asyncio
 import os
+import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources import open_file
-from earshot_asr.engine.sources.apart import Apart
+from earshot_asr.engine.sources.confined import CPU_SECONDS, MEMORY_BYTES
+from earshot_asr.engine.sources.recording import Recording
 from tests.engine.sources.made import encoded, tone
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -27,24 +27,10 @@ def made(tmp_path: Path, name: str, data: bytes) -> Path:
     return tmp_path / name
 
 
-async def decoded(file: Path, **options: Any) -> tuple[Pcm, Apart]:
+async def decoded(file: Path, **options: Any) -> tuple[Pcm, Recording]:
     with file.open("rb") as opened:
-        async with Apart(opened, **options) as decoder:
+        async with Recording(opened, **options) as decoder:
             return np.concatenate([pcm async for pcm in decoder]), decoder
-
-
-async def piped(data: bytes, size: int) -> Pcm:
-    async with Apart() as decoder:
-
-        async def feed() -> None:
-            for at in range(0, len(data), size):
-                await decoder.feed(data[at : at + size])
-            decoder.end()
-
-        feeding = asyncio.create_task(feed())
-        heard = [pcm async for pcm in decoder]
-        await feeding
-        return np.concatenate(heard)
 
 
 @pytest.mark.parametrize(("format", "codec"), [("wav", "pcm_s16le"), ("mp4", "aac"), ("webm", "libopus")])
@@ -55,7 +41,6 @@ async def test_it_is_the_same_audio(tmp_path: Path, format: str, codec: str) -> 
     heard, decoder = await decoded(file)
     assert heard.tobytes() == expected.tobytes()
     assert not decoder.damage
-    assert (await piped(data, 1000)).tobytes() == expected.tobytes()
 
 
 async def test_options_and_what_is_said_of_the_file(tmp_path: Path) -> None:
@@ -77,7 +62,7 @@ async def test_what_is_no_audio_is_told_without_a_name(tmp_path: Path) -> None:
 async def interrupted(tmp_path: Path, number: int) -> None:
     """Decodes a recording whose process gets a signal in the middle."""
     with made(tmp_path, "a.wav", LONG).open("rb") as opened:
-        async with Apart(opened, hanging_seconds=1.0 if number == signal.SIGSTOP else 60.0) as decoder:
+        async with Recording(opened, hanging_seconds=1.0 if number == signal.SIGSTOP else 60.0) as decoder:
             async for _ in decoder:
                 assert decoder._process
                 os.kill(decoder._process.pid, number)
@@ -95,24 +80,30 @@ async def interrupted(tmp_path: Path, number: int) -> None:
 async def test_its_death_is_an_error_of_the_recording(
     tmp_path: Path, number: int, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earshot_asr.engine.sources.apart.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("earshot_asr.engine.sources.recording.CHUNK_BYTES", 1000)
     with pytest.raises(AudioError, match=sentence):
         await interrupted(tmp_path, number)
 
 
-async def test_memory_is_bounded(tmp_path: Path) -> None:
-    with pytest.raises(AudioError):
-        await decoded(made(tmp_path, "a.wav", LONG), memory_bytes=64 << 20)
-
-
-def test_computing_is_bounded() -> None:
-    busy = "from earshot_asr.engine.sources.apart import _allow_computing as allow; allow(0)\nwhile True: pass"
-    assert subprocess.run([sys.executable, "-c", busy], timeout=60).returncode == -signal.SIGXCPU
+async def test_the_process_is_confined(tmp_path: Path) -> None:
+    """As confined.py has it: memory, computing, files."""
+    with made(tmp_path, "a.wav", LONG).open("rb") as opened:
+        async with Recording(opened) as recording:
+            assert recording._process
+            async for _ in recording:
+                limits = Path(f"/proc/{recording._process.pid}/limits")
+                if not limits.exists():
+                    pytest.skip("needs /proc")
+                said = dict(re.findall(r"^(Max .+?)  +(\S+)", limits.read_text(encoding="utf-8"), re.MULTILINE))
+                assert said["Max data size"] == str(MEMORY_BYTES)
+                assert said["Max file size"] == said["Max core file size"] == "0"
+                assert int(said["Max cpu time"]) <= CPU_SECONDS + 5
+                break
 
 
 async def test_the_end_ends_the_process(tmp_path: Path) -> None:
     with made(tmp_path, "a.wav", LONG).open("rb") as opened:
-        async with Apart(opened) as decoder:
+        async with Recording(opened) as decoder:
             assert decoder._process
             async for _ in decoder:
                 break
