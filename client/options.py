@@ -242,6 +242,15 @@ LiveFormatOption = Annotated[
         "utterance; text in a terminal: live captions.",
     ),
 ]
+SegmentsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--segments",
+        metavar="FOLDER",
+        help="Also keep a playlist of WebVTT there, captions.m3u8, of a segment every 6 s, which players of HLS poll.",
+        show_default="none",
+    ),
+]
 PartialsOption = Annotated[
     bool, typer.Option("--partials", help="With --format json: lines for text that may still change, too.")
 ]

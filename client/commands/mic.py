@@ -26,6 +26,7 @@ from earshot_asr.client.options import (
     LmOption,
     PartialsOption,
     RetryOption,
+    SegmentsOption,
     Stability,
     StabilityOption,
     TokenOption,
@@ -116,6 +117,7 @@ def mic(
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     case: CaseOption = None,
+    segments: SegmentsOption = None,
     lm: LmOption = None,
     hotword: HotwordOption = None,
     commit: LiveCommitOption = None,
@@ -133,6 +135,7 @@ def mic(
     from earshot_asr.client.aside import Aside
     from earshot_asr.client.live import caption, local_server
     from earshot_asr.client.microphone import Microphone, describe_devices
+    from earshot_asr.client.segmented import segmented
     from earshot_asr.client.terminal import screen
 
     check_partials(partials, format)
@@ -164,7 +167,8 @@ def mic(
                     "token": token,
                     "ca_file": tls_ca,
                 }
-                await caption(server, audio, [shown], retry=retry if url else 0, **options)
+                with segmented(segments, case, names) as also:
+                    await caption(server, audio, [shown, *also], retry=retry if url else 0, **options)
 
     with Aside():
         if list_devices:

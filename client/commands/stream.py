@@ -27,6 +27,7 @@ from earshot_asr.client.options import (
     PartialsOption,
     RateOption,
     RetryOption,
+    SegmentsOption,
     Stability,
     StabilityOption,
     StreamLanguageOption,
@@ -78,6 +79,7 @@ def stream(
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
     case: CaseOption = None,
+    segments: SegmentsOption = None,
     hotword: HotwordOption = None,
     commit: LiveCommitOption = None,
     endpoint_ms: EndpointOption = None,
@@ -100,6 +102,7 @@ def stream(
     """
     from earshot_asr.client.files import FileAudio
     from earshot_asr.client.live import caption
+    from earshot_asr.client.segmented import segmented
     from earshot_asr.client.terminal import screen
     from earshot_asr.engine.text import printable
 
@@ -124,8 +127,11 @@ def stream(
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             cased = is_cased(case, captions=captions or format in CAPTIONS)
             names = [each["text"] for each in expected]
-            with screen(console, format=format, partials=partials, live=audio.live, cased=cased, names=names) as shown:
-                interrupted = await caption(url, audio, [shown], retry=retry, **options)
+            with (
+                screen(console, format=format, partials=partials, live=audio.live, cased=cased, names=names) as shown,
+                segmented(segments, case, names) as also,
+            ):
+                interrupted = await caption(url, audio, [shown, *also], retry=retry, **options)
             for line in filter(None, [*audio.notes, audio.damage]):
                 print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)
             return INTERRUPTED_EXIT_STATUS if interrupted else int(bool(audio.damage))

@@ -40,6 +40,8 @@ EXAMPLES = """Examples:
 
   earshot transcribe --language de vortrag.opus
 
+  earshot transcribe --format srt --out-dir captions videos/
+
   earshot transcribe --format json *.flac > transcripts.jsonl
 
   earshot transcribe --model ./my-model --device cuda --whole talk.wav
@@ -63,7 +65,10 @@ def _channel(value: str) -> str:
 def transcribe(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Audio files, or video files with sound; -: standard input."),
+        typer.Argument(
+            metavar="FILE...",
+            help="Audio files, or video files with sound; -: standard input. With --out-dir also folders.",
+        ),
     ],
     model: ModelOption = None,
     language: LanguageOption = None,
@@ -94,6 +99,19 @@ def transcribe(
     ] = "mix",
     track: TrackOption = None,
     longest_gap: LongestGapOption = LONGEST_GAP_SECONDS,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out-dir",
+            metavar="FOLDER",
+            help="Write a file for each recording there, instead of standard output. FILE may be a folder then: its "
+            "recordings keep their places in it. What is there already, and newer than its recording, is left.",
+            show_default="standard output",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Recordings at once, with --out-dir.")
+    ] = 4,
 ) -> None:
     """Transcribe files in this process, with the streaming engine of the server.
 
@@ -123,5 +141,7 @@ def transcribe(
         track=track,
         channel=int(channel) if channel.isdecimal() else cast(Literal["mix", "each"], channel),
         longest_gap=longest_gap,
+        out_dir=out_dir,
+        jobs=jobs,
     )
     raise typer.Exit(status)
