@@ -27,6 +27,18 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "earshot_asr" / "client" / "data" / "demo.flac"
 SAID = (DEMO.parent / "demo.txt").read_text().split()
 HIGHEST_CER = 0.10
+STRICT = """
+    window.AudioContext = class extends AudioContext {
+        constructor(options) {
+            super(options);
+            this.suspend();
+        }
+        resume() {
+            return navigator.userActivation.hasBeenActive ? super.resume() : new Promise(() => {});
+        }
+    };
+"""
+"""Audio as in browsers that want a click first, also for pages that use the microphone."""
 TOKEN = "open/sesame=0123456789"
 """With characters that a sub-protocol may not have."""
 
@@ -289,6 +301,39 @@ def test_no_microphone(server: Served, tmp_path: Path) -> None:
         """)
         browser.click("#go")
         browser.until(lambda: browser.text("#problem-title") == "There is no microphone", "the complaint")
+
+
+def test_a_microphone_that_is_unplugged_is_waited_for(tmp_path: Path) -> None:
+    with served(FakeRunner()) as server, page(tmp_path, None) as browser:
+        visit(browser, f"{server.url}/")
+        browser.run("""
+            const { mediaDevices } = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
+            mediaDevices.getUserMedia = async (wanted) => {
+                if (window.unplugged) throw new DOMException("none", "NotFoundError");
+                window.media = await open(wanted);
+                return window.media;
+            };
+        """)
+        browser.click("#go")
+        browser.until(lambda: state(browser) == "Listening" and browser.text("#elapsed") >= "0:01", "audio")
+        browser.run("window.unplugged = true; window.media.getTracks()[0].dispatchEvent(new Event('ended'))")
+        browser.until(lambda: state(browser).startswith("The microphone is unplugged"), "the loss")
+        before = browser.text("#elapsed")
+        browser.until(lambda: browser.text("#elapsed") > before, "time that goes on")
+        browser.run("window.unplugged = false")
+        browser.until(lambda: state(browser) == "Listening", "the return")
+        assert browser.text("#lost").endswith("s not heard")
+
+
+def test_a_browser_that_wants_a_click_first_is_given_one(tmp_path: Path) -> None:
+    with served(FakeRunner()) as server, page(tmp_path, None) as browser:
+        browser.command("Page.addScriptToEvaluateOnNewDocument", source=STRICT)
+        browser.open(f"{server.url}/?overlay=1")
+        browser.until(lambda: "Click" in browser.text("#overlay .trouble"), "the request")
+        assert not server.server.connections
+        browser.click("body")
+        browser.until(lambda: server.server.connections, "the stream")
+        assert not browser.text("#overlay .trouble")
 
 
 def test_a_page_that_is_not_secure_has_no_microphone_but_files(runner: Runner, tmp_path: Path) -> None:
