@@ -13,14 +13,14 @@ from earshot_asr.server.wire import Commit
 from tests.end_to_end.proxy import Cut, Proxy
 from tests.end_to_end.test_resume import POLICIES, Talk, babble, finals, process
 from tests.helpers import silence, speak
-from tests.server.loopback import serving
+from tests.server.loopback import GIVE_UP_SECONDS, serving
 from tests.server.page.browser import Browser, chromium
 
 pytestmark = pytest.mark.slow
 UNCUT = Cut("close", after=10**12)
 TELL = """
     const { Stream } = await import("/page/client.js");
-    const [audio, flushes, options] = values;
+    const [audio, flushes, speed, options] = values;
     const bytes = Uint8Array.from(atob(audio), (char) => char.charCodeAt(0));
     const timeouts = { connect: 1, silence: 2.5, keepalive: 0.5, close: 0.5, firstWait: 0.001, longestWait: 0.02 };
     const stream = new Stream(location.origin, { retry: 60, timeouts, ...options });
@@ -32,7 +32,7 @@ TELL = """
             await stream.send(part);
             at += part.length;
             if (flushes.includes(at)) await stream.flush();
-            await new Promise((resolve) => setTimeout(resolve, part.length / 32 / 20));  // 20 times real time
+            await new Promise((resolve) => setTimeout(resolve, part.length / 32 / speed));
         }
         stream.stop();
     })();
@@ -64,11 +64,10 @@ class Switch:
         return next(self._cuts, UNCUT) if self.on else UNCUT
 
 
-async def tell(browser: Browser, talk: Talk, **options: Any) -> None:
-    """Begins to say it, the browser being at a page of the server."""
+async def tell(browser: Browser, talk: Talk, speed: float = 20) -> None:
+    """Begins to say it, so many times as fast as in reality, the browser being at a page of the server."""
     audio = base64.b64encode(talk.pcm.tobytes()).decode()
-    options |= {"commit": talk.commit}
-    await asyncio.to_thread(browser.run_module, TELL, audio, talk.flushes, options)
+    await asyncio.to_thread(browser.run_module, TELL, audio, talk.flushes, speed, {"commit": talk.commit})
 
 
 async def all_told(browser: Browser) -> list[dict[str, Any]]:
@@ -128,9 +127,10 @@ async def test_kill_9_in_mid_sentence(browser: Browser, commit: Commit, unused_t
         whole = await expected(server.url, talk)
     async with process(unused_tcp_port) as victim:
         await asyncio.to_thread(browser.open, f"http://localhost:{unused_tcp_port}/healthz")
-        await tell(browser, talk)
-        while not await heard(browser):
-            await asyncio.sleep(0.02)
+        await tell(browser, talk, speed=4)
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            while not await heard(browser):
+                await asyncio.sleep(0.02)
         victim.kill()
         await victim.wait()
         async with process(unused_tcp_port):

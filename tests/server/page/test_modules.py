@@ -19,6 +19,7 @@ from earshot_asr.client.backoff import Backoff
 from earshot_asr.client.continuity import Continuity
 from earshot_asr.client.replay import Replay
 from earshot_asr.engine import captions
+from earshot_asr.engine.cues import OPENING
 from earshot_asr.server import wire
 from tests.server.page.browser import Browser, chromium
 from tests.server.page.threaded import served
@@ -130,7 +131,8 @@ def test_samples_are_clipped_not_wrapped(browser: Browser) -> None:
 def test_replay_does_what_the_python_client_does(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MESSAGE_BYTES", 3200)
     rng = random.Random(0)
-    steps = [replay_steps(rng) for _ in range(SEQUENCES)]
+    large = [("audio", 65_537), ("take", 0), ("acked", 1600), ("audio", 70_000), *[("take", 0)] * 50]
+    steps = [replay_steps(rng) for _ in range(SEQUENCES)] + [{"context": 0, "keep": 60, "steps": large}]
     script = """
         const { Replay } = await import("/page/replay.js");
         const recorded = Uint8Array.from({ length: 1 << 20 }, (_, n) => (n * 7919 + (n >> 8)) & 255);
@@ -279,20 +281,8 @@ def backed_off(steps: list[tuple[str, float]]) -> list[list[float]]:
 
 
 WORDS = {
-    "Latin": [
-        "a",
-        "the",
-        "and",
-        "of",
-        "Hello",
-        "captions,",
-        "read.",
-        "OTORHINOLARYNGOLOGIST",
-        "I'm",
-        "<b>",
-        "-->",
-        "x" * 60,
-    ],
+    "Latin": ["Hello", "captions,", "read.", "OTORHINOLARYNGOLOGIST", "I'm", "<b>", "-->", "x" * 60],
+    "English": ["printed", "books", "were", "old", "letters", *sorted(OPENING)],
     "Chinese": ["我", "们", "在", "这", "里。", "ABC"],
     "Japanese": ["は", "い", "、", "日", "本"],
     "Korean": ["안녕하세요", "저는"],
@@ -311,7 +301,7 @@ def said(rng: random.Random) -> list[wire.FinalMessage]:
             start = now + rng.choice([0, 0, 0.1, 0.6, 1.2])
             now = start + rng.choice([0.02, 0.2, 0.4, 1])
             words.append(wire.WireWord(rng.choice(WORDS[script]), round(start, 3), round(now, 3), 0.5))
-        joiner = " " if script in ("Latin", "Korean", "Greek") else ""
+        joiner = "" if script in ("Chinese", "Japanese") else " "
         text = joiner.join(word.text for word in words)
         now += rng.choice([0, 0.3, 2])
         final = wire.FinalMessage(round(begin * 16_000), round(begin, 3), round(now, 3), text, 0.5, round(now * 16_000))
@@ -499,10 +489,13 @@ def test_audio_that_nobody_reads_is_counted_and_replaced_by_zeros(browser: Brows
         for (let n = 1; n <= 4; n += 1) capture.put(new Int16Array(8000).fill(n));
         const taken = [];
         for (let pcm; (pcm = capture.take()) !== null; ) taken.push([pcm.length, pcm[0]]);
-        capture.put(new Int16Array(10).fill(9));
-        return [taken, capture.dropped, capture.take()[0]];
+        for (let n = 0; n < 10; n += 1) {
+            capture.put(new Int16Array(8000).fill(9));
+            taken.push([8000, capture.take()[0]]);
+        }
+        return [taken, capture.dropped];
     """
-    assert browser.run_module(script) == [[[8000, 1], [8000, 2], [16_000, 0]], 16_000, 9]
+    assert browser.run_module(script) == [[[8000, 1], [8000, 2], [16_000, 0], *[[8000, 9]] * 10], 16_000]
 
 
 def test_a_crowded_inbox_keeps_all_finals_and_the_newest_of_the_rest(browser: Browser) -> None:
