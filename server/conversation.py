@@ -174,7 +174,7 @@ class Conversation:
             self._prepare(request.config)
 
     def feed(self, data: bytes) -> None:
-        """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded.
+        """Audio, cut anywhere, also within a sample. Raises Refused; what can't be decoded ends the stream.
 
         A message may both open a stream and bring its first audio, also if the language is awaited.
         """
