@@ -82,6 +82,7 @@ class Connection:
         self._accounts, self._channels = accounts, channels
         self._streams: list[Stream] = []
         self._decoder: ProcessDecoder | None = None
+        self._eats = False  # whether the next part of a large message will be taken in
         self._path = handshake.path
         self._line = line
         self._engine_loop = engine_loop
@@ -236,6 +237,11 @@ class Connection:
         self._metrics.started.labels("yes" if at else "no").inc()
         return stream
 
+    def _eat(self) -> None:
+        """Takes in the next part of a large message."""
+        self._eats = False
+        self._decoded()
+
     def _close_stream(self) -> None:
         """Gives back the places of the streams, also those of the account; may be called several times."""
         while self._streams:
@@ -318,6 +324,9 @@ class Connection:
     def _changed(self) -> None:
         """The conversation's state may have changed: wakes the tasks that wait for it."""
         self._to_send.set()
+        if self.conversation.hungry and not self._eats:
+            self._eats = True
+            asyncio.get_running_loop().call_soon(self._eat)
         if not self.conversation.blocked:
             self._may_receive.set()
         if self.conversation.ended and not self._abort_timer:

@@ -211,6 +211,11 @@ class Conversation:
         intake, backlog_samples = self._intake, self.limits.backlog_seconds * SAMPLE_RATE
         return intake.full or intake.fault is not None or self.stream.backlog > backlog_samples
 
+    @property
+    def hungry(self) -> bool:
+        """Whether update() should be called again soon, as a large message is read in parts."""
+        return self._intake is not None and self._intake.hungry
+
     def speak(self, info: ModelInfo) -> None:
         """The model is ready to speak the stream's language, as `info` has it: opens the stream."""
 

@@ -15,7 +15,9 @@ from earshot_asr.server.pace import Pace
 from earshot_asr.server.refusals import Refused
 
 SLICE_BYTES = 64 * 1024
-"""So much of a message is converted at a time: there are some of many megabytes, and others wait meanwhile."""
+"""So much of a message is converted at a time: there are some of many megabytes."""
+SLICES_AT_ONCE = 4
+"""Others have their turn after so many."""
 UNANSWERED_FLUSHES = 32
 """While this many flushes are unanswered, nothing more is taken from the client."""
 
@@ -50,6 +52,11 @@ class Intake(ABC):
     def full(self) -> bool:
         """Whether nothing more may be fed before the engine has made progress."""
         return bool(self._waiting) or self.unanswered >= UNANSWERED_FLUSHES
+
+    @property
+    def hungry(self) -> bool:
+        """Whether hand_on() should be called again soon, though nothing has happened."""
+        return False
 
     @abstractmethod
     def feed(self, data: bytes) -> None:
@@ -122,6 +129,11 @@ class RawIntake(Intake):
         """See Intake."""
         return super().full or bool(self._unread)
 
+    @property
+    def hungry(self) -> bool:
+        """See Intake."""
+        return bool(self._unread) and not self._waiting
+
     def feed(self, data: bytes) -> None:
         """See Intake."""
         self._pace.feed(len(data) // self._source.format.frame_bytes)
@@ -157,9 +169,10 @@ class RawIntake(Intake):
     def hand_on(self) -> None:
         """See Intake."""
         super().hand_on()
-        while self._unread and not self._waiting:
-            self._read()
-            super().hand_on()
+        for _ in range(SLICES_AT_ONCE):
+            if self.hungry:
+                self._read()
+                super().hand_on()
         if self.ended and not self._unread and not self._complete:
             self._end(self._finish_source())
             super().hand_on()

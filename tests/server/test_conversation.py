@@ -48,7 +48,7 @@ class Desk:
         self.conversation.receive(1, interpret)
 
     def compute(self) -> None:
-        while self.recognizer.step():
+        while self.recognizer.step() or self.conversation.hungry:
             self.conversation.update()
         self.notices += self.conversation.outbox.take()
 

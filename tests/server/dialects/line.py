@@ -44,7 +44,7 @@ class Line:
 
     def compute(self) -> None:
         """The engine does all that is due."""
-        while self.recognizer.step():
+        while self.recognizer.step() or self.conversation.hungry:
             self.conversation.update()
             self.listen()
 
