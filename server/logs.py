@@ -29,8 +29,8 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
-        fields = getattr(record, FIELDS, {})
-        return super().formatMessage(record) + "".join(f" {name}={printable(str(value))}" for name, value in fields.items())
+        fields = getattr(record, FIELDS, {}).items()
+        return super().formatMessage(record) + "".join(f" {name}={printable(str(value))}" for name, value in fields)
 
 
 class JsonFormatter(logging.Formatter):

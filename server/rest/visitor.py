@@ -42,6 +42,7 @@ class RestVisitor(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See RequestHandler."""
         super().connection_made(transport)
+        self._guests.knocked(transport.get_extra_info("socket").fileno())
         peer = transport.get_extra_info("peername") or ("",)
         if not self._guests.enter(self, canonical(str(peer[0]))):
             self.abort()

@@ -12,6 +12,7 @@ from earshot_asr.server.gate import Gate
 from earshot_asr.server.settings import ServerConfig
 from tests.server.loopback import serving
 
+
 def named(headers: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
     """The values of Host and of Origin."""
     hosts, origins = ([value for key, value in headers if key == name] for name in ("Host", "Origin"))
