@@ -41,7 +41,7 @@ def shrink_send_buffer(transport: asyncio.BaseTransport) -> None:
 
 
 def read_little(transport: asyncio.BaseTransport) -> None:
-    """Has asyncio's own transports, whose buffers are larger, read no more than READ_BYTES at a time."""
+    """Has asyncio's own transports, whose buffers are larger, read READ_BYTES at a time."""
     if secured := getattr(transport, "_ssl_protocol", None):
         secured.max_size = READ_BYTES
         secured._ssl_buffer = bytearray(READ_BYTES)

@@ -163,4 +163,4 @@ async def test_no_more_is_read_of_a_client_at_a_time_than_without_tls(
             await stream.send(np.zeros(30_000, np.int16))
         await stream.stop()
         assert [message async for message in stream]
-    assert sum(sizes) > 600_000 and max(sizes) <= READ_BYTES
+    assert sum(sizes) > 600_000 and max(sizes) < 2 * READ_BYTES  # a part of a TLS record may have waited
