@@ -91,6 +91,8 @@ class Door:
 
     async def _serve(self, socket: Listener, handle: Handle, guests: Guests, limits: Limits) -> websockets.Server:
         secured = self._certificate is not None
+        if secured:
+            socket.ask(guests.knock, guests.knocked)
 
         async def serve(websocket: websockets.ServerConnection) -> None:
             assert isinstance(websocket, Visitor)

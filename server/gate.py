@@ -4,10 +4,8 @@ A web page may open a websocket to any server that the browser can reach, and a 
 this machine ("DNS rebinding"). Browsers say where a page comes from in Origin, and which name they used in Host.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
-
-from websockets.datastructures import Headers
 
 from earshot_asr.server.settings import is_loopback
 
@@ -24,16 +22,17 @@ class Gate:
         self._hosts = {_host(host) for host in (bound, *hosts)}
         self._origins = {origin.lower().rstrip("/") for origin in origins}
 
-    def refusal(self, headers: Headers, local: str) -> str | None:
+    def refusal(self, named: Sequence[str], origins: Sequence[str], local: str) -> str | None:
         """Why a request is refused, in a sentence; None: it is let in.
 
-        local: the address of this machine at which it came in
+        named      the values of its Host headers
+        origins    those of its Origin headers
+        local      the address of this machine at which it came in
         """
-        named = headers.get_all("Host")
         host = _host(named[0])[:100] if len(named) == 1 else ""
         if not host or not (host in self._hosts or host == local or is_loopback(host)):
             return f"this server is not known as {host!r}; start it with --allow-host {host} if it should be"
-        for origin in headers.get_all("Origin"):
+        for origin in origins:
             if origin.lower() not in self._origins and _authority(origin) != named[0].lower():
                 name = origin[:100]
                 return f"pages of {name!r} may not connect; start the server with --origin {name} if they may"

@@ -28,6 +28,20 @@ class Guests:
         self._census = census
         self._proxies = proxies
         self._guests: dict[Guest, str | None] = {}  # with the address that each is counted for
+        self._knocking: dict[int, str] = {}  # by descriptor: those whose TLS handshake is not over, counted, too
+
+    def knock(self, descriptor: int, peer: str) -> bool:
+        """A connection was accepted whose TLS handshake is to come; whether there is room for it."""
+        if self._proxies.trusts(peer):
+            return True
+        self._knocking[descriptor] = peer
+        self._census.add(peer)
+        return not self._census.exceeds(peer, SPARE_CONNECTIONS)
+
+    def knocked(self, descriptor: int) -> None:
+        """Its handshake is over, or it is closed."""
+        if peer := self._knocking.pop(descriptor, None):
+            self._census.remove(peer)
 
     def enter(self, guest: Guest, peer: str) -> bool:
         """One has come; whether there is room for it. Of our own proxies there may be any number."""

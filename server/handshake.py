@@ -1,7 +1,6 @@
 """The HTTP request that opens a websocket, as a dialect sees it, and an answer in place of the websocket."""
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -62,7 +61,7 @@ class Handshake:
             case "basic":
                 try:
                     return base64.b64decode(value, validate=True).decode().partition(":")[2]
-                except (binascii.Error, UnicodeError):
+                except ValueError:  # it is not base64, or not ASCII
                     return None
             case _:
                 return None

@@ -117,7 +117,8 @@ class Router:
         if request.method not in METHODS:
             return Page(f"{request.method[:20]} is not possible here, {' and '.join(METHODS)} are\n", NOT_ALLOWED)
         local = visitor.local_address[0] if visitor.local_address else ""
-        if handshake.path not in HEALTH_CHECKS and (why := self._gate.refusal(request.headers, local)):
+        named, origins = (request.headers.get_all(name) for name in ("Host", "Origin"))
+        if handshake.path not in HEALTH_CHECKS and (why := self._gate.refusal(named, origins, local)):
             return Page(f"{why}\n", HTTPStatus.FORBIDDEN)
         if dialect := self.dialect(handshake, upgrade="upgrade" in handshake.headers):
             if request.method != "GET":

@@ -7,9 +7,11 @@ import socket
 import sys
 import time
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
+
+from earshot_asr.server.addresses import canonical
 
 if sys.platform != "win32":
     import resource
@@ -26,6 +28,24 @@ SPARED_DESCRIPTORS = 32
 NOT_OURS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
+Knock = Callable[[int, str], bool]
+"""Descriptor and address of a connection that was accepted -> whether it may stay."""
+
+
+class Accepted(socket.socket):
+    """A connection; `closing` is called with its descriptor before that is closed."""
+
+    def __init__(self, accepted: socket.socket, closing: Callable[[int], None]) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        self._before_close = closing
+
+    def close(self) -> None:
+        """See socket.socket."""
+        if self.fileno() >= 0:
+            self._before_close(self.fileno())
+        super().close()
+
+
 class Listener(socket.socket):
     """Accepts connections as long as descriptors are left besides those that are spared.
 
@@ -34,6 +54,12 @@ class Listener(socket.socket):
     """
 
     _rests_until = 0.0
+    _knock: Knock | None = None
+
+    def ask(self, knock: Knock, gone: Callable[[int], None]) -> None:
+        """Asks for each connection whether it may stay, and tells when it goes. Asyncio does not tell of a connection
+        before its TLS handshake is over, nor ever if that fails."""
+        self._knock, self._gone = knock, gone
 
     def accept(self) -> tuple[socket.socket, Any]:
         """See socket.socket."""
@@ -48,6 +74,11 @@ class Listener(socket.socket):
             if e.errno in NO_DESCRIPTORS:
                 self._rests_until = time.monotonic() + REST_SECONDS
             raise
+        if self._knock:
+            accepted = Accepted(accepted, self._gone)
+            if not self._knock(accepted.fileno(), canonical(str(address[0]))):
+                accepted.close()
+                raise ConnectionAbortedError
         return accepted, address
 
 

@@ -10,6 +10,8 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
 from typing import Any, TextIO
 
+from earshot_asr.engine.text import printable
+
 QUEUED_LINES = 10_000
 """So many lines wait for whoever reads the log; further ones are dropped."""
 DRAIN_SECONDS = 1.0
@@ -27,8 +29,8 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
-        fields = getattr(record, FIELDS, {})
-        return super().formatMessage(record) + "".join(f" {name}={value}" for name, value in fields.items())
+        fields = getattr(record, FIELDS, {}).items()
+        return super().formatMessage(record) + "".join(f" {name}={printable(str(value))}" for name, value in fields)
 
 
 class JsonFormatter(logging.Formatter):

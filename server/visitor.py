@@ -40,6 +40,16 @@ def shrink_send_buffer(transport: asyncio.BaseTransport) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
 
 
+def read_little(transport: asyncio.BaseTransport) -> None:
+    """Has asyncio's own transports, whose buffers are larger, read READ_BYTES at a time."""
+    if secured := getattr(transport, "_ssl_protocol", None):
+        secured.max_size = READ_BYTES
+        secured._ssl_buffer = bytearray(READ_BYTES)
+        secured._ssl_buffer_view = memoryview(secured._ssl_buffer)
+    else:
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
+
+
 @contextmanager
 def _raising_gone(visitor: "Visitor") -> Iterator[None]:
     """Raises Gone for ConnectionClosed, and where asyncio raises AttributeError: a transport was closed in a write."""
@@ -151,7 +161,8 @@ class Visitor(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ServerConnection."""
         super().connection_made(transport)
-        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own transport
+        read_little(transport)
+        self._guests.knocked(transport.get_extra_info("socket").fileno())
         peer = canonical(str((self.remote_address or ("",))[0]))
         if not self._guests.enter(self, peer):
             self.transport.abort()

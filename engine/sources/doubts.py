@@ -47,11 +47,11 @@ class Doubts:
 
     def _listen(self, data: bytes) -> str:
         """Collects blocks in which there is sound, and judges them when there are enough."""
-        self._unheard += data
+        data, at = self._unheard + data, 0
         size = round(BLOCK_SECONDS * self._format.sample_rate) * self._format.frame_bytes
         sentence = ""
-        while len(self._unheard) >= size and not self._done:
-            block, self._unheard = self._unheard[:size], self._unheard[size:]
+        while len(data) - at >= size and not self._done:
+            block, at = data[at : at + size], at + size
             self._seen_seconds += BLOCK_SECONDS
             if _magnitude(block, self._format) > SOUND:
                 self._heard.append(block)
@@ -59,6 +59,7 @@ class Doubts:
             if enough or self._seen_seconds > LATEST_SECONDS:
                 self._done = True
                 sentence = judged(b"".join(self._heard), self._format) if enough else ""
+        self._unheard = data[at:]
         if self._done:
             self._unheard, self._heard = b"", []
         return sentence

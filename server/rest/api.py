@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from websockets.datastructures import Headers
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
 from earshot_asr.engine.casing import Casing
@@ -126,9 +125,9 @@ class Api:
         forwarded = request.headers.getall("X-Forwarded-For", [])
         if not visitor.request_came(forwarded) or self._too_many(visitor.address):
             raise ApiError(429, f"{visitor.address} has too many connections", code="too_many_connections")
-        headers = Headers(request.headers.items())
+        named, origins = (request.headers.getall(name, []) for name in ("Host", "Origin"))
         local = request.transport.get_extra_info("sockname") if request.transport else None
-        if why := self._gate.refusal(headers, str(local[0]) if local else ""):
+        if why := self._gate.refusal(named, origins, str(local[0]) if local else ""):
             raise ApiError(403, why, code="forbidden")
         token = Handshake.of(request.path_qs, request.headers.items()).authorization
         if (account := self._accounts.find(token)) is None:

@@ -1,6 +1,7 @@
 """The port of the REST API."""
 
 import asyncio
+from typing import Any
 
 from aiohttp import web
 
@@ -50,8 +51,11 @@ class RestDoor:
         try:
             sockets = await bound(self.host, self.port)
             for socket in sockets:
-                context = self._certificate.context if self._certificate else None
-                self._servers.append(await loop.create_server(visitor, sock=socket, ssl=context))
+                security: dict[str, Any] = {}
+                if self._certificate:
+                    socket.ask(guests.knock, guests.knocked)
+                    security = {"ssl": self._certificate.context, "ssl_handshake_timeout": patience}
+                self._servers.append(await loop.create_server(visitor, sock=socket, **security))
         except (OSError, UnicodeError) as e:
             close(sockets)
             raise ConfigError(why_not_listening(e, self.host, self.port)) from None

@@ -3,12 +3,14 @@
 import asyncio
 from typing import Any
 
+from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.server.accounts import Account
 from earshot_asr.server.addresses import canonical
 from earshot_asr.server.guests import Guests
+from earshot_asr.server.rest.errors import ApiError
 
 
 class RestVisitor(RequestHandler):
@@ -40,6 +42,7 @@ class RestVisitor(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See RequestHandler."""
         super().connection_made(transport)
+        self._guests.knocked(transport.get_extra_info("socket").fileno())
         peer = transport.get_extra_info("peername") or ("",)
         if not self._guests.enter(self, canonical(str(peer[0]))):
             self.abort()
@@ -50,6 +53,21 @@ class RestVisitor(RequestHandler):
         self._guests.leave(self)
         self.request_came([])
         super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """See RequestHandler. What is no request is answered, but neither shown nor logged: a token may be in it."""
+        if status >= 500 or request.writer.output_size:
+            return super().handle_error(request, status, exc, message)
+        response = ApiError(status, "this is no request in HTTP that is understood here").response
+        response.headers["Server"] = "earshot"
+        response.force_close()
+        return response
 
     def request_came(self, forwarded: list[str]) -> bool:
         """The head of a request is there, with these X-Forwarded-For; whether there is room for its client."""

@@ -1,5 +1,7 @@
 """Path, query and headers of a handshake, as a dialect gets them."""
 
+import pytest
+
 from earshot_asr.server.handshake import Handshake
 
 
@@ -13,3 +15,19 @@ def test_all_of_a_request() -> None:
 
 def test_nothing_but_a_path() -> None:
     assert Handshake.of("/v1/stream", []) == Handshake("/v1/stream")
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("basic dXNlcjphYmM=", "abc"),
+        ("Basic dXNlcg", None),
+        ("Basic /////w==", None),
+        ("Basic \xff", None),
+        ("Basic \udcff", None),
+        ("Digest abc", None),
+    ],
+)
+def test_what_is_no_token_is_none(header: str, token: str | None) -> None:
+    assert Handshake("/", headers={"authorization": header}).authorization == token

@@ -24,6 +24,12 @@ def test_a_line(caplog: pytest.LogCaptureFixture) -> None:
     assert logged(caplog, TextFormatter()).endswith(" INFO server.x: closed session=4f code=1000 error=None")
 
 
+def test_what_a_stranger_sent_makes_no_second_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    FieldLogger("server.x").info("answered", path="/a\n2026 INFO forged\x1b[2J\udcff")
+    assert logged(caplog, TextFormatter()).endswith(" path=/a 2026 INFO forged [2J ")
+
+
 def test_an_object(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     FieldLogger("server.x", session="4f").info("closed", code=1000, error=None)

@@ -13,9 +13,12 @@ import trustme
 from earshot_asr.client.stream import ClientStream, StreamError
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server import wire
+from earshot_asr.server.addresses import SPARE_CONNECTIONS
+from earshot_asr.server.settings import Limits
 from earshot_asr.server.tls import Certificate
+from earshot_asr.server.visitor import READ_BYTES, Visitor
 from tests.helpers import silence, speak
-from tests.server.loopback import serving
+from tests.server.loopback import GIVE_UP_SECONDS, serving, until
 
 
 class Files:
@@ -119,3 +122,45 @@ def test_files_that_do_not_fit(files: Files, tmp_path: Path) -> None:
     both = tmp_path / "both.pem"
     both.write_bytes(files.key.read_bytes() + files.certificate.read_bytes())
     Certificate(str(both), None)
+
+
+@pytest.mark.parametrize("port", ["port", "rest_port"])
+async def test_an_address_has_no_more_unfinished_handshakes_than_connections(files: Files, port: str) -> None:
+    """And what has gone, with or without a handshake, is forgotten."""
+    limits = Limits(streams=8, per_address=2)
+    async with serving(limits=limits, rest_port=0, **secured(files)) as server, asyncio.timeout(GIVE_UP_SECONDS):
+        most = 2 + SPARE_CONNECTIONS
+        for _ in range(2):
+            clients = [await asyncio.open_connection("127.0.0.1", server.ports[port]) for _ in range(most + 5)]
+            reads = [asyncio.create_task(reader.read()) for reader, _ in clients]
+            while sum(read.done() for read in reads) < 5:
+                await asyncio.sleep(0.01)
+            assert sum(read.done() for read in reads) == 5
+            for _, writer in clients:
+                writer.close()
+            await asyncio.wait(reads)
+            await until(lambda: not server._census._open)
+        context = ssl.create_default_context(cafile=files.ca)
+        for _ in range(most + 5):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.ports[port], ssl=context)
+            writer.transport.abort()
+        await until(lambda: not server._census._open)
+
+
+async def test_no_more_is_read_of_a_client_at_a_time_than_without_tls(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    received = Visitor.data_received
+
+    def measured(visitor: Visitor, data: bytes) -> None:
+        sizes.append(len(data))
+        received(visitor, data)
+
+    monkeypatch.setattr(Visitor, "data_received", measured)
+    async with serving(**secured(files)) as server, ClientStream(server.url, ca_file=files.ca) as stream:
+        for _ in range(11):
+            await stream.send(np.zeros(30_000, np.int16))
+        await stream.stop()
+        assert [message async for message in stream]
+    assert sum(sizes) > 600_000 and max(sizes) < 2 * READ_BYTES  # a part of a TLS record may have waited

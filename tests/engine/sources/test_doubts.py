@@ -1,5 +1,7 @@
 """What raw samples give away of themselves, and real speech that gives away nothing."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,10 @@ def test_real_speech_and_what_becomes_of_it() -> None:
         if len(pcm) > 8 * 16_000:
             found.append(doubt(np.stack([pcm, pcm], axis=1).tobytes()))
     assert sum(map(bool, found)) >= 0.9 * len(found)
+
+
+def test_a_long_message_costs_no_more_than_many_short_ones() -> None:
+    doubts = Doubts(MONO)
+    began = time.monotonic()
+    assert not doubts.feed(bytes(64 << 20))  # for 60 s of it silence is looked through
+    assert time.monotonic() - began < 5

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 import math
 import subprocess
 import sys
@@ -367,3 +368,31 @@ async def test_a_server_that_is_stopped_ends_requests() -> None:
         asyncio.get_running_loop().call_later(0.2, hang.set)
     with pytest.raises(aiohttp.ClientError):
         await request
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer SECRET\xff", 401),
+        (b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic SECRET\xff", 401),
+        (b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: \xff\r\nAuthorization: Bearer SECRET", 403),
+        (b"POST /v1/audio/transcriptions HTTP/1.1\r\nAuthorization: Bearer SECRET\x00", 400),
+        (b"GET /SECRET\xff HTTP/1.1\r\nHost: localhost", 400),
+        (b"GET /v1/models HTTP/1.1\r\nAuthorization Bearer SECRET", 400),
+    ],
+)
+async def test_no_header_is_a_fault_of_the_server_or_gets_into_its_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, head: bytes, status: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("0123456789abcdef anna - -\n")
+    async with serving(rest_port=0, token_file=str(tokens)) as server, asyncio.timeout(GIVE_UP_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.ports["rest_port"])
+        writer.write(head + b"\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert int(answer.split()[1]) == status
+    assert b"SECRET" not in answer and b"aiohttp" not in answer
+    assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"error"}
+    assert "SECRET" not in caplog.text and "Traceback" not in caplog.text
