@@ -36,6 +36,7 @@ TRANSIENT_ERROR_CODES = {
     "language_unavailable",
     "too_many_connections",
     "too_many_streams",
+    "channel_taken",
     "slow_reader",
     "idle",
     "silent",

@@ -120,7 +120,7 @@ async def demo(console: Console, device: str = "auto", stability: Stability = "m
     observer = DemoObserver()
     async with local_server(console, device=device) as url:
         audio = FileAudio(str(recording))
-        with screen(console) as shown:
+        with screen(console, cased=True) as shown:
             if await caption(url, audio, [observer, shown], retry=0, stability=stability):
                 return True
     reference = transcript.read_text(encoding="utf-8")

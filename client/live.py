@@ -75,7 +75,7 @@ async def caption(
 ) -> bool:
     """Streams `audio` to a server and shows the messages until all text is final.
 
-    screens    get the audio and the messages
+    screens    get the audio and the messages, `ready` first of those that a server sends
     options    of ClientStream
 
     Audio is kept while there is no server yet. The first Ctrl-C ends the audio, and the last finals still arrive; a
@@ -93,9 +93,12 @@ async def caption(
     async with ClientStream(url, wait=False, **options) as stream:
         stream.play(heard())
         with interrupt(audio.stop, lambda: stream.admitted) as interrupted:
+            greeted = False
             async for message in stream:
-                for screen in screens:
-                    screen.show(message, clock())
+                for each in [stream.ready, message] if stream.admitted and not greeted else [message]:
+                    for screen in screens:
+                        screen.show(each, clock())
+                greeted = stream.admitted
     return interrupted.is_set()
 
 

@@ -59,6 +59,9 @@ class Format(StrEnum):
     vtt = "vtt"
 
 
+CAPTIONS = (Format.srt, Format.vtt)
+"""Formats of captions."""
+
 MODEL_HELP = "Name of a model in `earshot models list`, its name on the hub, or the folder of a checkpoint."
 LANGUAGE_HELP = (
     "Language that is spoken: de, deu or German. Takes the model that is recommended for it; with --model, the weights "
@@ -159,6 +162,29 @@ StabilityOption = Annotated[
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the transcript on standard output.")]
 
 
+class Case(StrEnum):
+    """How text is written."""
+
+    model = "model"
+    sentence = "sentence"
+
+
+CaseOption = Annotated[
+    Case | None,
+    typer.Option(
+        "--case",
+        help="model: letters as the model writes them, often capitals only. sentence: as people write; names as they "
+        "are spelled in --hotword.",
+        show_default="sentence for captions (a terminal, srt, vtt), else model",
+    ),
+]
+
+
+def is_cased(case: Case | None, *, captions: bool) -> bool:
+    """Whether text is to be written as people do: if that was asked for, else for captions."""
+    return case is Case.sentence if case else captions
+
+
 class Encoding(StrEnum):
     """Encodings of engine.sources.RawFormat."""
 
@@ -214,6 +240,15 @@ LiveFormatOption = Annotated[
         "--format",
         help="Format of the text on standard output, where it is written as soon as it is final. json: a line for each "
         "utterance; text in a terminal: live captions.",
+    ),
+]
+SegmentsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--segments",
+        metavar="FOLDER",
+        help="Also keep a playlist of WebVTT there, captions.m3u8, of a segment every 6 s, which players of HLS poll.",
+        show_default="none",
     ),
 ]
 PartialsOption = Annotated[

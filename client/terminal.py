@@ -1,7 +1,7 @@
 """Captions in a terminal: finals scroll up as plain text, and only the open utterance below them is redrawn."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from math import log10
 from types import TracebackType
@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from earshot_asr.client.cased import Cased
 from earshot_asr.client.keys import unheard
 from earshot_asr.client.live import SampleClock, Screen
 from earshot_asr.client.stream import Connected, Message, Reconnecting, Resumed, Waiting
@@ -136,23 +137,35 @@ class Terminal:
 
 @contextmanager
 def screen(
-    console: Console, *, format: str = "text", partials: bool = False, live: bool = True, meter: bool = False
+    console: Console,
+    *,
+    format: str = "text",
+    partials: bool = False,
+    live: bool = True,
+    meter: bool = False,
+    cased: bool = False,
+    names: Sequence[str] = (),
 ) -> Iterator[Screen]:
     """Yields live captions if the format is text and the console a terminal, else what writes in the format.
 
     partials       partials are written too, if the format is json
     live, meter    see Captions
+    cased, names   whether text gets the case that people write, and words as they are spelled
 
     Raises ConfigError for an unknown format.
     """
+
+    def with_case(shown: Screen) -> Screen:
+        return Cased(shown, names) if cased else shown
+
     if format == "text" and console.is_terminal:
         with unheard(console.file), Terminal(console, live=live, meter=meter) as terminal:
-            yield terminal
+            yield with_case(terminal)
     elif format == "json":
-        yield JsonLines(console.file, sys.stderr, partials=partials)
+        yield with_case(JsonLines(console.file, sys.stderr, partials=partials))
     else:
         with closing(FinalsOnly(writer(format), console.file, sys.stderr)) as written:
-            yield written
+            yield with_case(written)
 
 
 def utterance(partial: PartialMessage) -> Text:

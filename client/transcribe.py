@@ -2,21 +2,23 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from earshot_asr.engine.audio import SAMPLE_RATE, Pcm, Seconds
+from earshot_asr.client.folder import JOBS, Folder, targets
+from earshot_asr.client.together import Together
+from earshot_asr.client.transcript import Channel, Written, complain, progress_bar
+from earshot_asr.engine.audio import Pcm, Seconds
 from earshot_asr.engine.captions import writer
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import Commit, StreamConfig
 from earshot_asr.engine.decoder import DecodeConfig, Hotword
 from earshot_asr.engine.errors import (
-    AudioError,
     CheckpointError,
     ConfigError,
     DeviceError,
@@ -28,9 +30,6 @@ from earshot_asr.engine.loading import check, fetch, load_runner
 from earshot_asr.engine.sources import LONGEST_GAP_SECONDS, FileSource, RawFormat, open_file
 from earshot_asr.engine.text import printable
 from earshot_asr.engine.transcription import Method, plain, streamed
-
-Channel = int | Literal["mix", "each"]
-"""A channel, from 1 on; all mixed; or each by itself."""
 
 
 def transcribe(
@@ -45,12 +44,15 @@ def transcribe(
     commit: Commit = "utterance",
     endpoint_ms: int | None = None,
     format: str = "text",
+    cased: bool = False,
     whole: bool = False,
     revision: str | None = None,
     raw: RawFormat | None = None,
     track: int | None = None,
     channel: Channel = "mix",
     longest_gap: Seconds = LONGEST_GAP_SECONDS,
+    out_dir: Path | None = None,
+    jobs: int = JOBS,
     stdout: TextIO | None = None,
     console: Console | None = None,
 ) -> int:
@@ -62,41 +64,65 @@ def transcribe(
     lm         a language model's file or folder, or "none"; None: the one that goes with the model
     hotwords   words and phrases that are expected
     format     text, json, srt or vtt
+    cased      text gets the case that people write, and hotwords their spelling
     whole      one forward pass over each file instead of streaming
     files      "-": standard input
     raw        format of files without a header; None: only .raw, .pcm and .s16 are read so, as 16 kHz mono int16
     track, longest_gap    as open_file takes them
     channel    the channel to transcribe, from 1 on; mix: all as one; each: one after the other
+    out_dir    a folder for a file of each transcript; files may be folders then. None: they go to stdout
+    jobs       so many files are transcribed at once, with `out_dir` and without `whole`
     stdout     gets the transcripts
     console    gets a line for each file that failed, and a progress bar if it is a terminal; None: stderr
 
     Raises ConfigError, CheckpointError and DeviceError before any file is transcribed.
     """
+    files, console = list(files), console or Console(stderr=True)
+    _check_format(format, files, channel, out_dir)
+    found = None if out_dir is None else targets(map(Path, files), out_dir, format)
     decode = DecodeConfig(hotwords=hotwords)
     config = StreamConfig.preset(latency, commit=commit, partials=False, endpoint_ms=endpoint_ms, decode=decode)
-    writer(format)  # raises ConfigError for an unknown format before the model is loaded
-    files = list(files)
-    if format in ("srt", "vtt") and len(files) > 1:
-        raise ConfigError(f"{format} holds the captions of one file, not of {len(files)}; give one file at a time")
-    if format in ("srt", "vtt") and channel == "each":
-        raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
     check(model, device, revision, language, lm)
-    if any(map(is_readable, files)):
+    if any(map(is_readable, files if found is None else found)):
         fetch(model, revision, language, lm)  # before the progress bar of the files is there
     runner = cache(partial(load_runner, model, device, revision, language, lm))
+    casing = cache(lambda: Casing(runner().info.language, [each.text for each in hotwords]))
+    opened = partial(open_file, raw=raw, track=track, longest_gap=longest_gap)
 
-    def method(audio: Iterable[Pcm]) -> Iterator[Final]:
+    def finals(audio: Iterable[Pcm]) -> Iterator[Final]:
         return plain(runner(), audio, decode) if whole else streamed(runner(), config, audio)
 
-    return transcribe_files(
-        sorted(files, key=is_readable),  # what can't be is said before the model is loaded, which takes seconds
-        method,
-        format=format,
-        opened=partial(open_file, raw=raw, track=track, longest_gap=longest_gap),
-        channel=channel,
-        stdout=stdout or sys.stdout,
-        console=console or Console(stderr=True),
-    )
+    def method(audio: Iterable[Pcm], finals: Method = finals) -> Iterator[Final]:
+        return (casing().final(final) if cased else final for final in finals(audio))
+
+    if found is None:
+        return transcribe_files(
+            sorted(files, key=is_readable),  # what can't be is said before the model is loaded, which takes seconds
+            method,
+            format=format,
+            opened=opened,
+            channel=channel,
+            stdout=stdout or sys.stdout,
+            console=console,
+        )
+    with Together(runner, config) as together:
+        at_once = method if whole else partial(method, finals=together.streamed)
+        jobs = 1 if whole else jobs
+        folder = Folder(at_once, format=format, opened=opened, channel=channel, jobs=jobs, console=console)
+        return folder.transcribe(found)
+
+
+def _check_format(format: str, files: Sequence[str | Path], channel: Channel, out_dir: Path | None) -> None:
+    """Raises ConfigError for what can't be written so."""
+    writer(format)
+    if format in ("srt", "vtt") and len(files) > 1 and out_dir is None:
+        raise ConfigError(
+            f"{format} holds the captions of one file, not of {len(files)}; give one file at a time, or --out-dir"
+        )
+    if format in ("srt", "vtt") and channel == "each":
+        raise ConfigError(f"{format} holds the captions of one channel; give --channel 1, then --channel 2")
+    if out_dir is not None and "-" in map(str, files):
+        raise ConfigError("standard input has no name for a file in --out-dir; leave that out")
 
 
 def is_readable(path: str | Path) -> bool:
@@ -118,101 +144,24 @@ def transcribe_files(
 
     opened    opens a file, with the `channel` to read
     """
-
-    def complain(text: str) -> None:
-        console.print(f"earshot: {text}", markup=False, highlight=False, soft_wrap=True)
-
     status = 0
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         for path in files:
             task = progress.add_task(str(path), total=None)
             try:
-                written = _Written(Path(path), method, format, opened, partial(progress.update, task))
-                for text in written.each() if channel == "each" else written.one(None if channel == "mix" else channel):
+                written = Written(Path(path), method, format, opened, partial(progress.update, task))
+                for text in written.pieces(channel):
                     _print(text, stdout, progress)
                 for line in [*written.notes, *written.damage]:
-                    complain(f"{printable(str(path))}: {line}")
+                    complain(console, f"{printable(str(path))}: {line}")
                 status = status or int(bool(written.damage))
             except (OutputError, CheckpointError, DeviceError):  # with the other files it would be the same
                 raise
             except EarshotError as e:
-                complain(str(e))
+                complain(console, str(e))
                 status = 1
             progress.remove_task(task)
     return status
-
-
-class _Written:
-    """The transcript of a file, piece by piece.
-
-    update    of the progress bar: called with `total` and `completed` seconds
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        method: Method,
-        format: str,
-        opened: Callable[..., FileSource],
-        update: Callable[..., None],
-    ) -> None:
-        self.damage: list[str] = []
-        """What could not be read, once all has been transcribed."""
-        self.notes: list[str] = []
-        """What a reader of the transcript should know."""
-        self._path, self._method, self._format, self._opened, self._update = path, method, format, opened, update
-
-    def one(self, channel: int | None) -> Iterator[str]:
-        """The transcript of one channel; None: of all as one."""
-        captions = writer(self._format, str(self._path))
-        with self._opened(self._path, channel=channel) as source:
-            for final in self._method(self._heard(source)):
-                yield captions.feed(final)
-            yield captions.finish(self._seconds)
-
-    def each(self) -> Iterator[str]:
-        """The transcripts of all channels, one after the other, in the order of time where they have lines."""
-        with self._opened(self._path) as source:
-            if not source.again:
-                name = printable(str(self._path))
-                raise AudioError(f"{name}: a pipe can be read only once, not for each channel; save it to a file")
-            channels = range(1, max(1, source.channels) + 1)
-        pieces: list[tuple[Seconds, str]] = []
-        for channel in channels:
-            captions = writer(self._format, str(self._path), channel)
-            with self._opened(self._path, channel=channel) as source:
-                pieces += [(final.start, captions.feed(final)) for final in self._method(self._heard(source))]
-                pieces.append((self._seconds, captions.finish(self._seconds)))
-        yield "".join(text for _, text in sorted(pieces, key=lambda piece: piece[0]))
-
-    def _heard(self, source: FileSource) -> Iterator[Pcm]:
-        self._seconds = 0.0
-        self._update(total=source.duration)
-        for pcm in source:
-            yield pcm
-            self._seconds += len(pcm) / SAMPLE_RATE
-            self._update(completed=self._seconds)
-        self.notes += [note for note in source.notes if note not in self.notes]
-        self.damage += [source.damage] if source.damage and source.damage not in self.damage else []
-
-
-# ---- the terminal
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        redirect_stdout=False,
-    )
-    with progress:
-        yield progress
 
 
 def _print(text: str, stdout: TextIO, progress: Progress) -> None:

@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earshot_asr.client.blocking import listen
     from earshot_asr.client.connection import StreamError
     from earshot_asr.client.files import FileAudio
+    from earshot_asr.client.microphone import Microphone
     from earshot_asr.client.stream import ClientStream
     from earshot_asr.engine.config import StreamConfig
     from earshot_asr.engine.decoder import DecodeConfig, Hotword
@@ -36,6 +38,7 @@ _MODULES = {
     "FinalMessage": "server.wire",
     "Flushed": "engine.events",
     "Hotword": "engine.decoder",
+    "Microphone": "client.microphone",
     "Partial": "engine.events",
     "PartialMessage": "server.wire",
     "RawFormat": "engine.sources",
@@ -43,6 +46,7 @@ _MODULES = {
     "StreamConfig": "engine.config",
     "StreamError": "client.connection",
     "Word": "engine.events",
+    "listen": "client.blocking",
     "load_runner": "engine.loading",
     "open_file": "engine.sources",
     "transcribe": "engine.transcription",
@@ -64,6 +68,7 @@ __all__ = [
     "FinalMessage",
     "Flushed",
     "Hotword",
+    "Microphone",
     "Partial",
     "PartialMessage",
     "RawFormat",
@@ -71,6 +76,7 @@ __all__ = [
     "StreamConfig",
     "StreamError",
     "Word",
+    "listen",
     "load_runner",
     "open_file",
     "transcribe",

@@ -127,10 +127,13 @@ class VttWriter:
 
     def _written(self, cues: Iterable[Cue]) -> str:
         text, self._header = self._header, ""
-        for cue in cues:
-            lines = "\n".join(cue.lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-            text += f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{lines}\n\n"
-        return text
+        return text + "".join(map(vtt_cue, cues))
+
+
+def vtt_cue(cue: Cue) -> str:
+    """A cue, as WebVTT has it."""
+    lines = "\n".join(cue.lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{lines}\n\n"
 
 
 def _clock(ms: int, point: str) -> str:

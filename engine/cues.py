@@ -153,8 +153,17 @@ class CueTimer:
             self._spoken_ms = max(pieces[end - 1].end_ms, start_ms + 1)
             read_ms = start_ms + limits.reading_ms(_width(pieces, begin, end))
             self._open = Cue(_lines(pieces, begin, end, limits), start_ms, max(self._spoken_ms, read_ms))
-        if self._open is not None and self._open.end_ms <= cut_ms - GAP_MS:
+        yield from self.silent(utterance.cut)
+
+    def silent(self, cut: int) -> Iterator[Cue]:
+        """No word was said since the last utterance and before sample `cut`: a cue that has been read is known."""
+        if self._open is not None and self._open.end_ms <= round(cut / SAMPLE_RATE * 1000) - GAP_MS:
             yield from self._close(self._open.end_ms)
+
+    @property
+    def kept_from_ms(self) -> int | None:
+        """Where the cue begins that is kept; None: there is none."""
+        return None if self._open is None else self._open.start_ms
 
     def finish(self, duration: Seconds) -> Iterator[Cue]:
         """The cue that was kept, if there is one. It ends with the recording, or with its last word."""

@@ -36,7 +36,7 @@ class Account:
     """Whom a token stands for.
 
     name                   for the log
-    streams                so many may be open at once; None: as many as the server admits
+    streams                so many may be open at once, 0: it may watch only; None: as many as the server admits
     messages_per_second    instead of the server's own limit; None: that
     publish                channels that its streams may publish to; None: any
     """
@@ -148,7 +148,7 @@ def _entry(fields: list[str]) -> tuple[str, Account]:
         raise ValueError("a token is made of letters, digits and . _ ~ + / = -")
     return token, Account(
         name,
-        _number(streams, "STREAMS", 1, MOST_STREAMS),
+        _number(streams, "STREAMS", 0, MOST_STREAMS),
         _number(messages, "MESSAGES_A_SECOND", LEAST_MESSAGES, MOST_MESSAGES),
         _channels(rights[0]) if rights else frozenset(),
     )

@@ -33,12 +33,14 @@ class StreamRequest:
     audio      format of the bytes
     each       whether each channel is recognized for itself; else they are mixed
     options    all choices of the client that are not in `config`, as JSON could hold them; only part of the fingerprint
+    publish    channel in which others may read what is said
     resume     where to go on, if it is not a new one
     """
 
     config: StreamConfig
     audio: RawFormat | Compressed = RESUMABLE_AUDIO
     each: bool = False
+    publish: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     resume: ResumePoint | None = None
 

@@ -28,6 +28,7 @@ from earshot_asr.server.accounts import Accounts
 from earshot_asr.server.addresses import Census, Proxies
 from earshot_asr.server.background import apart
 from earshot_asr.server.capacity import UNKNOWN, Capacity
+from earshot_asr.server.channels import Channels
 from earshot_asr.server.connection import Connection
 from earshot_asr.server.conversation import CLOSED
 from earshot_asr.server.dialects.dialect import Dialect
@@ -44,6 +45,7 @@ from earshot_asr.server.metrics import Metrics
 from earshot_asr.server.settings import ServerConfig, is_loopback
 from earshot_asr.server.tcp import TcpDoor
 from earshot_asr.server.tls import Certificate
+from earshot_asr.server.visitor import Visitor
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,8 @@ class Server:
         self._guests = Guests(self._census, Proxies(config.trusted_proxy))
         self.accounts = Accounts(config.token_file)
         """Who may use it."""
+        self.channels = Channels(config.limits.viewers)
+        """Where streams are published, and who watches."""
         self._certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
         self.engine_loop: EngineLoop | None = None
         """What computes, once the model is loaded."""
@@ -164,11 +168,12 @@ class Server:
             connection.shut_down()
         for door in self._doors:
             door.close()
+        goodbyes = [asyncio.create_task(_send_away(viewer)) for viewer in self.channels.all()]
         for visitor in self._guests.all():
             if not visitor.is_served:
                 visitor.abort()
         abort_timer = asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS, self._abort)
-        await asyncio.gather(*(door.wait_closed() for door in self._doors))
+        await asyncio.gather(*goodbyes, *(door.wait_closed() for door in self._doors))
         abort_timer.cancel()
         if self._engine_task:
             self._engine_task.cancel()
@@ -273,6 +278,7 @@ class Server:
             speaks,
             handshake,
             self.accounts,
+            self.channels,
             config.latency,
             config.limits,
             log_text=config.log_text,
@@ -316,10 +322,18 @@ class Server:
         open_metrics: bool = False,
     ) -> Door:
         gate = Gate(self.config.host, self.config.allow_host, self.config.origin)
+        channels = self.channels if dialects else None
         router = Router(
-            routes, dialects, everywhere, gate, self.accounts, lambda: self._ready, open_metrics=open_metrics
+            routes,
+            dialects,
+            everywhere,
+            gate,
+            self.accounts,
+            lambda: self._ready,
+            channels=channels,
+            open_metrics=open_metrics,
         )
-        return Door(name, self.config.host, port, router, self._certificate)
+        return Door(name, self.config.host, port, router, self._certificate, channels)
 
     def _rest_door(self, port: int, checks: Routes) -> Port:
         """The port of the REST API. Raises ConfigError if what it needs is not installed."""
@@ -338,6 +352,7 @@ class Server:
     def _metrics_text(self) -> str:
         """The metrics, brought up to date."""
         self.metrics.connections.set(len(self.connections))
+        self.metrics.viewers.set(self.channels.viewers)
         if self.engine_loop:
             self.engine_loop.update_metrics()
         return self.metrics.text()
@@ -354,6 +369,11 @@ class Server:
     def _abort(self) -> None:
         for visitor in self._guests.all():
             visitor.abort()
+
+
+async def _send_away(viewer: Visitor) -> None:
+    with suppress(Gone):
+        await viewer.end(1012, "shutting_down")
 
 
 def most_per_address(setting: int | None, room: int) -> int | None:

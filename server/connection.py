@@ -12,6 +12,7 @@ from earshot_asr.engine.model import ModelInfo
 from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server.accounts import Account, Accounts
+from earshot_asr.server.channels import Channels, Speaker
 from earshot_asr.server.conversation import TICK_SECONDS, Conversation
 from earshot_asr.server.decoding import Decoder, ProcessDecoder
 from earshot_asr.server.dialects.dialect import Dialect, size_bytes
@@ -26,6 +27,8 @@ from earshot_asr.server.visitor import SMALL_BYTES
 
 WEBSOCKET_CLOSE_CODES = {1000, 1001, 1002, 1006, 1007}
 """Those that don't come from a dialect: the client's goodbye, mistakes in the framing, a lost connection."""
+LAST_WORDS_SECONDS, LAST_WORDS_POLL_SECONDS = 10.0, 0.1
+"""How long a stream without a client may take to be finished, and how often that is looked at."""
 CLOSE_SECONDS = 60.0
 """How long a client may take to read what is left and to say goodbye; then it is disconnected."""
 UNREAD_BYTES = 1024 * 1024
@@ -38,6 +41,7 @@ class Connection:
 
     speaks       the dialect
     accounts     whose streams are counted, and who a token that comes later belongs to
+    channels     where streams are published
     latency      preset of the windows, see StreamConfig.preset
     log_text     whether finals are logged
     """
@@ -49,6 +53,7 @@ class Connection:
         speaks: type[Dialect],
         handshake: Handshake,
         accounts: Accounts,
+        channels: Channels,
         latency: str,
         limits: Limits,
         *,
@@ -65,6 +70,7 @@ class Connection:
             self._prepare,
             self._authorize,
             self._decode,
+            self._publish,
             log_text=log_text,
         )
         self.dialect = speaks(self.conversation, handshake)
@@ -73,9 +79,10 @@ class Connection:
         self.stuck = False
         """Whether a message waits for the client to read."""
         self._log = FieldLogger(__name__, session=self.session)
-        self._accounts = accounts
+        self._accounts, self._channels = accounts, channels
         self._streams: list[Stream] = []
         self._decoder: ProcessDecoder | None = None
+        self._eats = False  # whether the next part of a large message will be taken in
         self._path = handshake.path
         self._line = line
         self._engine_loop = engine_loop
@@ -97,6 +104,7 @@ class Connection:
         tasks = [asyncio.create_task(task) for task in (self._read(), self._write(), self._tick())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._last_words()
         finally:
             self.conversation.abandon()
             self._close_stream()
@@ -190,8 +198,9 @@ class Connection:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.conversation.tick()
+            self.dialect.tick()
             self._changed()
+            self._engine_loop.wake()  # a dialect may have flushed
             if not self.conversation.ended:
                 for stream in self._streams:
                     self._metrics.observe(stream)
@@ -200,6 +209,17 @@ class Connection:
             if self._line.unread_bytes > UNREAD_BYTES:
                 self.conversation.refuse("slow_reader", "pongs were not read")
                 self.abort()
+
+    async def _last_words(self) -> None:
+        """The client has gone, maybe; where others are told of its stream, too, that is finished all the same."""
+        if self.conversation.ended or not self.dialect.client_gone():
+            return
+        self._engine_loop.wake()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                while not self.conversation.ended:
+                    self.dialect.messages()  # nobody reads them
+                    await asyncio.sleep(LAST_WORDS_POLL_SECONDS)
 
     # ---- between conversation, engine and metrics
 
@@ -216,6 +236,11 @@ class Connection:
         self._first_sample = stream.received
         self._metrics.started.labels("yes" if at else "no").inc()
         return stream
+
+    def _eat(self) -> None:
+        """Takes in the next part of a large message."""
+        self._eats = False
+        self._decoded()
 
     def _close_stream(self) -> None:
         """Gives back the places of the streams, also those of the account; may be called several times."""
@@ -236,6 +261,13 @@ class Connection:
     def _decode(self, audio: Compressed, intake: CompressedIntake) -> Decoder:
         self._decoder = ProcessDecoder(audio, intake, self._decoded)
         return self._decoder
+
+    def _publish(self, channel: str, resumed: bool, language: str | None) -> Speaker:
+        account = self.account
+        if account is None or not account.may_publish(channel):
+            raise Refused("publish_refused", f"this token may not publish to {channel}")
+        self._log.info("publishes", channel=channel)
+        return self._channels.publish(channel, resumed=resumed, language=language)
 
     def _decoded(self) -> None:
         """There is more audio, or room for more."""
@@ -292,6 +324,9 @@ class Connection:
     def _changed(self) -> None:
         """The conversation's state may have changed: wakes the tasks that wait for it."""
         self._to_send.set()
+        if self.conversation.hungry and not self._eats:
+            self._eats = True
+            asyncio.get_running_loop().call_soon(self._eat)
         if not self.conversation.blocked:
             self._may_receive.set()
         if self.conversation.ended and not self._abort_timer:

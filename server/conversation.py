@@ -12,6 +12,7 @@ they are to be called within receive() or attempt(), which turn what is raised i
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
+from typing import Protocol
 
 from earshot_asr.engine.audio import SAMPLE_RATE
 from earshot_asr.engine.config import StreamConfig
@@ -55,6 +56,22 @@ PrepareLanguage = Callable[[StreamConfig], None]
 """Begins to make the language of a stream ready, and then calls speak() or mute(). May raise Full."""
 Decode = Callable[[Compressed, CompressedIntake], Decoder]
 """Begins to decode compressed audio, and tells the intake what comes of it."""
+
+
+class Publisher(Protocol):
+    """Tells others what is said in a stream."""
+
+    def tell(self, event: Partial | Final) -> None:
+        """Something was said."""
+        ...
+
+    def close(self) -> None:
+        """The stream has ended."""
+        ...
+
+
+Publish = Callable[[str, bool, str | None], Publisher]
+"""Lets a stream speak in a channel; whether it was resumed; its language, if it is known. May raise Refused."""
 Authorize = Callable[[str | None], None]
 """Takes the token that came in a message. Raises Refused (unauthorized) if it is not valid."""
 
@@ -70,6 +87,7 @@ class Conversation:
     prepare       is called for a stream that names its language
     authorize     is called with the token of a client that sends it in a message
     decode        decodes compressed audio
+    publish       is called for a stream that others may read
     log_text      whether finals are logged
     """
 
@@ -83,12 +101,15 @@ class Conversation:
         prepare: PrepareLanguage,
         authorize: Authorize = lambda token: None,
         decode: Decode | None = None,
+        publish: Publish | None = None,
         *,
         log_text: bool = False,
     ) -> None:
         self.session = session
         self.authorize = authorize
         self._decode = decode
+        self._publish_in = publish
+        self._publisher: Publisher | None = None
         self.info = info
         self.latency = latency
         self.limits = limits
@@ -153,7 +174,7 @@ class Conversation:
             self._prepare(request.config)
 
     def feed(self, data: bytes) -> None:
-        """Audio, cut anywhere, also within a sample. Raises Refused; AudioError if it can't be decoded.
+        """Audio, cut anywhere, also within a sample. Raises Refused; what can't be decoded ends the stream.
 
         A message may both open a stream and bring its first audio, also if the language is awaited.
         """
@@ -189,6 +210,11 @@ class Conversation:
             return self._request is not None
         intake, backlog_samples = self._intake, self.limits.backlog_seconds * SAMPLE_RATE
         return intake.full or intake.fault is not None or self.stream.backlog > backlog_samples
+
+    @property
+    def hungry(self) -> bool:
+        """Whether update() should be called again soon, as a large message is read in parts."""
+        return self._intake is not None and self._intake.hungry
 
     def speak(self, info: ModelInfo) -> None:
         """The model is ready to speak the stream's language, as `info` has it: opens the stream."""
@@ -259,6 +285,8 @@ class Conversation:
         self._closed = True
         if self._intake:
             self._intake.close()
+        if self._publisher:
+            self._publisher.close()
         self._intake = self._request = None
         if self.stream:
             self.stream.close()
@@ -273,6 +301,10 @@ class Conversation:
         except ConfigError as e:
             raise Refused("resume_invalid", str(e)) from None
         self.stream = stream = Lanes(streams) if request.each else streams[0]
+        if request.publish is not None:
+            if self._publish_in is None:
+                raise Refused("publish_refused", "streams can't be published here")
+            self._publisher = self._publish_in(request.publish, at is not None, info.language)
         self._intake = self._take_in(stream, request)
         self._progress_told_at = stream.received
         self._resumable = request.resumable
@@ -374,6 +406,8 @@ class Conversation:
 
     def _publish(self, stream: Stream | Lanes, intake: Intake) -> None:
         for event in stream.events():
+            if self._publisher and not isinstance(event, Flushed):
+                self._publisher.tell(event)
             match event:
                 case Partial():
                     self.outbox.put(event)

@@ -9,8 +9,10 @@ from websockets.asyncio import server as websockets
 from websockets.typing import Subprotocol
 
 from earshot_asr.engine.errors import ConfigError
+from earshot_asr.server.channels import Channels
 from earshot_asr.server.connection import CLOSE_SECONDS
 from earshot_asr.server.dialects.dialect import Dialect
+from earshot_asr.server.dialects.native import Native
 from earshot_asr.server.guests import Guests
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.http import Router
@@ -44,12 +46,21 @@ class Door:
     port           0: any that is free
     router         what is to be found there
     certificate    None: no TLS
+    channels       that may be watched here; None: none
     """
 
-    def __init__(self, name: str, host: str, port: int, router: Router, certificate: Certificate | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        router: Router,
+        certificate: Certificate | None,
+        channels: Channels | None = None,
+    ) -> None:
         self.name, self.host, self.port = name, host, port
         self._router = router
-        self._certificate = certificate
+        self._certificate, self._channels = certificate, channels
         self._servers: list[websockets.Server] = []
 
     async def open(self, handle: Handle, guests: Guests, limits: Limits) -> None:
@@ -85,9 +96,11 @@ class Door:
             assert isinstance(websocket, Visitor)
             assert websocket.request
             handshake = Handshake.of(websocket.request.path, websocket.request.headers.raw_items())
-            speaks = self._router.dialect(handshake)
-            assert speaks
-            await handle(websocket, speaks, handshake)
+            if speaks := self._router.dialect(handshake):
+                await handle(websocket, speaks, handshake)
+            elif (channel := self._router.watched(handshake)) and self._channels:
+                guests.release(websocket)
+                await self._channels.watch(channel, websocket)
 
         return await websockets.serve(
             serve,
@@ -112,5 +125,7 @@ class Door:
         assert websocket.request
         handshake = Handshake.of(websocket.request.path, websocket.request.headers.raw_items())
         dialect = self._router.dialect(handshake)
+        if self._router.watched(handshake):
+            dialect = Native
         spoken = dialect.subprotocol(handshake) if dialect else None
         return Subprotocol(spoken) if spoken else None

@@ -42,6 +42,12 @@ class Guests:
         guest.address = self._proxies.client(guest.address, forwarded)
         return self._count(guest)
 
+    def release(self, guest: Guest) -> None:
+        """It is no longer counted for its address: viewers may be many behind one."""
+        if address := self._guests.get(guest):
+            self._census.remove(address)
+            self._guests[guest] = None
+
     def leave(self, guest: Guest) -> None:
         """It has gone."""
         if address := self._guests.pop(guest, None):

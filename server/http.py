@@ -8,8 +8,11 @@ from http import HTTPStatus
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from earshot_asr.server import wire
 from earshot_asr.server.accounts import Account, Accounts
+from earshot_asr.server.channels import NAME, Channels
 from earshot_asr.server.dialects.dialect import Dialect
+from earshot_asr.server.dialects.native import Native
 from earshot_asr.server.gate import Gate
 from earshot_asr.server.handshake import Handshake, Page
 from earshot_asr.server.logs import FieldLogger
@@ -61,6 +64,7 @@ class Router:
     everywhere       the protocol of websockets at every other path; None: there are none
     gate             which hosts and origins are let in
     accounts         which tokens are valid
+    channels         that may be watched; None: none here
     is_ready         whether streams are admitted
     open_metrics     whether the metrics are shown without a token
 
@@ -77,11 +81,12 @@ class Router:
         accounts: Accounts,
         is_ready: Callable[[], bool],
         *,
+        channels: Channels | None = None,
         open_metrics: bool = False,
     ) -> None:
         self._routes, self._dialects, self._everywhere = routes, dialects, everywhere
         self._gate, self._accounts, self._is_ready = gate, accounts, is_ready
-        self._open_metrics = open_metrics
+        self._open_metrics, self._channels = open_metrics, channels
         paths = "a websocket at any path" if everywhere else ", ".join(dialects)
         self._missing = Page(f"there is nothing here; streams are at {paths}\n", HTTPStatus.NOT_FOUND)
 
@@ -103,6 +108,11 @@ class Router:
             return None
         return self._dialects.get(handshake.path, self._everywhere)
 
+    def watched(self, handshake: Handshake) -> str | None:
+        """The channel that a websocket at this path wants to watch; None if it does not."""
+        name = handshake.path.removeprefix(wire.WATCH_PATH)
+        return name if self._channels and handshake.path != name and NAME.fullmatch(name) else None
+
     def _page(self, visitor: Visitor, request: Request, handshake: Handshake) -> Page | None:
         if request.method not in METHODS:
             return Page(f"{request.method[:20]} is not possible here, {' and '.join(METHODS)} are\n", NOT_ALLOWED)
@@ -113,6 +123,8 @@ class Router:
             if request.method != "GET":
                 return Page("a websocket is opened by GET\n", NOT_ALLOWED)
             return self._admit(visitor, dialect, handshake)
+        if self.watched(handshake):
+            return self._let_watch(visitor, handshake)
         if handshake.path not in self._routes:
             return self._missing
         guarded = handshake.path == METRICS and not self._open_metrics
@@ -133,6 +145,18 @@ class Router:
         if not self._is_ready():
             return Page("not ready, try again in a while\n", HTTPStatus.SERVICE_UNAVAILABLE)
         visitor.admit(account, dialect.message_bytes)
+        return None
+
+    def _let_watch(self, visitor: Visitor, handshake: Handshake) -> Page | None:
+        """Lets a viewer in, or says why not."""
+        token = Native.credential(handshake)
+        if (account := self._accounts.find(token)) is None:
+            return _unauthorized(token)
+        if not self._is_ready():
+            return Page("not ready, try again in a while\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        if self._channels and self._channels.full:
+            return Page("there is no room for more viewers\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        visitor.admit(account)
         return None
 
 

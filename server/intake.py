@@ -14,6 +14,10 @@ from earshot_asr.server.notices import Remark
 from earshot_asr.server.pace import Pace
 from earshot_asr.server.refusals import Refused
 
+SLICE_BYTES = 64 * 1024
+"""So much of a message is converted at a time: there are some of many megabytes."""
+SLICES_AT_ONCE = 4
+"""Others have their turn after so many."""
 UNANSWERED_FLUSHES = 32
 """While this many flushes are unanswered, nothing more is taken from the client."""
 
@@ -49,9 +53,14 @@ class Intake(ABC):
         """Whether nothing more may be fed before the engine has made progress."""
         return bool(self._waiting) or self.unanswered >= UNANSWERED_FLUSHES
 
+    @property
+    def hungry(self) -> bool:
+        """Whether hand_on() should be called again soon, though nothing has happened."""
+        return False
+
     @abstractmethod
     def feed(self, data: bytes) -> None:
-        """Audio, cut anywhere, also within a sample. Raises AudioError if it can't be decoded, from some sample on."""
+        """Audio, cut anywhere, also within a sample. What is wrong with it is seen when it is handed on."""
 
     @abstractmethod
     def flush(self) -> None:
@@ -106,40 +115,45 @@ class Intake(ABC):
 
 
 class RawIntake(Intake):
-    """Of samples without a header, which `source` reads."""
+    """Of samples without a header, which `source` reads: slice by slice, as long as the stream has room for them."""
 
     def __init__(self, stream: Stream | Lanes, longest_seconds: Seconds | None, source: AudioSource) -> None:
         super().__init__(stream, longest_seconds)
         self._source = source
+        self._unread: deque[memoryview | None] = deque()  # None: a flush
         self._doubts = Doubts(source.format)
         self._pace = Pace(source.format.sample_rate)
+
+    @property
+    def full(self) -> bool:
+        """See Intake."""
+        return super().full or bool(self._unread)
+
+    @property
+    def hungry(self) -> bool:
+        """See Intake."""
+        return bool(self._unread) and not self._waiting
 
     def feed(self, data: bytes) -> None:
         """See Intake."""
         self._pace.feed(len(data) // self._source.format.frame_bytes)
-        if doubt := self._doubts.feed(data):
-            self.remarks.append(Remark("format", doubt))
-        try:
-            self._append(self._source.feed(data))
-        except CutShort as e:  # what is heard does not depend on how the audio was cut
-            self._append(e.before)
-            raise
+        self._unread.append(memoryview(data))
 
     def flush(self) -> None:
         """See Intake."""
-        self._append(self._source.flush())
         self.unanswered += 1
-        self._waiting.append(None)
+        self._unread.append(None)
 
     def finish(self) -> None:
         """See Intake."""
-        fault = self._finish_source()
-        self._end(fault)
+        self.ended = True
 
     def give_up(self, fault: Fault) -> None:
-        """See Intake."""
-        if not self.ended:
-            self._finish_source()  # that it ends within a sample, too, is not told
+        """See Intake. That the audio ends within a sample, too, is not told."""
+        if not self._complete:
+            while self._unread:
+                self._read()
+            self._finish_source()
         self._end(fault)
 
     def tick(self, held: bool) -> None:
@@ -151,6 +165,40 @@ class RawIntake(Intake):
             sentence = f"for 10 s, {rate} samples have come a second, but {declared} Hz was declared: this is heard "
             sentence += f"at {declared / rate:.3g} times its speed"
             self.remarks.append(Remark("format", sentence))
+
+    def hand_on(self) -> None:
+        """See Intake."""
+        super().hand_on()
+        for _ in range(SLICES_AT_ONCE):
+            if self.hungry:
+                self._read()
+                super().hand_on()
+        if self.ended and not self._unread and not self._complete:
+            self._end(self._finish_source())
+            super().hand_on()
+
+    def _read(self) -> None:
+        """Reads the next slice, or does the next flush."""
+        data = self._unread.popleft()
+        if data is None:
+            self._append(self._source.flush())
+            self._waiting.append(None)
+            return
+        if len(data) > SLICE_BYTES:
+            self._unread.appendleft(data[SLICE_BYTES:])
+        part = bytes(data[:SLICE_BYTES])
+        if doubt := self._doubts.feed(part):
+            self.remarks.append(Remark("format", doubt))
+        try:
+            self._append(self._source.feed(part))
+        except CutShort as e:  # what is heard does not depend on how the audio was cut
+            self._append(e.before)
+            self._end(e)
+
+    def _end(self, fault: Fault | None = None) -> None:
+        """See Intake."""
+        self._unread.clear()
+        super()._end(fault)
 
     def _finish_source(self) -> CutShort | None:
         try:
@@ -179,7 +227,7 @@ class CompressedIntake(Intake):
         return super().full or self.decoder.behind
 
     def feed(self, data: bytes) -> None:
-        """See Intake. What is wrong with it is seen later."""
+        """See Intake."""
         self.decoder.feed(data)
 
     def flush(self) -> None:

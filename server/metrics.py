@@ -27,6 +27,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         r = self.registry
         self.connections = Gauge("earshot_connections", "Websockets that are open.", registry=r)
+        self.viewers = Gauge("earshot_viewers", "Viewers of published streams.", registry=r)
         self.streams = Gauge("earshot_streams", "Streams that are open.", registry=r)
         self.capacity = Gauge(
             "earshot_capacity_used", "Share of the capacity that the open streams may need.", registry=r

@@ -76,6 +76,7 @@ class Limits:
         high=1_000_000,
         unset="three quarters of the streams that fit, at least 2",
     )
+    viewers: int = setting(1000, "Maximum number of viewers of published streams, all together.", low=0, high=1_000_000)
     message_bytes: int = setting(
         MESSAGE_BYTES, "Maximum size of a client's message, in bytes.", low=MESSAGE_BYTES, high=MOST_MESSAGE_BYTES
     )

@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 from earshot_asr.engine.errors import ProtocolError
 
 PATH = "/v1/stream"
+WATCH_PATH = "/v1/watch/"
+"""Behind it the name of a channel."""
 SUBPROTOCOL, TOKEN_SUBPROTOCOL = "earshot", "earshot.token."
 """Sub-protocols that a browser offers: the name of this one, and behind the second its token."""
 MESSAGE_BYTES = 64 * 1024
@@ -63,6 +65,7 @@ class Start(Struct, tag_field="type", tag="start", frozen=True, forbid_unknown_f
     endpoint_ms: Annotated[int, Meta(ge=LEAST_ENDPOINT_MS, le=MOST_ENDPOINT_MS)] | None = None
     stability: Stability = "medium"
     partial_words: bool = False
+    publish: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
     resume: Resume | None = None
 
 
@@ -154,6 +157,14 @@ class Warning(Struct, tag_field="type", tag="warning", frozen=True):
     message: str
 
 
+class Watching(Struct, tag_field="type", tag="watching", frozen=True):
+    """To a viewer, at first and whenever it changes: whether somebody speaks in the channel, and in which language."""
+
+    channel: str
+    live: bool
+    language: str | None = None
+
+
 class Error(Struct, tag_field="type", tag="error", frozen=True):
     """Why the connection is about to be closed."""
 
@@ -169,7 +180,7 @@ class Done(Struct, tag_field="type", tag="done", frozen=True):
 
 
 ClientMessage: TypeAlias = Start | Flush | Keepalive | Stop
-ServerMessage: TypeAlias = Ready | PartialMessage | FinalMessage | Ack | Warning | Error | Done
+ServerMessage: TypeAlias = Ready | PartialMessage | FinalMessage | Ack | Warning | Watching | Error | Done
 
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(ClientMessage)
@@ -193,6 +204,7 @@ _ALLOWED = {
     "channel": "one of mix, each",
     "commit": "one of " + ", ".join(get_args(Commit)),
     "endpoint_ms": f"between {LEAST_ENDPOINT_MS} and {MOST_ENDPOINT_MS}, or null",
+    "publish": "1 to 64 letters, digits, - and _, or null",
     "stability": "one of " + ", ".join(get_args(Stability)),
 }
 

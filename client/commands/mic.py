@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 
 from earshot_asr.client.options import (
+    CAPTIONS,
     LANGUAGE_HELP,
     MODEL_HELP,
     RETRY_SECONDS,
+    CaseOption,
     CertificatesOption,
     Device,
     EndpointOption,
@@ -24,11 +26,13 @@ from earshot_asr.client.options import (
     LmOption,
     PartialsOption,
     RetryOption,
+    SegmentsOption,
     Stability,
     StabilityOption,
     TokenOption,
     check_partials,
     hotwords,
+    is_cased,
     live_commit,
 )
 
@@ -112,6 +116,8 @@ def mic(
     list_devices: ListDevicesOption = False,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
+    case: CaseOption = None,
+    segments: SegmentsOption = None,
     lm: LmOption = None,
     hotword: HotwordOption = None,
     commit: LiveCommitOption = None,
@@ -129,6 +135,7 @@ def mic(
     from earshot_asr.client.aside import Aside
     from earshot_asr.client.live import caption, local_server
     from earshot_asr.client.microphone import Microphone, describe_devices
+    from earshot_asr.client.segmented import segmented
     from earshot_asr.client.terminal import screen
 
     check_partials(partials, format)
@@ -147,7 +154,9 @@ def mic(
         async with nullcontext(url) if url else local as server:
             Console(stderr=True).print(f"listening to {audio.name}, until Ctrl-C", style="dim", markup=False)
             captions = console.is_terminal and format is Format.text
-            with screen(console, format=format, partials=partials, meter=True) as shown:
+            cased = is_cased(case, captions=captions or format in CAPTIONS)
+            names = [each["text"] for each in expected]
+            with screen(console, format=format, partials=partials, meter=True, cased=cased, names=names) as shown:
                 options: dict[str, Any] = {
                     "language": language if url else None,
                     "commit": live_commit(commit, captions),
@@ -158,7 +167,8 @@ def mic(
                     "token": token,
                     "ca_file": tls_ca,
                 }
-                await caption(server, audio, [shown], retry=retry if url else 0, **options)
+                with segmented(segments, case, names) as also:
+                    await caption(server, audio, [shown, *also], retry=retry if url else 0, **options)
 
     with Aside():
         if list_devices:

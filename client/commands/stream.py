@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 
 from earshot_asr.client.options import (
+    CAPTIONS,
     INTERRUPTED_EXIT_STATUS,
     LONGEST_GAP_SECONDS,
     RETRY_SECONDS,
+    CaseOption,
     CertificatesOption,
     ChannelsOption,
     EncodingOption,
@@ -25,6 +27,7 @@ from earshot_asr.client.options import (
     PartialsOption,
     RateOption,
     RetryOption,
+    SegmentsOption,
     Stability,
     StabilityOption,
     StreamLanguageOption,
@@ -32,6 +35,7 @@ from earshot_asr.client.options import (
     TrackOption,
     check_partials,
     hotwords,
+    is_cased,
     live_commit,
     raw_format,
 )
@@ -74,6 +78,8 @@ def stream(
     ] = 1.0,
     format: LiveFormatOption = Format.text,
     partials: PartialsOption = False,
+    case: CaseOption = None,
+    segments: SegmentsOption = None,
     hotword: HotwordOption = None,
     commit: LiveCommitOption = None,
     endpoint_ms: EndpointOption = None,
@@ -96,6 +102,7 @@ def stream(
     """
     from earshot_asr.client.files import FileAudio
     from earshot_asr.client.live import caption
+    from earshot_asr.client.segmented import segmented
     from earshot_asr.client.terminal import screen
     from earshot_asr.engine.text import printable
 
@@ -118,8 +125,13 @@ def stream(
             "ca_file": tls_ca,
         }
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
-            with screen(console, format=format, partials=partials, live=audio.live) as shown:
-                interrupted = await caption(url, audio, [shown], retry=retry, **options)
+            cased = is_cased(case, captions=captions or format in CAPTIONS)
+            names = [each["text"] for each in expected]
+            with (
+                screen(console, format=format, partials=partials, live=audio.live, cased=cased, names=names) as shown,
+                segmented(segments, case, names) as also,
+            ):
+                interrupted = await caption(url, audio, [shown, *also], retry=retry, **options)
             for line in filter(None, [*audio.notes, audio.damage]):
                 print(f"earshot: {printable(str(file))}: {line}", file=sys.stderr)
             return INTERRUPTED_EXIT_STATUS if interrupted else int(bool(audio.damage))

@@ -7,7 +7,9 @@ from typing import Annotated, Literal, cast
 import typer
 
 from earshot_asr.client.options import (
+    CAPTIONS,
     LONGEST_GAP_SECONDS,
+    CaseOption,
     ChannelsOption,
     Commit,
     CommitOption,
@@ -28,6 +30,7 @@ from earshot_asr.client.options import (
     RevisionOption,
     TrackOption,
     hotwords,
+    is_cased,
     raw_format,
 )
 
@@ -36,6 +39,8 @@ EXAMPLES = """Examples:
   earshot transcribe talk.opus
 
   earshot transcribe --language de vortrag.opus
+
+  earshot transcribe --format srt --out-dir captions videos/
 
   earshot transcribe --format json *.flac > transcripts.jsonl
 
@@ -60,7 +65,10 @@ def _channel(value: str) -> str:
 def transcribe(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Audio files, or video files with sound; -: standard input."),
+        typer.Argument(
+            metavar="FILE...",
+            help="Audio files, or video files with sound; -: standard input. With --out-dir also folders.",
+        ),
     ],
     model: ModelOption = None,
     language: LanguageOption = None,
@@ -72,6 +80,7 @@ def transcribe(
     commit: CommitOption = Commit.utterance,
     endpoint_ms: EndpointOption = None,
     format: FormatOption = Format.text,
+    case: CaseOption = None,
     whole: Annotated[
         bool, typer.Option("--whole", help="One forward pass over each whole file, without streaming.")
     ] = False,
@@ -90,6 +99,19 @@ def transcribe(
     ] = "mix",
     track: TrackOption = None,
     longest_gap: LongestGapOption = LONGEST_GAP_SECONDS,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out-dir",
+            metavar="FOLDER",
+            help="Write a file for each recording there, instead of standard output. FILE may be a folder then: its "
+            "recordings keep their places in it. What is there already, and newer than its recording, is left.",
+            show_default="standard output",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Recordings at once, with --out-dir.")
+    ] = 4,
 ) -> None:
     """Transcribe files in this process, with the streaming engine of the server.
 
@@ -113,10 +135,13 @@ def transcribe(
         commit=commit.value,
         endpoint_ms=endpoint_ms,
         format=format,
+        cased=is_cased(case, captions=format in CAPTIONS),
         whole=whole or offline,
         raw=raw_format(encoding, rate, channels),
         track=track,
         channel=int(channel) if channel.isdecimal() else cast(Literal["mix", "each"], channel),
         longest_gap=longest_gap,
+        out_dir=out_dir,
+        jobs=jobs,
     )
     raise typer.Exit(status)

@@ -16,6 +16,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from earshot_asr.engine.audio import SAMPLE_RATE, from_ms, seconds
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, ConfigError
 from earshot_asr.engine.events import Final, Partial, Word
@@ -25,7 +26,7 @@ from earshot_asr.server.conversation import STREAMING, Conversation
 from earshot_asr.server.dialects.deepgram_query import Options
 from earshot_asr.server.dialects.dialect import Dialect, as_reason
 from earshot_asr.server.handshake import Handshake, Page
-from earshot_asr.server.notices import Finished, FlushAnswered, Notice, Progress, Refusal
+from earshot_asr.server.notices import Admitted, Finished, FlushAnswered, Notice, Progress, Refusal, Remark
 from earshot_asr.server.settings import Limits
 
 IDLE_SECONDS = 10.0
@@ -34,16 +35,24 @@ QUIET_SAMPLES = 5 * SAMPLE_RATE
 """So much silence is a slice without text."""
 GAP_SAMPLES = SAMPLE_RATE
 """So much silence before an utterance is a slice of its own, so that the next one begins with its text."""
-CHANNEL = [0, 1]
-"""The first of one."""
 CODES = {"invalid_audio": "DATA-0000", "idle": "NET-0001", "silent": "NET-0001", "internal_error": "NET-0000"}
 """Our code of a refusal -> Deepgram's, if it has one."""
 SUBPROTOCOLS = ("token", "bearer")
 """What a browser offers, with its token behind it."""
 
 
+class _Channel:
+    """How far the results of one channel of the audio have come."""
+
+    def __init__(self, number: int, of: int) -> None:
+        self.index = [number, of]
+        self.told = 0  # samples that final slices have told of
+        self.confirmed = False  # whether the oldest Finalize has had its text
+        self.last_word: float | None = None  # when it ended, while no UtteranceEnd has told that
+
+
 class Deepgram(Dialect):
-    """Text is in lower case unless punctuate or smart_format ask for the model's own spelling."""
+    """Text is in lower case unless punctuate or smart_format ask for sentences as people write them."""
 
     close_codes: ClassVar[Mapping[str, int]] = {
         **refusals.CLOSE_CODES,
@@ -56,13 +65,12 @@ class Deepgram(Dialect):
     def __init__(self, conversation: Conversation, handshake: Handshake) -> None:
         super().__init__(conversation, handshake)
         self._options: Options | None = None
-        self._model = ""  # that speaks
-        self._told = 0  # samples that final slices have told of
+        self._channels: list[_Channel] = []
         self._finalizing = 0  # how many Finalize are not answered yet
-        self._confirmed = False  # whether the oldest of them has had its text
-        self._last_word: float | None = None  # when it ended, while no UtteranceEnd has told that
         self._speaking = False  # whether SpeechStarted was told
         self._sha256 = hashlib.sha256()
+        self._warnings: list[dict[str, str]] = []
+        self._casing: Casing | None = None  # of text with capitals, where that is wanted
 
     # ---- the handshake
 
@@ -104,6 +112,8 @@ class Deepgram(Dialect):
     def on_handshake(self) -> None:
         """The query says all."""
         options = self._options = Options.of(self.handshake.query)
+        count = options.channels if options.multichannel else 1
+        self._channels = [_Channel(number, count) for number in range(count)]
         languages = self.conversation.info.languages  # where the model does not say which it has, it has the right one
         self.conversation.open(
             StreamRequest(
@@ -116,6 +126,7 @@ class Deepgram(Dialect):
                     decode=options.decode,
                 ),
                 audio=options.audio,
+                each=options.multichannel,
             )
         )
 
@@ -174,10 +185,11 @@ class Deepgram(Dialect):
         began = not stream.resting and not self._speaking
         self._speaking = not stream.resting
         if began and options.vad_events:
-            self._reply(type="SpeechStarted", channel=CHANNEL, timestamp=seconds(stream.received))
+            self._reply(type="SpeechStarted", channel=self._channels[0].index, timestamp=seconds(stream.received))
         if not self._speaking and not self.conversation.outbox:  # what is not told yet may have later words
-            for message in self._utterance_end(stream.received):
-                self._reply(**message)
+            for channel in self._channels:
+                for message in self._utterance_end(channel, stream.received):
+                    self._reply(**message)
 
     def _reply(self, **message: Any) -> None:
         self.reply(json.dumps(message))
@@ -190,24 +202,32 @@ class Deepgram(Dialect):
 
     def _messages(self, notice: Notice) -> Iterable[dict[str, Any]]:
         match notice:
+            case Admitted() if self._options and self._options.formatted:
+                names = [hotword.text for hotword in self._options.decode.hotwords]
+                self._casing = Casing(notice.language, names)
             case Partial():
-                yield from self._interim(notice)
+                yield from self._interim(self._of(notice), notice)
             case Final():
-                yield from self._final(notice)
+                yield from self._final(self._of(notice), notice)
             case Progress():  # its cut is not behind the start of what is being said
-                yield from self._utterance_end(notice.cut)
-                if notice.cut - self._told >= QUIET_SAMPLES:
-                    yield self._slice(notice.cut)
+                for channel in self._channels:
+                    yield from self._utterance_end(channel, notice.cut)
+                    if notice.cut - channel.told >= QUIET_SAMPLES:
+                        yield self._slice(channel, notice.cut)
             case FlushAnswered() if self._finalizing:
-                if not self._confirmed:
-                    yield self._slice(max(notice.cut, self._told), from_finalize=True)
+                for channel in self._channels:
+                    if not channel.confirmed:
+                        yield self._slice(channel, max(notice.cut, channel.told), from_finalize=True)
+                    channel.confirmed = False
                 self._finalizing -= 1
-                self._confirmed = False
             case Finished():
-                if notice.received > self._told:
-                    yield self._slice(notice.received)
-                yield from self._utterance_end(notice.received)
+                for channel in self._channels:
+                    if notice.received > channel.told:
+                        yield self._slice(channel, notice.received)
+                    yield from self._utterance_end(channel, notice.received)
                 yield self._metadata(notice.received)
+            case Remark():
+                self._warnings.append({"parameter": "encoding", "type": notice.code, "message": notice.sentence})
             case Refusal():
                 code = CODES.get(notice.code, notice.code)
                 yield {"type": "Error", "variant": code, "description": notice.sentence, "message": notice.sentence}
@@ -217,45 +237,50 @@ class Deepgram(Dialect):
         code, _ = super().close_frame(error)
         return code, as_reason(f"{CODES.get(error, error)}: {self.why}" if error else "")
 
-    def _interim(self, partial: Partial) -> Iterable[dict[str, Any]]:
-        yield from self._silence_before(partial.segment)
+    def _of(self, event: Partial | Final) -> _Channel:
+        return self._channels[(event.channel or 1) - 1]
+
+    def _interim(self, channel: _Channel, partial: Partial) -> Iterable[dict[str, Any]]:
+        yield from self._silence_before(channel, partial.segment)
         words = partial.words or ()
         sure = prod(word.confidence for word in words) ** (1 / len(words)) if words else 0.0
-        end = max(from_ms(partial.end * 1000), self._told)
-        yield self._results(end, [self._reading(partial.text, round(sure, 4), words)], {})
+        end = max(from_ms(partial.end * 1000), channel.told)
+        yield self._results(channel, end, [self._reading(partial.text, round(sure, 4), words)], {})
 
-    def _final(self, final: Final) -> Iterable[dict[str, Any]]:
+    def _final(self, channel: _Channel, final: Final) -> Iterable[dict[str, Any]]:
         assert self._options and self.conversation.stream
-        yield from self._silence_before(final.segment)
-        self._last_word = final.end
+        yield from self._silence_before(channel, final.segment)
+        channel.last_word = final.end
         asked = final.flushed and self._finalizing > 0
-        self._confirmed = self._confirmed or asked
+        channel.confirmed = channel.confirmed or asked
         last = final.flushed and not asked  # of the stream
         others = [self._reading(each.text, each.confidence, ()) for each in final.alternatives[1:]]
         yield self._slice(
+            channel,
             self.conversation.stream.received if last else final.cut,
             [self._reading(final.text, final.confidence, final.words), *others],
             speech_final=self._options.endpointing and not final.flushed and not final.split,
             from_finalize=asked,
         )
 
-    def _silence_before(self, segment: int) -> Iterable[dict[str, Any]]:
+    def _silence_before(self, channel: _Channel, segment: int) -> Iterable[dict[str, Any]]:
         """What is to be told of the silence before an utterance, if nothing has been."""
-        yield from self._utterance_end(segment)
-        if segment - self._told >= GAP_SAMPLES:
-            yield self._slice(segment)
+        yield from self._utterance_end(channel, segment)
+        if segment - channel.told >= GAP_SAMPLES:
+            yield self._slice(channel, segment)
 
-    def _utterance_end(self, sample: int) -> Iterable[dict[str, Any]]:
+    def _utterance_end(self, channel: _Channel, sample: int) -> Iterable[dict[str, Any]]:
         """Nobody has spoken from the last word that was told to a sample: says so, once, if that is long enough."""
         assert self._options
-        if self._last_word is None or (gap := self._options.utterance_end_ms) is None:
+        if channel.last_word is None or (gap := self._options.utterance_end_ms) is None:
             return
-        if (seconds(sample) - self._last_word) * 1000 >= gap:
-            yield {"type": "UtteranceEnd", "channel": CHANNEL, "last_word_end": self._last_word}
-            self._last_word = None
+        if (seconds(sample) - channel.last_word) * 1000 >= gap:
+            yield {"type": "UtteranceEnd", "channel": channel.index, "last_word_end": channel.last_word}
+            channel.last_word = None
 
     def _slice(
         self,
+        channel: _Channel,
         end: int,
         readings: Sequence[dict[str, Any]] = (),
         *,
@@ -264,15 +289,17 @@ class Deepgram(Dialect):
     ) -> dict[str, Any]:
         """The final results up to a sample, where the next slice begins."""
         flags = {"is_final": True, "speech_final": speech_final, "from_finalize": from_finalize}
-        results = self._results(end, readings or [self._reading("", 0.0, ())], flags)
-        self._told = end
+        results = self._results(channel, end, readings or [self._reading("", 0.0, ())], flags)
+        channel.told = end
         return results
 
-    def _results(self, end: int, readings: Sequence[dict[str, Any]], flags: Mapping[str, bool]) -> dict[str, Any]:
-        start = seconds(self._told)
+    def _results(
+        self, channel: _Channel, end: int, readings: Sequence[dict[str, Any]], flags: Mapping[str, bool]
+    ) -> dict[str, Any]:
+        start = seconds(channel.told)
         return {
             "type": "Results",
-            "channel_index": CHANNEL,
+            "channel_index": channel.index,
             "duration": round(seconds(end) - start, 3),
             "start": start,
             "is_final": False,
@@ -288,26 +315,22 @@ class Deepgram(Dialect):
             },
         }
 
-    def _reading(self, text: str, confidence: float, words: Iterable[Word]) -> dict[str, Any]:
-        return {
-            "transcript": self._spelled(text),
-            "confidence": confidence,
-            "words": [self._word(word) for word in words],
-        }
-
-    def _word(self, word: Word) -> dict[str, Any]:
-        spelled = {"punctuated_word": self._spelled(word.text)} if self._formatted else {}
-        times = {"start": word.start, "end": word.end, "confidence": word.confidence}
-        return {"word": word.text.lower(), **times, **spelled}
-
-    def _spelled(self, text: str) -> str:
-        """A model that writes capitals only has none that mean something."""
-        return text.lower() if text.isupper() or not self._formatted else text
+    def _reading(self, text: str, confidence: float, words: Sequence[Word]) -> dict[str, Any]:
+        told: list[dict[str, Any]] = [
+            {"word": each.text.lower(), "start": each.start, "end": each.end, "confidence": each.confidence}
+            for each in words
+        ]
+        if self._casing:
+            spelled = self._casing.words(text, [word.text for word in words])
+            told = [{**word, "punctuated_word": spelling} for word, spelling in zip(told, spelled, strict=True)]
+        transcript = self._casing.text(text) if self._casing else text.lower()
+        return {"transcript": transcript, "confidence": confidence, "words": told}
 
     def _metadata(self, received: int) -> dict[str, Any]:
         assert self._options
-        told = "this server does not do that: text is as its model writes it"
-        warnings = [{"parameter": name, "type": "unsupported", "message": told} for name in self._options.unheeded]
+        told = "this server does not do that: text has no more than its model writes, but for capitals"
+        unheeded = [{"parameter": name, "type": "unsupported", "message": told} for name in self._options.unheeded]
+        warnings = unheeded + self._warnings
         return {
             "type": "Metadata",
             "transaction_key": "deprecated",
@@ -315,16 +338,12 @@ class Deepgram(Dialect):
             "sha256": self._sha256.hexdigest(),
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "duration": seconds(received),
-            "channels": 1,
+            "channels": self._options.channels,
             "models": [self._model_uuid],
             "model_info": {self._model_uuid: self._model_info},
             **({"warnings": warnings} if warnings else {}),
             **self._extra,
         }
-
-    @property
-    def _formatted(self) -> bool:
-        return self._options is not None and self._options.formatted
 
     @property
     def _extra(self) -> dict[str, Any]:

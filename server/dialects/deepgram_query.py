@@ -8,6 +8,7 @@ from earshot_asr.engine.config import LEAST_ENDPOINT_MS, MOST_ENDPOINT_MS
 from earshot_asr.engine.decoder import MOST_ALTERNATIVES, MOST_WEIGHT, DecodeConfig, Hotword
 from earshot_asr.engine.errors import ConfigError, shown
 from earshot_asr.engine.sources import Encoding, RawFormat
+from earshot_asr.engine.sources.compressed import Compressed
 
 ENCODINGS: Mapping[str, Encoding] = {
     "linear16": "pcm_s16le",
@@ -15,8 +16,10 @@ ENCODINGS: Mapping[str, Encoding] = {
     "mulaw": "mulaw",
     "alaw": "alaw",
 }
-"""Deepgram's name of an encoding -> ours. Those that are not here yet: flac, amr-nb, amr-wb, opus, ogg-opus, speex,
-g729, and containers, which a client does not name."""
+"""Deepgram's name of an encoding without a header -> ours."""
+CONTAINERS = ("flac", "opus", "ogg-opus", "amr-nb", "amr-wb", "speex")
+"""Encodings whose bytes say what they are, as those do for which a client names none. Opus and Speex come in Ogg."""
+MOST_CHANNELS = 8
 TELEPHONE_RATE = 8000
 REFUSED = ("callback", "detect_entities", "diarize", "diarize_model", "redact", "replace", "search")
 """What would be missing from the results, or, worse, still be in them."""
@@ -32,19 +35,23 @@ class Options:
     """What the query asks for.
 
     audio               format of the bytes
+    channels            how many there are, each for itself if `multichannel`; else they are mixed
+    multichannel        whether each channel has results of its own
     language            None: the server's
     interim_results     whether text is wanted before it is final
     endpointing         whether pauses are told as speech_final
     endpoint_ms         silence that is a pause; None: the server's
     utterance_end_ms    silence after the last word that is told as UtteranceEnd; None: it is not
     vad_events          whether SpeechStarted is told
-    formatted           whether text is wanted as the model writes it, with capitals and punctuation if it has them
+    formatted           whether text is wanted with capitals, and with punctuation if the model writes it
     decode              keywords and keyterm, alternatives
     extra               to be repeated in the answers
     unheeded            names of FORMATS that were asked for
     """
 
-    audio: RawFormat
+    audio: RawFormat | Compressed
+    channels: int
+    multichannel: bool
     language: str | None
     interim_results: bool
     endpointing: bool
@@ -71,6 +78,8 @@ class Options:
         language = asked.last("language")
         return cls(
             audio=_audio(asked),
+            channels=asked.number("channels", 1, MOST_CHANNELS) or 1,
+            multichannel=asked.flag("multichannel"),
             language=None if language == MULTILINGUAL else language,
             interim_results=interim_results,
             endpointing=endpointing,
@@ -125,13 +134,12 @@ class _Query:
         return True, min(max(ms, LEAST_ENDPOINT_MS), MOST_ENDPOINT_MS)
 
 
-def _audio(asked: _Query) -> RawFormat:
-    """What the bytes are. Compressed audio and several channels are refused here, until they can be had."""
-    if (asked.number("channels", 1, 1000) or 1) != 1:
-        raise ConfigError("channels must be 1 here: send a stream for each channel, or mix them")
-    asked.flag("multichannel")
-    if (encoding := asked.last("encoding")) is None:
-        raise ConfigError(f"audio in a container can't be had here yet: give encoding ({_known()}) and sample_rate")
+def _audio(asked: _Query) -> RawFormat | Compressed:
+    """What the bytes are; without a name, they say it themselves."""
+    channels = asked.number("channels", 1, MOST_CHANNELS) or 1
+    encoding = asked.last("encoding")
+    if encoding is None or encoding in CONTAINERS:
+        return Compressed(channels=channels if asked.flag("multichannel") else None)
     if encoding not in ENCODINGS:
         raise ConfigError(f"encoding is {shown(encoding)}; it must be one of {_known()} here")
     rate = asked.number("sample_rate", 8000, 192_000)
@@ -139,11 +147,11 @@ def _audio(asked: _Query) -> RawFormat:
         if encoding not in ("mulaw", "alaw"):
             raise ConfigError("sample_rate is missing: it is needed with encoding")
         rate = TELEPHONE_RATE
-    return RawFormat(ENCODINGS[encoding], rate)
+    return RawFormat(ENCODINGS[encoding], rate, channels)
 
 
 def _known() -> str:
-    return ", ".join(ENCODINGS)
+    return ", ".join([*ENCODINGS, *CONTAINERS])
 
 
 def _hotwords(query: Mapping[str, Sequence[str]]) -> tuple[Hotword, ...]:

@@ -89,6 +89,10 @@ class Dialect(ABC):
         else:
             self.conversation.receive(size_bytes(message), lambda: self.on_binary(message))
 
+    def tick(self) -> None:
+        """TICK_SECONDS have passed. A subclass may do more, within attempt()."""
+        self.conversation.tick()
+
     def messages(self) -> list[str | bytes]:
         """The messages to send now, in order; each is handed out once."""
         messages: list[str | bytes] = []
@@ -100,6 +104,10 @@ class Dialect(ABC):
                 self.why = each.sentence
             messages.extend(self.say(each))
         return messages
+
+    def client_gone(self) -> bool:
+        """The client has gone. Whether its stream is to be finished all the same, as others are told of it, too."""
+        return False
 
     @property
     def close(self) -> tuple[int, str] | None:

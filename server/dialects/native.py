@@ -137,9 +137,11 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
         ),
         audio=_audio(start),
         each=start.channel == "each",
+        publish=start.publish,
         options={
             **msgspec.to_builtins(start),
             "resume": None,
+            "publish": None,
             "language": None,
             "endpoint_ms": None,
             "hotwords": None,

@@ -8,7 +8,9 @@ from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.dialects.native import Native
 from earshot_asr.server.dialects.openai import Realtime
 from earshot_asr.server.dialects.sherpa import Sherpa
+from earshot_asr.server.dialects.twilio import Twilio
 from earshot_asr.server.dialects.vosk import Vosk
+from earshot_asr.server.dialects.whisperlive import WhisperLive
 from earshot_asr.server.dialects.wyoming import Events, Wyoming
 from earshot_asr.server.tcp import Framing
 
@@ -18,11 +20,14 @@ DIALECTS: Mapping[str, type[Dialect]] = {
     "/vosk": Vosk,
     "/v1/listen": Deepgram,
     "/sherpa": Sherpa,
+    "/whisperlive": WhisperLive,
+    "/v1/twilio": Twilio,
 }
 """Path of the websocket handshake on the server's port -> dialect."""
 PORTS: Mapping[str, type[Dialect]] = {
     "vosk_port": Vosk,
     "sherpa_port": Sherpa,
+    "whisperlive_port": WhisperLive,
 }
 """Setting that names a port, as `vosk_port` -> dialect that is spoken there at every path."""
 TCP_PORTS: Mapping[str, tuple[type[Dialect], Callable[[], Framing]]] = {

@@ -1,5 +1,6 @@
-/** Begins: the page, or the overlay. */
+/** Begins: the page, for one who speaks or for a viewer; or the overlay. */
 
-const view = document.documentElement.dataset.view;
-const { begin } = await import(view === "overlay" ? "./overlay.js" : "./page.js");
+const { view, does } = document.documentElement.dataset;
+const page = does === "watch" ? "./viewer.js" : "./page.js";
+const { begin } = await import(view === "overlay" ? "./overlay.js" : page);
 begin();

@@ -30,6 +30,7 @@ export { Microphone } from "./microphone.js";
 export { SAMPLE_RATE } from "./replay.js";
 export { Resampler, toPcm } from "./resample.js";
 export { StreamError } from "./connection.js";
+export { Watching } from "./watch.js";
 
 /** Maximum amount of audio that waits to be sent while there is a connection, in seconds. */
 const MAX_UNSENT_SECONDS = 10;

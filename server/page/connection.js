@@ -16,6 +16,8 @@ const TRANSIENT_ERROR_CODES = new Set([
   "full",
   "language_unavailable",
   "too_many_connections",
+  "too_many_streams",
+  "channel_taken",
   "slow_reader",
   "idle",
   "silent",
@@ -185,8 +187,8 @@ export function withDefaultPath(url) {
   return `${scheme}//${parts.host}${path}${parts.search}`;
 }
 
-/** Opens the websocket. */
-function connect(url, token, timeouts, signal) {
+/** Opens the websocket. Throws StreamError. */
+export function connect(url, token, timeouts, signal) {
   return new Promise((resolve, reject) => {
     let socket;
     try {

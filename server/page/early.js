@@ -1,4 +1,4 @@
-/** Runs before the page is drawn, so that it is drawn once: light or dark, page or overlay. */
+/** Runs before the page is drawn, so that it is drawn once: light or dark, page or overlay, to listen or to watch. */
 {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -15,5 +15,7 @@
     paint();
   });
   paint();
-  root.dataset.view = new URLSearchParams(location.search).get("overlay") === "1" ? "overlay" : "page";
+  const query = new URLSearchParams(location.search);
+  root.dataset.view = query.get("overlay") === "1" ? "overlay" : "page";
+  root.dataset.does = query.has("watch") ? "watch" : "listen";
 }

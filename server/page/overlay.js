@@ -7,6 +7,7 @@ import { explain } from "./problems.js";
 import { Session } from "./session.js";
 import * as settings from "./settings.js";
 import { byId } from "./view.js";
+import { Watching } from "./watch.js";
 
 /** How long it waits before it tries again after something went wrong. */
 const RETRY_SECONDS = 5;
@@ -22,7 +23,7 @@ export async function begin() {
   const token = settings.loadToken();
   for (;;) {
     try {
-      await listen(screen, chosen, token);
+      await (chosen.watch ? watch(screen, chosen, token) : listen(screen, chosen, token));
     } catch (error) {
       const { title, text } = explain(error);
       const wantsToken = error.code === "unauthorized";
@@ -41,12 +42,30 @@ async function listen(screen, chosen, token) {
     begin: ({ language }) => (take.casing = settings.casing(chosen, language)),
     show: (message) => {
       screen.reportConnection(message);
-      const final = take.show(message);
-      take.finals = [];
-      if (final) screen.show(final.segment, final.text, "");
-      else if (message.type === "partial") screen.show(message.segment, take.open?.stable ?? "", take.open?.rest ?? "");
+      showIn(screen, take, message);
     },
   });
+}
+
+/** Shows what others say. */
+async function watch(screen, chosen, token) {
+  let take = new Take(0);
+  for await (const message of new Watching(location.origin, chosen.watch, { token })) {
+    screen.reportViewing(message);
+    if (message.type === "watching") {
+      take = new Take(0);
+      take.casing = settings.casing(chosen, message.language);
+      screen.begin();
+    }
+    showIn(screen, take, message);
+  }
+}
+
+function showIn(screen, take, message) {
+  const final = take.show(message);
+  take.finals = [];
+  if (final) screen.show(final.segment, final.text, "");
+  else if (message.type === "partial") screen.show(message.segment, take.open?.stable ?? "", take.open?.rest ?? "");
 }
 
 /** How it looks, from the address; what makes no sense there is not heeded. */
@@ -73,7 +92,7 @@ function readChoices(query) {
   for (const name of ["device", "language", "commit", "stability", "hotwords", "letters"]) {
     if (query.has(name)) usual[name] = query.get(name).replaceAll(",", name === "hotwords" ? "\n" : ",");
   }
-  return usual;
+  return { ...usual, watch: query.get("watch") };
 }
 
 /** A colour of CSS; digits may come without #. null: none was named that is one. */
@@ -155,6 +174,15 @@ class Screen {
   reportConnection({ type }) {
     const lost = type === "waiting" || type === "reconnecting";
     this.complain("connection", lost ? "No connection; what is said is kept" : "");
+  }
+
+  reportViewing({ type }) {
+    this.complain("connection", type === "waiting" ? "No connection; it is tried again" : "");
+  }
+
+  /** Another stream begins, whose utterances are numbered anew. */
+  begin() {
+    this.#clear();
   }
 
   #draw() {

@@ -10,6 +10,7 @@ const DEFAULTS = {
   commit: "auto",
   stability: "medium",
   hotwords: "",
+  publish: "",
   letters: "sentence",
   theme: "system",
   size: "medium",
@@ -87,5 +88,6 @@ export function streamOptions(settings, { live, token }) {
     stability: settings.stability,
     ...(settings.language.trim() && { language: settings.language.trim() }),
     ...(words.length && { hotwords: words }),
+    ...(live && settings.publish.trim() && { publish: settings.publish.trim() }),
   };
 }

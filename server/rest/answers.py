@@ -7,6 +7,7 @@ from typing import Any
 
 from earshot_asr.engine.audio import Seconds
 from earshot_asr.engine.captions import writer
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.languages import name
 from earshot_asr.engine.scripts import join
@@ -18,12 +19,12 @@ def text_of(finals: Sequence[Final]) -> str:
     return join(final.text for final in finals)
 
 
-def plain(format: str, finals: Sequence[Final], duration: Seconds) -> str:
-    """As text, SRT or WebVTT."""
+def plain(format: str, finals: Sequence[Final], duration: Seconds, casing: Casing) -> str:
+    """As text, SRT or WebVTT; captions get their case."""
     if format == "text":
         return text_of(finals) + "\n"
     captions = writer(format)
-    return "".join([*map(captions.feed, finals), captions.finish(duration)])
+    return "".join([*map(captions.feed, map(casing.final, finals)), captions.finish(duration)])
 
 
 def short(finals: Sequence[Final], duration: Seconds, *, logprobs: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from aiohttp import web
 from websockets.datastructures import Headers
 
 from earshot_asr.engine.audio import SAMPLE_RATE, Pcm
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, EarshotError
 from earshot_asr.engine.events import Final
@@ -279,7 +280,8 @@ class _Answer:
                 wanted = {"words": self._wanted.words, "segments": self._wanted.segments}
                 body = answers.verbose(self._finals, duration, language, **wanted)
             case format:
-                return web.Response(text=answers.plain(format, self._finals, duration))
+                names = [each.text for each in self._wanted.config.decode.hotwords]
+                return web.Response(text=answers.plain(format, self._finals, duration, Casing(language, names)))
         return web.json_response(body | self._warnings)
 
     @property

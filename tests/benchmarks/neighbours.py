@@ -160,7 +160,7 @@ def await_ready(port: int) -> None:
 # ---- the stream that is measured
 
 
-async def delays(port: int, pcm: Pcm) -> list[Seconds]:
+async def delays(port: int, pcm: Pcm, start: wire.Start | None = None) -> list[Seconds]:
     """The delay of each partial of a stream in real time; endless where the stream did not live to its end."""
     chunk = round(CHUNK_SECONDS * SAMPLE_RATE)
     sent: list[float] = []
@@ -176,7 +176,7 @@ async def delays(port: int, pcm: Pcm) -> list[Seconds]:
 
     url = f"ws://127.0.0.1:{port}{wire.PATH}"
     async with connect(url, compression=None, ping_interval=None, open_timeout=60, proxy=None) as websocket:
-        await websocket.send(wire.encode(wire.Start()))
+        await websocket.send(wire.encode(start or wire.Start()))
         speaking = asyncio.create_task(speak())
         async for text in websocket:
             message = wire.decode_server(text)

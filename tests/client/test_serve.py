@@ -71,6 +71,7 @@ def test_each_field_is_a_flag_and_a_variable_and_the_flag_wins() -> None:
         log_format="json",
         streams=7,
         per_address=3,
+        viewers=11,
         message_bytes=70_000,
         upload_bytes=80_000,
         messages_per_second=500,

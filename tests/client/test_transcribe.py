@@ -16,7 +16,8 @@ import soxr
 from rich.console import Console
 
 from earshot_asr.client.output import Output
-from earshot_asr.client.transcribe import Channel, transcribe, transcribe_files
+from earshot_asr.client.transcribe import transcribe, transcribe_files
+from earshot_asr.client.transcript import Channel
 from earshot_asr.engine.audio import SAMPLE_RATE, to_float, to_pcm
 from earshot_asr.engine.checkpoint import load_checkpoint
 from earshot_asr.engine.config import Commit, StreamConfig

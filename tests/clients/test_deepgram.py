@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from earshot_asr.engine.audio import Pcm
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.loading import load_runner
@@ -65,8 +66,9 @@ def finals(recording: Pcm) -> list[Final]:
     return list(streamed(runner(), StreamConfig.preset("balanced"), [recording]))
 
 
-def texts(recording: Pcm) -> list[str]:
-    return [final.text.lower() for final in finals(recording)]
+def texts(recording: Pcm, *names: str) -> list[str]:
+    """As sentences, which the clients ask for, with names as they are spelled."""
+    return [Casing("en", names).text(final.text) for final in finals(recording)]
 
 
 def transcripts(messages: list[Message], **flags: bool) -> list[str]:
@@ -79,7 +81,7 @@ def transcripts(messages: list[Message], **flags: bool) -> list[str]:
 
 async def test_version_7(server: Server, recording: Pcm, tmp_path: Path) -> None:
     messages = await heard(server, recording, tmp_path, VERSION_7, "deepgram_7.py")
-    assert transcripts(messages, is_final=True, speech_final=True) == texts(recording)
+    assert transcripts(messages, is_final=True, speech_final=True) == texts(recording, "earshot", "captions")
     assert transcripts(messages, is_final=False)
     kinds = [each["type"] for each in messages]
     assert "Error" not in kinds

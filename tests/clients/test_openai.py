@@ -12,6 +12,7 @@ import soxr
 
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.captions import writer
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.loading import load_runner
 from earshot_asr.engine.model import Runner
@@ -126,7 +127,9 @@ async def test_recordings(server: Server) -> None:
     assert "".join(each["token"] for each in heard["json"]["logprobs"]) == text
     for format in ("srt", "vtt"):
         captions = writer(format)
-        assert heard[format] == "".join([*map(captions.feed, finals), captions.finish(duration)])
+        assert heard[format] == "".join(
+            [*map(captions.feed, map(Casing("en").final, finals)), captions.finish(duration)]
+        )
     verbose = heard["verbose_json"]
     assert [(word["word"], word["start"], word["end"]) for word in verbose["words"]] == [
         (word.text, word.start, word.end) for final in finals for word in final.words

@@ -115,19 +115,19 @@ async def test_keys_leave_no_trace_in_captions_and_are_seen_again_after_them(
     go_on = asyncio.Event()
     async with server(go_on, end) as url:
         process = await pty.start(*EARSHOT, "stream", "--url", url, str(talk))
-        await pty.until(lambda: "HEL" in pty.written)
+        await pty.until(lambda: "Hel" in pty.written)
         assert not pty.echoes
         pty.press("XYZ\r\r\r")
         await asyncio.sleep(0.2)
         go_on.set()
         assert await process.wait() == (1 if isinstance(end, Error) else 0)
-    await pty.until(lambda: "HELLO" in pty.written)
+    await pty.until(lambda: "Hello" in pty.written)
     await asyncio.sleep(0.1)
     assert pty.echoes
     assert "X" not in pty.written
     assert fcntl.ioctl(pty.theirs, termios.FIONREAD, bytes(4)) == bytes(4)  # nothing is left for the shell to run
     error = ["earshot: that is a picture (invalid_audio)"] if isinstance(end, Error) else []
-    assert lines_left(pty.written) == ["HELLO", *error]
+    assert lines_left(pty.written) == ["Hello", *error]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
@@ -137,7 +137,7 @@ async def test_a_signal_leaves_the_terminal_as_it_was(pty: Pty, talk: Path, numb
         before = signal.signal(number, signal.SIG_DFL)  # who runs the tests may ignore it, and that is inherited
         process = await pty.start(*EARSHOT, "stream", "--url", url, str(talk))
         signal.signal(number, before)
-        await pty.until(lambda: "HEL" in pty.written)
+        await pty.until(lambda: "Hel" in pty.written)
         assert not pty.echoes
         process.send_signal(number)
         async with asyncio.timeout(GIVE_UP_SECONDS):
@@ -154,7 +154,7 @@ async def test_control_z_gives_the_terminal_back_until_captions_go_on(pty: Pty, 
     line = 'set -m; "$@"; echo; stty | grep -o -e "-echo\\b" || echo it echoes; fg; echo over'
     async with server(go_on) as url:
         process = await pty.start(bash, "-c", line, "bash", *EARSHOT, "stream", "--url", url, str(talk))
-        await pty.until(lambda: "HEL" in pty.written)
+        await pty.until(lambda: "Hel" in pty.written)
         pty.press("\x1a")
         await pty.until(lambda: "it echoes" in pty.written)
         await pty.until(lambda: not pty.echoes)
@@ -173,12 +173,12 @@ async def test_in_the_background_the_terminal_is_left_alone(pty: Pty, talk: Path
     async with server(go_on) as url:
         line = 'set -m; "$@" & wait; echo over'
         process = await pty.start(bash, "-c", line, "bash", *EARSHOT, "stream", "--url", url, str(talk))
-        await pty.until(lambda: "HEL" in pty.written)
+        await pty.until(lambda: "Hel" in pty.written)
         assert pty.echoes
         go_on.set()
         assert await process.wait() == 0
     await pty.until(lambda: "over" in pty.written)
-    assert "HELLO" in pty.written
+    assert "Hello" in pty.written
 
 
 def test_without_a_terminal_nothing_is_done() -> None:

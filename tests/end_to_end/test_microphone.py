@@ -21,6 +21,9 @@ import jiwer
 import pytest
 import soundfile
 
+from earshot_asr.server.app import build
+from earshot_asr.server.settings import ServerConfig
+from tests.client.test_blocking import EXAMPLES
 from tests.client.test_terminal import lines_left
 
 pytestmark = pytest.mark.mic
@@ -173,6 +176,24 @@ async def test_what_is_said_is_written(sound: SoundServer, recording: Path) -> N
 
 
 @pytest.mark.parametrize("recording", [WHOLE], indirect=True)
+@pytest.mark.parametrize("example", [each for each in EXAMPLES if "Microphone()" in each])
+async def test_the_examples_of_a_client_hear_it(sound: SoundServer, recording: Path, example: str) -> None:
+    """Of client/README.md."""
+    async with build(ServerConfig(port=0, device="cpu")) as server:
+        script = example.replace("ws://127.0.0.1:8765", server.url)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-u", "-c", script), cwd=ROOT, env=sound.environment, stdout=PIPE, stderr=PIPE
+        )
+        await sound.recorded()
+        await sound.play(recording)
+        await asyncio.sleep(3)
+        process.kill()
+        out, _ = await process.communicate()
+    lines = [line for line in out.decode().replace("\r", "\n").splitlines() if not line.startswith("...")]
+    assert_same(" ".join(lines), streamed(recording), words=20)
+
+
+@pytest.mark.parametrize("recording", [WHOLE], indirect=True)
 async def test_captions_are_live_in_a_terminal(sound: SoundServer, recording: Path) -> None:
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
@@ -186,7 +207,7 @@ async def test_captions_are_live_in_a_terminal(sound: SoundServer, recording: Pa
     assert drawn.count("  delay ") > 20  # the open utterance, again and again
     listening, *finals = lines_left(drawn)
     assert "listening to default, until Ctrl-C" in listening
-    assert_same(" ".join(finals), streamed(recording), words=25)
+    assert_same(" ".join(finals).upper(), streamed(recording), words=25)
 
 
 def read_all(terminal: int) -> str:

@@ -59,7 +59,7 @@ def test_without_a_file_nobody_needs_a_token() -> None:
         (f"{ANNA} anna 4 200 publish=a b", "line 2: 6 fields"),
         ("secret anna 4 200", "line 2: the token has 6 characters; it needs 16"),
         (f"{ANNA}ä anna 4 200", "line 2: a token is made of letters, digits"),
-        (f"{ANNA} anna 0 200", "line 2: STREAMS is '0'; it must be between 1 and 1000000, or -"),
+        (f"{ANNA} anna -1 200", "line 2: STREAMS is '-1'; it must be between 0 and 1000000, or -"),
         (f"{ANNA} anna four 200", "line 2: STREAMS is 'four'"),
         (f"{ANNA} anna ² 200", "line 2: STREAMS is '²'"),
         (f"{ANNA} anna 4 1", "line 2: MESSAGES_A_SECOND is '1'; it must be between 100"),

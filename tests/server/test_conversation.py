@@ -1,6 +1,7 @@
 """The conversation without any protocol: what a dialect may call when, and in which order it takes effect."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.errors import AudioError, CheckpointError, ConfigError, EarshotError, ProtocolError
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.recognizer import Recognizer, StartPoint, Stream
+from earshot_asr.engine.sources import RawFormat
 from earshot_asr.server.admission import ResumePoint, StreamRequest
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.conversation import CLOSED, FINISHING, STREAMING, WAITING, Conversation
@@ -46,7 +48,7 @@ class Desk:
         self.conversation.receive(1, interpret)
 
     def compute(self) -> None:
-        while self.recognizer.step():
+        while self.recognizer.step() or self.conversation.hungry:
             self.conversation.update()
         self.notices += self.conversation.outbox.take()
 
@@ -221,3 +223,24 @@ def test_a_language_that_comes_too_late_opens_nothing(end: str) -> None:
     assert desk.conversation.stream is None
     assert [type(notice) for notice in desk.notices] == ([] if end == "abandon" else [Refusal])
     assert desk.conversation.error == (None if end == "abandon" else "shutting_down")
+
+
+def test_a_large_message_is_read_as_the_stream_has_room_and_means_what_small_ones_mean() -> None:
+    """A minute of floats at once: what is not read yet is not converted either, so that others need not wait."""
+    pcm = np.concatenate([silence(0.5), speak("HELLO"), silence(60), speak("THERE"), silence(0.5)])
+    data = (np.frombuffer(pcm, np.int16).astype("<f4") / 32768).tobytes()
+    request = replace(REQUEST, audio=RawFormat("pcm_f32le"))
+
+    def heard(size: int) -> list[tuple[float, str]]:
+        desk = Desk()
+        desk.message(opening(request))
+        for at in range(0, len(data), size):
+            desk.message(feeding(data[at : at + size]))
+            assert desk.conversation.blocked == (size > 1 << 20)
+            desk.compute()
+        desk.message(Conversation.finish)
+        desk.compute()
+        return [(notice.start, notice.text) for notice in desk.notices if isinstance(notice, Final)]
+
+    assert heard(1 << 30) == heard(6400)
+    assert [text for _, text in heard(6400)] == ["HELLO", "THERE"]

@@ -21,6 +21,7 @@ START_DEFAULTS = {
     "endpoint_ms": None,
     "stability": "medium",
     "partial_words": False,
+    "publish": None,
     "resume": None,
 }
 

@@ -1,6 +1,7 @@
 """A client of any protocol, its conversation and a recognizer, in one thread and without sockets."""
 
 import json
+import struct
 from typing import Any
 
 from earshot_asr.engine.audio import Pcm
@@ -43,14 +44,14 @@ class Line:
 
     def compute(self) -> None:
         """The engine does all that is due."""
-        while self.recognizer.step():
+        while self.recognizer.step() or self.conversation.hungry:
             self.conversation.update()
             self.listen()
 
     def tick(self, seconds: int = 1) -> None:
         """Time passes."""
         for _ in range(seconds):
-            self.conversation.tick()
+            self.dialect.tick()
             self.listen()
 
     def listen(self) -> None:
@@ -59,7 +60,7 @@ class Line:
 
     @property
     def messages(self) -> list[Any]:
-        """What was heard, as JSON."""
+        """What was heard, from JSON."""
         return [json.loads(message) for message in self.heard]
 
     def open(self, config: StreamConfig, at: StartPoint | None) -> Stream:
@@ -79,3 +80,9 @@ class Line:
 def chunks(pcm: Pcm, samples: int = 3200) -> list[bytes]:
     """Messages of so many samples; 3200 are 0.2 s."""
     return [pcm[at : at + samples].tobytes() for at in range(0, len(pcm), samples)]
+
+
+def wav_header() -> bytes:
+    """Of a file of 8 kHz, in front of samples that are said to have none."""
+    form = struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16_000, 2, 16)
+    return b"RIFF" + bytes(4) + b"WAVEfmt " + form + b"data" + bytes(4)

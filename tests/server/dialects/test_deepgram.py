@@ -23,8 +23,9 @@ from earshot_asr.server.dialects.deepgram import Deepgram
 from earshot_asr.server.dialects.deepgram_query import Options
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.settings import Limits
+from tests.engine.sources.made import written
 from tests.helpers import FakeRunner, Polyglot, finals, run_session, silence, speak
-from tests.server.dialects.line import Line, chunks
+from tests.server.dialects.line import Line, chunks, wav_header
 from tests.server.loopback import serving
 
 PAUSE, MOMENT = silence(1.8), silence(0.2)
@@ -412,8 +413,24 @@ def test_what_the_model_does_not_do_is_a_warning() -> None:
     warnings = client.messages[-1]["warnings"]
     assert [each["parameter"] for each in warnings] == ["profanity_filter", "punctuate", "smart_format"]
     word = results(client, is_final=True)[0]["channel"]["alternatives"][0]["words"][0]
-    assert (word["word"], word["punctuated_word"]) == ("so", "so")
-    assert texts(results(client, is_final=True)) == TEXTS  # a model that writes capitals only has none that mean much
+    assert (word["word"], word["punctuated_word"]) == ("so", "So")
+
+
+def test_text_has_capitals_where_it_is_to_be_formatted() -> None:
+    for name in ("smart_format", "punctuate"):
+        client = line(*AUDIO, CLOSE, query={**LIVE, name: "true", "keyterm": "Begins"})
+        assert texts(results(client, is_final=True)) == ["So it Begins", "And goes on", "And ends"]
+        for each in results(client):
+            reading = each["channel"]["alternatives"][0]
+            assert " ".join(word["punctuated_word"] for word in reading["words"]) == reading["transcript"]
+            assert all(word["word"] == word["punctuated_word"].lower() for word in reading["words"])
+
+
+def test_what_is_wrong_with_the_audio_is_a_warning() -> None:
+    client = line(wav_header() + DIALOGUE.tobytes(), CLOSE)
+    (warning,) = client.messages[-1]["warnings"]
+    assert warning["parameter"] == "encoding"
+    assert "header" in warning["message"]
 
 
 def test_extra_is_repeated() -> None:
@@ -446,14 +463,13 @@ def test_languages() -> None:
     ("query", "sentence"),
     [
         (
-            {},
-            "audio in a container can't be had here yet: give encoding (linear16, linear32, mulaw, alaw) and ",
+            {"encoding": "g729"},
+            "encoding is 'g729'; it must be one of linear16, linear32, mulaw, alaw, flac, opus, ogg-opus",
         ),
-        ({"encoding": "opus"}, "encoding is 'opus'; it must be one of linear16, linear32, mulaw, alaw here"),
         ({"encoding": "linear16"}, "sample_rate is missing: it is needed with encoding"),
         ({**RAW, "sample_rate": "fast"}, "sample_rate is 'fast'; it must be a number from 8000 to 192000"),
         ({**RAW, "sample_rate": "1"}, "sample_rate is '1'; it must be a number from 8000 to 192000"),
-        ({**RAW, "channels": "2", "multichannel": "true"}, "channels must be 1 here: send a stream for each channel"),
+        ({**RAW, "channels": "9"}, "channels is '9'; it must be a number from 1 to 8"),
         ({**RAW, "multichannel": "maybe"}, "multichannel is 'maybe'; it must be true or false"),
         ({**RAW, "interim_results": "yes"}, "interim_results is 'yes'; it must be true or false"),
         ({**RAW, "diarize": "true"}, "diarize can't be had here: leave it out"),
@@ -527,7 +543,48 @@ async def test_over_sockets() -> None:
         assert told[-1]["type"] == "Metadata"
         assert texts([m for m in told if m.get("is_final")]) == TEXTS
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(url + "/v1/listen?encoding=opus"):
+            async with connect(url + "/v1/listen?encoding=g729"):
                 pass
         assert refused.value.response.status_code == 400
-        assert refused.value.response.headers["dg-error"].startswith("encoding is 'opus'; it must be")
+        assert refused.value.response.headers["dg-error"].startswith("encoding is 'g729'; it must be")
+
+
+async def test_a_container_and_each_of_its_channels_for_itself() -> None:
+    """The bytes say what they are; the channels have results of their own, which tile the time line."""
+    other = np.roll(DIALOGUE, 16_000)
+    flac = written(np.stack([DIALOGUE, other], axis=1), 16_000, format="FLAC")
+    async with serving() as server:
+        url = f"ws://127.0.0.1:{server.port}" + target({"channels": "2", "multichannel": "true"})
+        async with connect(url) as websocket:
+            for at in range(0, len(flac), 8000):
+                await websocket.send(flac[at : at + 8000])
+            await websocket.send(json.dumps(CLOSE))
+            told = [json.loads(message) async for message in websocket]
+        assert websocket.close_code == 1000
+    assert told[-1]["type"] == "Metadata" and told[-1]["channels"] == 2
+    for index in (0, 1):
+        slices = [each for each in told if each.get("is_final") and each["channel_index"] == [index, 2]]
+        assert texts(slices) == TEXTS
+        assert slices[0]["start"] == 0
+        for one, two in pairwise(slices):
+            assert two["start"] == pytest.approx(one["start"] + one["duration"], abs=1e-6)
+        assert slices[-1]["start"] + slices[-1]["duration"] == pytest.approx(told[-1]["duration"], abs=1e-6)
+
+
+def test_finalize_is_answered_for_each_channel() -> None:
+    stereo = np.stack([DIALOGUE, np.zeros_like(DIALOGUE)], axis=1).tobytes()
+    client = line(query={**LIVE, "channels": "2", "multichannel": "true"})
+    client.send(*[stereo[at : at + 6400] for at in range(0, len(stereo) // 3, 6400)], FINALIZE)
+    answers = results(client, from_finalize=True)
+    assert [each["channel_index"] for each in answers] == [[0, 2], [1, 2]]
+    client.send(CLOSE)
+    assert client.messages[-1]["type"] == "Metadata"
+
+
+def test_channels_are_mixed_unless_each_is_wanted() -> None:
+    stereo = np.stack([DIALOGUE, DIALOGUE], axis=1).tobytes()
+    client = line(
+        *[stereo[at : at + 6400] for at in range(0, len(stereo), 6400)], CLOSE, query={**LIVE, "channels": "2"}
+    )
+    assert texts(results(client, is_final=True)) == TEXTS
+    require_tiles(client)

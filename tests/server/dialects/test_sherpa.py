@@ -1,6 +1,7 @@
 """sherpa-onnx's protocol: segments, how it ends, and what its clients rely on."""
 
 import json
+import logging
 import math
 from typing import Any
 
@@ -14,9 +15,10 @@ from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Word
 from earshot_asr.server.dialects.sherpa import Sherpa, tokens
+from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.settings import Limits
 from tests.helpers import finals, run_session, silence, speak
-from tests.server.dialects.line import Line
+from tests.server.dialects.line import Line, wav_header
 from tests.server.loopback import serving
 
 PAUSE, MOMENT = silence(1.5), silence(0.2)
@@ -138,6 +140,13 @@ def test_what_was_said_is_told_before_an_error() -> None:
     assert not final["is_eof"]
     assert client.dialect.close
     assert client.dialect.close[0] == 1009
+
+
+def test_what_is_wrong_with_the_audio_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    line(wav_header(), *AUDIO, DONE)
+    (remark,) = [getattr(record, FIELDS) for record in caplog.records if record.message == "remark"]
+    assert "header" in remark["sentence"]
 
 
 def test_a_quiet_microphone_may_stay() -> None:

@@ -1,6 +1,7 @@
 """Vosk's protocol: what is answered and when, what a config may say, and the clients that speak it in other ways."""
 
 import json
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from websockets.exceptions import ConnectionClosedOK
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.decoder import Hotword
 from earshot_asr.server.dialects.vosk import Vosk, dump
+from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.settings import Limits
 from tests.helpers import Polyglot, finals, run_session, silence, speak
-from tests.server.dialects.line import Line, chunks
+from tests.server.dialects.line import Line, chunks, wav_header
 from tests.server.loopback import serving
 
 CONFIG = '{ "config" : { "sample_rate" : 16000 } }'
@@ -403,6 +405,14 @@ def test_answers_are_json() -> None:
     for message in line(CONFIG, *AUDIO, EOF).heard:
         assert isinstance(message, str)
         assert dump(json.loads(message)) == message
+
+
+def test_what_is_wrong_with_the_audio_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    client = line(CONFIG, wav_header() + DIALOGUE.tobytes(), EOF)
+    assert len(client.heard) == 2
+    (remark,) = [getattr(record, FIELDS) for record in caplog.records if record.message == "remark"]
+    assert "header" in remark["sentence"]
 
 
 async def test_over_sockets() -> None:

@@ -248,6 +248,7 @@ def test_who_has_no_tokens_is_not_let_in_from_outside() -> None:
         ServerConfig(host="0.0.0.0", token_file="tokens.txt", wyoming_port=10300)
 
 
+@pytest.mark.slow
 async def test_real_speech() -> None:
     from earshot_asr.client.files import FileAudio
     from earshot_asr.server.app import build

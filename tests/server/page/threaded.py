@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +39,17 @@ class Served:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
+
+    def call(self, act: Callable[[], None]) -> None:
+        """Does it on the server's event loop, and waits until it is done."""
+        done = threading.Event()
+
+        def run() -> None:
+            act()
+            done.set()
+
+        self._loop.call_soon_threadsafe(run)
+        assert done.wait(START_SECONDS)
 
     def _run(self) -> None:
         try:

@@ -18,6 +18,7 @@ import soundfile
 
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.captions import writer
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.scripts import join
@@ -97,7 +98,7 @@ async def test_json(server: Server) -> None:
 @pytest.mark.parametrize("format", ["text", "srt", "vtt"])
 async def test_plain_formats_are_those_of_the_command_line(server: Server, format: str) -> None:
     captions = writer(format)
-    shown = "".join([*map(captions.feed, expected()), captions.finish(len(DIALOGUE) / 16_000)])
+    shown = "".join([*map(captions.feed, map(Casing().final, expected())), captions.finish(len(DIALOGUE) / 16_000)])
     status, body = await post(server, response_format=format)
     assert (status, body) == (200, "SO IT BEGINS AND ENDS\n" if format == "text" else shown)
 
