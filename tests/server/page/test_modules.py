@@ -19,6 +19,7 @@ from earshot_asr.client.backoff import Backoff
 from earshot_asr.client.continuity import Continuity
 from earshot_asr.client.replay import Replay
 from earshot_asr.engine import captions
+from earshot_asr.engine.casing import Casing
 from earshot_asr.engine.cues import OPENING
 from earshot_asr.server import wire
 from tests.server.page.browser import Browser, chromium
@@ -367,6 +368,36 @@ def test_sentence_case(browser: Browser, language: str | None, text: str, writte
         return new Casing(values[0], values[2]).text(values[1]);
     """
     assert browser.run_module(script, language, text, NAMES) == written
+
+
+def test_sentence_case_is_that_of_the_command_line(browser: Browser) -> None:
+    rng = random.Random(5)
+    parts = [
+        *"aiIİıßéÉΣςя你QX09_",
+        "I",
+        "ada",
+        "LOVELACE",
+        "NATO",
+        "c++",
+        "'",
+        "’",
+        '"',
+        ". ",
+        "? ",
+        "-",
+        " ",
+        " ",
+        "  ",
+    ]
+    languages = ["en", "eng", "tr", "tur", "deu", "el", None]
+    cases = [(rng.choice(languages), "".join(rng.choices(parts, k=rng.randint(1, 12)))) for _ in range(3000)]
+    cases = [(language, rng.choice([text, text.upper(), text.lower()])) for language, text in cases]
+    script = """
+        const { Casing } = await import("/page/case.js");
+        return values[0].map(([language, text]) => new Casing(language, values[1]).text(text));
+    """
+    for ours, (language, text) in zip(browser.run_module(script, cases, NAMES), cases, strict=True):
+        assert ours == Casing(language, NAMES).text(text), (language, text)
 
 
 def test_captions_are_shown_as_they_come(browser: Browser) -> None:
