@@ -29,7 +29,7 @@ const LONGEST_MESSAGE = 300;
 /**
  * In seconds.
  *
- * connect     for the handshake
+ * connect     for the handshake; after many failures Chromium holds new websockets back for up to 5 s
  * silence     for any message from the server after the client sent one; then the connection counts as lost
  * keepalive   without audio to send, after which a keepalive message is sent
  * close       for the closing handshake

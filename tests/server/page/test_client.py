@@ -22,7 +22,7 @@ TELL = """
     const { Stream } = await import("/page/client.js");
     const [audio, flushes, speed, options] = values;
     const bytes = Uint8Array.from(atob(audio), (char) => char.charCodeAt(0));
-    const timeouts = { connect: 1, silence: 2.5, keepalive: 0.5, close: 0.5, firstWait: 0.001, longestWait: 0.02 };
+    const timeouts = { silence: 2.5, keepalive: 0.5, close: 0.5, firstWait: 0.01, longestWait: 0.5 };
     const stream = new Stream(location.origin, { retry: 60, timeouts, ...options });
     window.told = [];
     const telling = (async () => {
