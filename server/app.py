@@ -192,7 +192,8 @@ class Server:
                     await asyncio.sleep(DRAIN_POLL_SECONDS)
 
     def reload(self) -> None:
-        """Reads the token file and the certificate again. Streams of accounts that are gone end. Raises nothing."""
+        """Reads the token file and the certificate again. Streams of accounts that are gone end, and their viewers are
+        disconnected: when they come again they are told why. Raises nothing."""
         for what, read in [("tokens", self.accounts.reload), *self._certificate_to_reload()]:
             try:
                 read()
@@ -203,6 +204,9 @@ class Server:
         for connection in list(self.connections):
             if connection.account and not self.accounts.has(connection.account):
                 connection.refuse("unauthorized", "the token was withdrawn")
+        for viewer in self.channels.all():
+            if viewer.account and not self.accounts.has(viewer.account):
+                viewer.abort()
 
     def _certificate_to_reload(self) -> list[tuple[str, Callable[[], None]]]:
         return [("certificate", self._certificate.reload)] if self._certificate else []

@@ -28,6 +28,10 @@ UNREAD_BYTES = 64 * 1024
 """A viewer that leaves this many bytes unread is disconnected."""
 
 
+HEARD_BYTES = 1024 * 1024
+"""A viewer that sends this much is disconnected: nothing else would hold it back."""
+
+
 class Speaker:
     """The stream that a channel has now; a conversation.Publisher. Made by Channels.publish."""
 
@@ -70,9 +74,9 @@ class Channel:
     # ---- the speaker
 
     def take(self, speaker: Speaker | None, *, resumed: bool = False) -> None:
-        """Another stream speaks from now on, or none."""
+        """Another stream speaks from now on, or none: then one that has been cut may come back, and is resumed."""
         self.speaker = speaker
-        if speaker and not resumed:  # whose stream has ended may resume it
+        if speaker and not resumed:
             self._told_cuts = {}
         self._partials = {}
         self._put(self._state())
@@ -101,12 +105,12 @@ class Channel:
         self._changed.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        with suppress(Gone):
-            while True:
-                await viewer.receive()  # what a viewer says means nothing
-        self._coming.discard(viewer)
-        self.viewers.discard(viewer)
-        self._check()
+        try:
+            await _heed(viewer)
+        finally:
+            self._coming.discard(viewer)
+            self.viewers.discard(viewer)
+            self._check()
 
     @property
     def reading(self) -> list[Visitor]:
@@ -199,6 +203,15 @@ class Channels:
 
     def _forget(self, name: str) -> None:
         self._channels.pop(name, None)
+
+
+async def _heed(viewer: Visitor) -> None:
+    """Reads what a viewer says, which means nothing, until it has gone; who says too much is disconnected."""
+    heard = 0
+    with suppress(Gone):
+        while heard < HEARD_BYTES:
+            heard += len(await viewer.receive())
+        viewer.abort()
 
 
 def _send(viewers: Collection[Visitor], messages: Iterable[str]) -> None:

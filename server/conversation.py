@@ -371,7 +371,7 @@ class Conversation:
         self._quiet_ticks = 0 if self.blocked else self._quiet_ticks + 1
         self._silent_ticks = 0 if self.blocked else self._silent_ticks + 1
         quiet, silent = self._quiet_ticks * TICK_SECONDS, self._silent_ticks * TICK_SECONDS
-        if self.state is WAITING and quiet >= (limit := self.limits.handshake_seconds):
+        if self.state is WAITING and silent >= (limit := self.limits.handshake_seconds):
             raise Refused("start_timeout", f"no stream was started within {limit:g} s")
         if self.state is STREAMING and quiet >= (limit := self.limits.idle_seconds):
             raise Refused("idle", f"nothing came for {limit:g} s")

@@ -142,6 +142,8 @@ def main(packing: str, channels: str, source: BinaryIO, target: BinaryIO) -> Non
         for samples, rate in decoded:
             output.pcm(converter.feed(samples, rate))
         output.pcm(converter.finish())
+        for _ in incoming.packets():  # chunks behind the data of a WAV, say: the audio may end before its sender does
+            pass
     except CutShort as e:
         output.pcm(e.before)
         output.write(ERROR, str(e).encode())

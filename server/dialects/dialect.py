@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from earshot_asr.server.conversation import Conversation
+from earshot_asr.server.conversation import WAITING, Conversation
 from earshot_asr.server.handshake import Handshake, Page
 from earshot_asr.server.notices import Notice, Refusal, Reply
-from earshot_asr.server.refusals import CLOSE_CODES
+from earshot_asr.server.refusals import CLOSE_CODES, Refused
 from earshot_asr.server.settings import Limits
 
 REASON_BYTES = 123
@@ -126,7 +126,9 @@ class Dialect(ABC):
         self.conversation.outbox.put(Reply(message))
 
     def authorize(self, token: str | None) -> None:
-        """The client's token has come, in a message. Raises Refused (unauthorized) if it is not valid."""
+        """The client's token has come, in a message. Raises Refused if it is not valid, or comes behind the start."""
+        if self.conversation.state is not WAITING:  # the stream counts for the account that it was opened for
+            raise Refused("start_repeated", "the stream was started already; a connection has only one")
         self.conversation.authorize(token)
 
     # ---- written by each dialect

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
 
 from earshot_asr.client.stream import ClientStream, StreamError
 from earshot_asr.engine.errors import ConfigError
@@ -18,7 +19,7 @@ from earshot_asr.server import wire
 from earshot_asr.server.accounts import ANYBODY, Account, Accounts, read
 from earshot_asr.server.app import Server
 from earshot_asr.server.refusals import Refused
-from tests.server.loopback import get, hear, serving, until
+from tests.server.loopback import GIVE_UP_SECONDS, get, hear, serving, until
 
 ANNA, STAGE = "a" * 16, "b" * 40
 
@@ -208,6 +209,21 @@ async def test_tokens_are_read_again(tokens: str, caplog: pytest.LogCaptureFixtu
             assert isinstance([message async for message in stage][-1], wire.Done)
         assert await status(server, Authorization=f"Bearer {ANNA}") == 401
         assert await status(server, Authorization="Bearer " + "c" * 16) == 101
+
+
+async def test_viewers_of_a_token_that_is_withdrawn_are_disconnected(tokens: str) -> None:
+    async with serving(token_file=tokens) as server:
+        url = f"ws://127.0.0.1:{server.port}{wire.WATCH_PATH}stage"
+        viewers = [
+            await connect(url, additional_headers={"Authorization": f"Bearer {each}"}, proxy=None)
+            for each in (ANNA, STAGE)
+        ]
+        await until(lambda: server.channels.viewers == 2)
+        Path(tokens).write_text(f"{STAGE} stage - -\n", encoding="utf-8")
+        server.reload()
+        await asyncio.wait_for(viewers[0].wait_closed(), GIVE_UP_SECONDS)
+        assert server.channels.viewers == 1 and viewers[1].state is State.OPEN
+        await viewers[1].close()
 
 
 async def test_the_client_says_what_is_wrong_with_a_token(tokens: str) -> None:

@@ -141,9 +141,7 @@ async def test_what_was_told_before_a_stream_broke_is_not_told_again() -> None:
         for number in (2, 3):
             second.tell(final(number))
         assert texts(await told(viewer, 3)) == ["1", "2", "3"]
-        third = server.channels.publish(
-            "stage", resumed=True
-        )  # on another connection, while the server has the old one
+        third = server.channels.publish("stage", resumed=True)  # while the server has the old connection
         second.tell(final(4))
         third.tell(final(5))
         second.close()
@@ -151,6 +149,27 @@ async def test_what_was_told_before_a_stream_broke_is_not_told_again() -> None:
         third.close()
         server.channels.publish("stage", resumed=False).tell(final(1))
         assert texts(await told(viewer, 1)) == ["1"]
+
+
+async def test_what_viewers_know_is_not_said_again_by_a_stream_that_comes_back() -> None:
+    """Its speaker may not have heard what the server had told already."""
+    async with serving(limits=ROOM) as server, watching(server) as viewer:
+        async with connected(server, Start(publish="stage")) as speaker:
+            ready = wire.decode_server(await speaker.recv())
+            assert isinstance(ready, wire.Ready)
+            await send(speaker, *cut(PCM.tobytes()))
+            heard = await told(speaker, 2)
+            speaker.transport.abort()
+        await until(lambda: not server.connections)
+        first = next(message for message in heard if isinstance(message, FinalMessage))
+        begin = max(0, first.cut - ready.context)
+        resume = wire.Resume(first.cut, begin, ready.fingerprint)
+        again, code = await talk(
+            server, Start(publish="stage", resume=resume), *cut(PCM[begin:].tobytes()), wire.Stop()
+        )
+        assert code == 1000 and texts(again) == TEXTS[1:]
+        await talk(server, Start(publish="stage"), *cut(PCM.tobytes()), wire.Stop())
+        assert texts(await told(viewer, 2 * len(TEXTS))) == 2 * TEXTS
 
 
 async def test_who_does_not_read_is_sent_away_and_costs_nobody_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +197,9 @@ async def test_what_viewers_send_means_nothing_unless_it_is_too_much() -> None:
             assert texts(await told(viewer, len(TEXTS))) == TEXTS
         async with watching(server) as flood:
             await send(flood, *["x"] * 200)
+            await asyncio.wait_for(flood.wait_closed(), GIVE_UP_SECONDS)
+        async with watching(server) as flood:
+            await send(flood, *[bytes(60_000)] * 40)
             await asyncio.wait_for(flood.wait_closed(), GIVE_UP_SECONDS)
         await until(lambda: server.channels.viewers == 0)
 

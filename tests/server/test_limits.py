@@ -14,9 +14,11 @@ from earshot_asr.engine.recognizer import StartPoint, Stream
 from earshot_asr.server import wire
 from earshot_asr.server.capacity import Full
 from earshot_asr.server.conversation import TICK_SECONDS
+from earshot_asr.server.dialects.twilio import Twilio
 from earshot_asr.server.intake import UNANSWERED_FLUSHES
 from earshot_asr.server.settings import Limits
 from tests.helpers import silence, speak
+from tests.server.dialects import line as calls
 from tests.server.dialects.test_native import DIALOGUE, TALK, Line, chunks
 
 ENDLESS = np.tile(speak("AB " * 20, blocks=4), 20)
@@ -147,6 +149,16 @@ def test_start_has_to_come() -> None:
     assert line.dialect.close is None
     tick(line, 1)
     assert error(line) == ("start_timeout", 1008)
+
+
+def test_messages_that_are_no_start_do_not_put_it_off() -> None:
+    """Else who has no token yet could stay for ever."""
+    line = calls.Line(Twilio, "/v1/twilio", limits=Limits(handshake_seconds=3))
+    for _ in range(3):
+        assert line.dialect.close is None
+        line.send({"event": "mark"})
+        line.tick()
+    assert line.conversation.error == "start_timeout"
 
 
 def test_the_longest_stream_is_made_final_as_far_as_it_goes() -> None:

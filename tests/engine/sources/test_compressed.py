@@ -15,7 +15,7 @@ from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources import confined, open_file
 from earshot_asr.engine.sources.compressed import DATA, ERROR, HEAD_BYTES, MARK, NOTE, PCM, Compressed, main, message
 from earshot_asr.engine.sources.confined import environment
-from tests.engine.sources.made import cut, looks_like_the_tone, tone, write
+from tests.engine.sources.made import cut, looks_like_the_tone, tone, write, written
 
 STREAMABLE = ["wav", "flac", "ogg", "mp3", "webm", "fragmented.m4a"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
@@ -67,6 +67,14 @@ def test_a_mark_comes_back_behind_what_was_sent_before_it(streams: dict[str, byt
     first, second, third = (at for at, kind in enumerate(kinds) if kind == MARK)
     assert first == 0 and second > 1 and third > second + 1
     assert looks_like_the_tone(samples(found), 2.0)  # it is resampled anew behind a mark
+
+
+def test_what_stands_behind_the_audio_does_not_end_the_stream() -> None:
+    """As the chunks that many programs write behind the data of a WAV: its sender says when it ends."""
+    wav = written(tone(1.0), 16_000, format="WAV")
+    found = decoded(wav, b"", b"LIST\xd0\x07\x00\x00" + bytes(2000), b"", b"")
+    assert [kind for kind, _ in found if kind != PCM] == [MARK] * 3
+    assert len(samples(found)) == 16_000
 
 
 def packets(seconds: float, layout: str = "mono") -> list[bytes]:

@@ -249,6 +249,18 @@ async def test_a_call(tmp_path: Path, caplog: pytest.LogCaptureFixture, end: lis
         assert await calls.call(CONNECTED, start()) == 1008
 
 
+async def test_a_second_start_changes_no_account(tmp_path: Path) -> None:
+    calls = Calls(tmp_path)
+    with (tmp_path / "tokens").open("a") as file:
+        file.write("open-sesame-open-sesame bob - -\n")
+    async with calls.server:
+        calls.server.reload()
+        tokens = "sesame-sesame-sesame", "open-sesame-open-sesame"
+        assert await calls.call(CONNECTED, *(start(token=token) for token in tokens)) == 1008
+        await until(lambda: not calls.server.connections)
+        assert not calls.server.accounts._open
+
+
 async def test_a_call_is_watched() -> None:
     """Text and partials, though the telephone is told nothing; the last words, too."""
     async with serving(limits=Limits(streams=8)) as server:
