@@ -282,6 +282,15 @@ TokenOption = Annotated[
         show_default="none",
     ),
 ]
+PublishOption = Annotated[
+    str | None,
+    typer.Option(
+        "--publish",
+        metavar="CHANNEL",
+        help="Let others read along, in this channel of the server: /?watch=CHANNEL in a browser.",
+        show_default="nobody",
+    ),
+]
 CertificatesOption = Annotated[
     Path | None,
     typer.Option(

@@ -94,10 +94,12 @@ class Accounts:
 
     def enter(self, account: Account) -> None:
         """One more stream is opened. Raises Refused if the account may not have it."""
+        if account.streams == 0:
+            raise Refused("unauthorized", f"{account.name} may only watch: its token has no streams")
         if account.streams is not None and self._open[account.name] >= account.streams:
             raise Refused(
                 "too_many_streams",
-                f"{account.name} has {account.streams} streams, the most it may have; end one of them first",
+                f"{account.name} has {_counted(account.streams)}, the most it may have; end one of them first",
             )
         self._open[account.name] += 1
 
@@ -137,7 +139,7 @@ def read(path: Path) -> dict[bytes, Account]:
 def _entry(fields: list[str]) -> tuple[str, Account]:
     """Token and account of a line. Raises ValueError, which never shows the token."""
     if len(fields) not in (4, 5):
-        raise ValueError(f"{len(fields)} fields; {FORMAT}")
+        raise ValueError(f"{len(fields)} of the fields that it needs; {FORMAT}" if len(fields) < 4 else FORMAT)
     token, name, streams, messages, *rights = fields
     if len(token) < SHORTEST_TOKEN:
         raise ValueError(
@@ -168,6 +170,10 @@ def _channels(right: str) -> frozenset[str] | None:
     if word != "publish" or not equals or not channels:
         raise ValueError(f"{right[:40]!r} is no right; publish=CHANNEL,... is, and publish=* for any channel")
     return None if channels == "*" else frozenset(channels.split(","))
+
+
+def _counted(streams: int) -> str:
+    return "one stream" if streams == 1 else f"{streams} streams"
 
 
 def _hash(token: str) -> bytes:

@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 5.0
 """How long clients may take to say goodbye when the server goes down; then they are disconnected."""
 DRAIN_POLL_SECONDS = 0.05
+LISTENING = "listening at %s, %s on %s, room for %d streams, or %d that commit hop by hop, as live captions do"
 TOO_SLOW = (
     "%s is too large for %s: one stream needs %.1f times what it can do, and its text will come late; "
     "`earshot models list` says what would fit"
@@ -127,7 +128,9 @@ class Server:
         timing = timing_of(info, StreamConfig.preset(self.config.latency))
         room = capacity.room(timing)
         self._census.most = most_per_address(self.config.limits.per_address, room)
-        log.info("listening at %s, %s on %s, room for %d streams", self.url, info.name, devices, room)
+        hops = capacity.room(timing_of(info, StreamConfig.preset(self.config.latency, commit="hop")))
+        log.info(LISTENING, self.url, info.name, devices, room, hops)
+        log.info("the caption page: %s", self.page)
         for name, port in list(self.ports.items())[1:]:
             log.info("%s is %d", name, port)
         self._warn()
@@ -198,7 +201,7 @@ class Server:
             try:
                 read()
             except ConfigError as e:
-                log.error("the %s stay as they were: %s", what, e)
+                log.error("%s: nothing has changed: %s", what, e)
             else:
                 log.info("read the %s again", what)
         for connection in list(self.connections):
@@ -245,6 +248,12 @@ class Server:
         """Where a client of the native protocol connects to."""
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"{'wss' if self._certificate else 'ws'}://{host}:{self.port}{wire.PATH}"
+
+    @property
+    def page(self) -> str:
+        """Where a browser finds the caption page."""
+        host = "localhost" if is_loopback(self.config.host) else self.config.host
+        return f"{'https' if self._certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     @property
     def full(self) -> bool:
@@ -347,7 +356,7 @@ class Server:
         except ModuleNotFoundError as e:
             if e.name != "aiohttp":
                 raise
-            raise ConfigError("rest_port needs aiohttp: pip install 'earshot-asr[rest]'") from None
+            raise ConfigError("--rest-port needs aiohttp: pip install aiohttp") from None
         config, loop = self.config, lambda: self.engine_loop
         api = Api(config, self.accounts, loop, lambda: self._ready, self._census.exceeds, checks)
         self._is_busy = lambda: api.busy > 0

@@ -56,7 +56,8 @@ class Capacity:
     def require(self, timing: Timing) -> None:
         """Raises Full if one more stream may not be admitted."""
         if not self.fits(timing):
-            raise Full(f"the server is full, with {len(self._open)} streams; try again later, or another server")
+            count = "one stream" if len(self._open) == 1 else f"{len(self._open)} streams"
+            raise Full(f"the server is full, with {count}; try again later, or another server")
 
     def add(self, stream: int, timing: Timing) -> None:
         """Admits a stream. Raises Full."""

@@ -96,7 +96,13 @@ class Connection:
     async def run(self) -> None:
         """Serves the connection until either side has closed it. Raises nothing."""
         began = time.monotonic()
-        self._log.info("opened", address=self.address, account=self._account_name, path=self._path[:100])
+        self._log.info(
+            "opened",
+            address=self.address,
+            account=self._account_name,
+            path=self._path[:100],
+            protocol=type(self.dialect).__name__.lower(),
+        )
         self._line.shrink_send_buffer()
         self.dialect.begin()
         self._line.when_flooded(self._flooded)

@@ -88,7 +88,8 @@ class Router:
         self._gate, self._accounts, self._is_ready = gate, accounts, is_ready
         self._open_metrics, self._channels = open_metrics, channels
         paths = "a websocket at any path" if everywhere else ", ".join(dialects)
-        self._missing = Page(f"there is nothing here; streams are at {paths}\n", HTTPStatus.NOT_FOUND)
+        streams = f"; streams are at {paths}" if paths else f"; {METRICS} is"
+        self._missing = Page(f"there is nothing here{streams}\n", HTTPStatus.NOT_FOUND)
 
     def __call__(self, connection: ServerConnection, request: Request) -> Response | None:
         """See Hook."""

@@ -104,12 +104,28 @@ class _Writer(QueueListener):
         super().handle(record)
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to a file, or to whatever standard error is at the time: it may be another one by the end."""
+
+    def __init__(self, to: TextIO | None) -> None:
+        self._to = to
+        super().__init__()
+
+    @property
+    def stream(self) -> TextIO:
+        """See StreamHandler."""
+        return self._to or sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None: ...
+
+
 def configure(*, as_json: bool, to: TextIO | None = None) -> None:
     """Sends the log to standard error, or `to` another file. Logging never waits for whoever reads that.
 
     A pipe that nobody reads would otherwise stop the server at the first line that finds no room in it.
     """
-    handler = logging.StreamHandler(to or sys.stderr)
+    handler = _Handler(to)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     records: Queue[logging.LogRecord] = Queue(QUEUED_LINES)
     enqueuer = _Enqueuer(records)

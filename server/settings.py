@@ -194,7 +194,8 @@ class ServerConfig:
     token_file: str | None = setting(
         None,
         "File of the tokens that clients need, a line each: TOKEN NAME STREAMS MESSAGES_A_SECOND, where - stands for "
-        "the server's limit; `openssl rand -hex 32` makes a token. SIGHUP has it read again.",
+        "the server's limit, and publish=CHANNEL behind it lets others read along; `openssl rand -hex 32` makes a "
+        "token. SIGHUP has it read again.",
         metavar="FILE",
         unset="none: no token is needed",
     )
@@ -225,7 +226,11 @@ class ServerConfig:
         unset="not opened",
     )
     rest_port: int | None = setting(
-        None, "Port for OpenAI's POST /v1/audio/transcriptions.", low=0, high=65_535, unset="not opened"
+        None,
+        "Port for OpenAI's POST /v1/audio/transcriptions; needs `pip install aiohttp`.",
+        low=0,
+        high=65_535,
+        unset="not opened",
     )
     metrics_port: int | None = setting(
         None,
@@ -266,7 +271,7 @@ class ServerConfig:
         if not self.host:
             raise ConfigError("host is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all its networks")
         if self.tls_key and not self.tls_cert:
-            raise ConfigError("tls_key needs tls_cert: the certificate that the key belongs to")
+            raise ConfigError("--tls-key needs --tls-cert: the certificate that the key belongs to")
         if not (self.insecure or self.token_file or is_loopback(self.host)):
             raise ConfigError(
                 f"anyone who reaches {self.host} could stream here: give clients tokens with --token-file, or say "
@@ -274,8 +279,8 @@ class ServerConfig:
             )
         if self.wyoming_port is not None and not (self.insecure or is_loopback(self.host)):
             raise ConfigError(
-                f"anyone who reaches {self.host} could stream at wyoming_port: Wyoming knows no tokens; say --insecure "
-                "if that is what you want"
+                f"anyone who reaches {self.host} could stream at --wyoming-port: Wyoming knows no tokens; say "
+                "--insecure if that is what you want"
             )
         check(self)
 

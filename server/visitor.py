@@ -31,7 +31,10 @@ SMALL_BYTES = 80
 KERNEL_BYTES = 64 * 1024
 """Size of the socket's send buffer in the kernel."""
 END_OF_HEAD = b"\r\n\r\n"
-NOT_UNDERSTOOD = "this is no request that is understood here: GET or HEAD in HTTP/1.1, without a body\n"
+NOT_UNDERSTOOD = (
+    "this is no request that is understood here: GET or HEAD in HTTP/1.1, without a body; "
+    "files are posted to --rest-port\n"
+)
 
 
 def shrink_send_buffer(transport: asyncio.BaseTransport) -> None:

@@ -25,6 +25,7 @@ from earshot_asr.client.options import (
     LiveFormatOption,
     LmOption,
     PartialsOption,
+    PublishOption,
     RetryOption,
     SegmentsOption,
     Stability,
@@ -110,6 +111,7 @@ def mic(
     url: UrlOption = None,
     token: TokenOption = None,
     tls_ca: CertificatesOption = None,
+    publish: PublishOption = None,
     retry: RetryOption = RETRY_SECONDS,
     language: SpokenOption = None,
     microphone: MicrophoneOption = None,
@@ -147,6 +149,9 @@ def mic(
             "--model, --revision, --lm, --compute and --latency can't be used with --url: the server chooses them"
         )
 
+    if publish and not url:
+        raise typer.BadParameter("--publish needs --url: the server whose viewers read along")
+
     async def run() -> None:
         audio, console = Microphone(microphone, lambda line: print(line, file=sys.stderr)), Console()
         named = {"model": model, "language": language, "revision": revision, "lm": lm}
@@ -166,6 +171,7 @@ def mic(
                     "partials": partials or captions,
                     "token": token,
                     "ca_file": tls_ca,
+                    "publish": publish,
                 }
                 with segmented(segments, case, names) as also:
                     await caption(server, audio, [shown, *also], retry=retry if url else 0, **options)

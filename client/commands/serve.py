@@ -16,7 +16,8 @@ EXAMPLES = """Examples:
 
   earshot serve --model facebook/wav2vec2-base-960h --device cuda --latency low
 
-  earshot serve --host 0.0.0.0 --token-file tokens.txt --tls-cert cert.pem --tls-key key.pem
+  earshot serve --host 0.0.0.0 --allow-host captions.example --token-file tokens.txt \\
+    --tls-cert cert.pem --tls-key key.pem
 
   EARSHOT_PORT=9000 EARSHOT_IDLE_SECONDS=600 earshot serve
 """
@@ -25,7 +26,8 @@ EXAMPLES = """Examples:
 def serve(**values: Any) -> None:
     """Serve streams over websockets until Ctrl-C. SIGTERM lets open streams finish their utterance first.
 
-    The same port serves /healthz, /readyz, and /metrics for Prometheus. The protocol: server/PROTOCOL.md.
+    The same port serves the caption page at / (?overlay=1: for OBS and projectors; ?watch=NAME: for viewers), /healthz,
+    /readyz, and /metrics for Prometheus. The protocol: server/PROTOCOL.md.
 
     Options can also be set in the environment, --idle-seconds as EARSHOT_IDLE_SECONDS. The command line wins.
     """

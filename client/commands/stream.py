@@ -25,6 +25,7 @@ from earshot_asr.client.options import (
     LiveFormatOption,
     LongestGapOption,
     PartialsOption,
+    PublishOption,
     RateOption,
     RetryOption,
     SegmentsOption,
@@ -71,6 +72,7 @@ def stream(
     ] = [DEFAULT_URL],  # noqa: B006
     token: TokenOption = None,
     tls_ca: CertificatesOption = None,
+    publish: PublishOption = None,
     retry: RetryOption = RETRY_SECONDS,
     language: StreamLanguageOption = None,
     speed: Annotated[
@@ -123,6 +125,7 @@ def stream(
             "partials": partials or captions,
             "token": token,
             "ca_file": tls_ca,
+            "publish": publish,
         }
         with FileAudio(file, speed, raw=raw, track=track, channel=channel, longest_gap=longest_gap) as audio:
             cased = is_cased(case, captions=captions or format in CAPTIONS)

@@ -139,7 +139,11 @@ def main(packing: str, channels: str, source: BinaryIO, target: BinaryIO) -> Non
     incoming = _Input(source, output)
     try:
         decoded = _opus(incoming.packets()) if packing == "opus" else _contained(incoming, output)
+        most = int(channels)
         for samples, rate in decoded:
+            if most and len(samples) > most:
+                output.write(NOTE, f"there are {len(samples)} channels, of which the first {most} are heard".encode())
+                most = len(samples)
             output.pcm(converter.feed(samples, rate))
         output.pcm(converter.finish())
         for _ in incoming.packets():  # chunks behind the data of a WAV, say: the audio may end before its sender does

@@ -122,7 +122,7 @@ class Native(Dialect):
 
 
 def stream_request(start: wire.Start, latency: str) -> StreamRequest:
-    """What `start` asks for, on a server with that preset of the windows. Raises nothing: wire checks the values."""
+    """What `start` asks for, on a server with that preset of the windows. Raises Refused."""
     resume = start.resume
     return StreamRequest(
         config=StreamConfig.preset(
@@ -153,6 +153,8 @@ def stream_request(start: wire.Start, latency: str) -> StreamRequest:
 
 def _audio(start: wire.Start) -> RawFormat | Compressed:
     each = start.channel == "each"
+    if start.encoding == "container" and each and start.channels == 1:
+        raise Refused("invalid_message", 'channels: with "channel":"each" it has to say how many the container has')
     if start.encoding == "container" or start.encoding == "opus":
         return Compressed(start.encoding, start.channels if each else None)
     return RawFormat(start.encoding, start.sample_rate, start.channels)

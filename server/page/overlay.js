@@ -3,7 +3,7 @@
 import { Take } from "./captions.js";
 import { Lines, Roll } from "./lines.js";
 import { Microphone } from "./microphone.js";
-import { explain } from "./problems.js";
+import { explain, sentence } from "./problems.js";
 import { Session } from "./session.js";
 import * as settings from "./settings.js";
 import { byId } from "./view.js";
@@ -27,7 +27,8 @@ export async function begin() {
     } catch (error) {
       const { title, text } = explain(error);
       const wantsToken = error.code === "unauthorized";
-      screen.complain("connection", wantsToken ? "A token is wanted: add #token=... to the address" : `${title}. ${text}`);
+      const wanted = token ? "The server does not know the token in the address" : "A token is wanted: add #token=... to the address";
+      screen.complain("connection", wantsToken ? wanted : `${title}. ${text}`);
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_SECONDS * 1000));
   }
@@ -171,9 +172,9 @@ class Screen {
     this.complain("microphone", { asleep, away: "The microphone is unplugged" }[what] ?? "");
   }
 
-  reportConnection({ type }) {
+  reportConnection({ type, reason }) {
     const lost = type === "waiting" || type === "reconnecting";
-    this.complain("connection", lost ? "No connection; what is said is kept" : "");
+    this.complain("connection", lost ? `${sentence(reason)} What is said is kept.` : "");
   }
 
   reportViewing({ type }) {

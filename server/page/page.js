@@ -5,7 +5,7 @@ import * as choices from "./choices.js";
 import { FileAudio } from "./file.js";
 import { Listening } from "./listening.js";
 import { Microphone } from "./microphone.js";
-import { explain } from "./problems.js";
+import { explain, sentence } from "./problems.js";
 import { copy, saveAs } from "./saving.js";
 import { Session } from "./session.js";
 import * as settings from "./settings.js";
@@ -110,7 +110,7 @@ async function retryWithToken(source, live) {
 
 function hear(pcm) {
   if (now.listening.heard === 0) {
-    say(now.live ? "live" : "busy", now.live ? "Listening" : "Transcribing");
+    say(now.live ? "live" : "busy", now.live ? listening() : "Transcribing");
     if (now.live) {
       choices.offerMicrophones(chosen.device);
       lockScreen(true);
@@ -136,21 +136,27 @@ function show(message) {
   byId("empty").hidden ||= now.take.open !== null;
 }
 
+/** Who lets others read along is to see that. */
+function listening() {
+  const channel = chosen.publish.trim();
+  return channel ? `Listening; public in “${channel}”` : "Listening";
+}
+
 function showConnection({ type, kept, reason }) {
   if (type === "waiting" || type === "reconnecting") {
     say("lost", type === "waiting" ? "Waiting for the server" : "Reconnecting", reason);
-    note(`${kept.toFixed(0)} s of speech are kept until the server is there.`);
+    note(`${sentence(reason)} ${kept.toFixed(0)} s of speech are kept meanwhile.`);
   } else if (type === "connected" || type === "resumed") {
     note(type === "resumed" ? "Connected again; nothing is lost." : "");
     if (now.ending) say("busy", "Finishing…");
-    else say(now.live ? "live" : "busy", now.live ? "Listening" : "Transcribing");
+    else say(now.live ? "live" : "busy", now.live ? listening() : "Transcribing");
   }
 }
 
 function reportMicrophone(what) {
   if (what === "away") say("lost", "The microphone is unplugged; waiting for it");
   if (what === "asleep") say("lost", "Click anywhere: the browser wants it before it listens");
-  if (what === "back" || what === "awake") say("live", "Listening");
+  if (what === "back" || what === "awake") say("live", listening());
 }
 
 /** Another microphone was chosen: it takes over. */

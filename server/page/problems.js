@@ -55,7 +55,8 @@ const TITLES = {
   fingerprint_mismatch: "The server runs another model now",
 };
 
-function sentence(text) {
-  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+/** A message of the server as a sentence; addresses and names keep their letters. */
+export function sentence(text) {
+  const begun = /^[a-z]+[ ,]/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
   return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }

@@ -24,8 +24,12 @@ export function begin() {
   byId("clear").addEventListener("click", clear);
   for (const kind of ["txt", "srt", "vtt"]) byId(`save-${kind}`).addEventListener("click", () => save(kind));
   byId("empty").firstElementChild.textContent = `What is said in “${channel}” will be here.`;
-  say("busy", "Connecting…");
   draw();
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(channel)) {
+    say("idle", "No such channel");
+    return complain({ title: "This is no channel", text: `“${channel}”: a channel's name has letters, digits, - and _ only. Correct the address.` });
+  }
+  say("busy", "Connecting…");
   watch();
 }
 

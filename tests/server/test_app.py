@@ -63,7 +63,7 @@ async def test_ipv6() -> None:
         ({"host": ""}, "host is empty"),
         ({"host": "0.0.0.0"}, "anyone who reaches 0.0.0.0 could stream here: .* --token-file, or say --insecure"),
         ({"host": "captions.example"}, "anyone who reaches captions.example"),
-        ({"tls_key": "key.pem"}, "tls_key needs tls_cert"),
+        ({"tls_key": "key.pem"}, "--tls-key needs --tls-cert"),
         ({"latency": "lowest"}, "latency is 'lowest'; it must be one of low, balanced, accurate"),
     ],
 )

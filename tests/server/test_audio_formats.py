@@ -86,6 +86,13 @@ async def test_what_can_not_be_decoded_ends_the_stream(start: Start, data: bytes
         assert text([*(await talk(server, Start(), *cut(PCM.tobytes()), wire.Stop()))[0]]) == f"{SAID} GENERAL"
 
 
+async def test_how_many_channels_a_container_has_is_to_be_said() -> None:
+    async with serving() as server:
+        heard, code = await talk(server, Start(encoding="container", channel="each"), FLAC)
+    last = heard[-1]
+    assert code == 1008 and isinstance(last, Error) and "how many the container has" in last.message
+
+
 async def test_what_is_damaged_is_heard_as_far_as_it_goes_and_that_is_said() -> None:
     async with serving() as server:
         heard, code = await talk(server, CONTAINER, *cut(FLAC[: len(FLAC) * 2 // 3]), wire.Stop())

@@ -105,7 +105,7 @@ async def test_a_certificate_is_read_again(files: Files, caplog: pytest.LogCaptu
         assert old != new
         files.key.write_text("broken", encoding="utf-8")
         server.reload()
-        assert "the certificate stay as they were" in caplog.text
+        assert "certificate: nothing has changed" in caplog.text
         assert await serial(server.port) == new
 
 

@@ -103,6 +103,8 @@ def test_each_channel_for_itself(tmp_path: Path) -> None:
     found = decoded((tmp_path / "a.flac").read_bytes(), channels=2)
     pieces = [np.frombuffer(data, np.int16).reshape(2, -1) for kind, data in found if kind == PCM]
     np.testing.assert_allclose(np.concatenate(pieces, axis=1), [to_pcm(left), to_pcm(right)], atol=1)
+    (note,) = [text for kind, text in decoded((tmp_path / "a.flac").read_bytes(), channels=1) if kind == NOTE]
+    assert note == b"there are 2 channels, of which the first 1 are heard"
     ((kind, text),) = decoded((tmp_path / "a.flac").read_bytes(), channels=3)
     assert kind == ERROR and b"there is no channel 3: there are 2" in text
 
