@@ -12,6 +12,9 @@ from earshot_asr.server.addresses import canonical
 from earshot_asr.server.guests import Guests
 from earshot_asr.server.rest.errors import ApiError
 
+UNREAD_SECONDS = 60.0
+"""A client that reads nothing of an answer for so long is disconnected."""
+
 
 class RestVisitor(RequestHandler):
     """What aiohttp makes of each TCP connection; see Guest.
@@ -28,6 +31,7 @@ class RestVisitor(RequestHandler):
         """Whom the token of its last request stands for."""
         self._guests, self._patience = guests, patience
         self._silence: asyncio.TimerHandle | None = None  # runs until the first request is there
+        self._unread: asyncio.TimerHandle | None = None  # runs while the client does not read
 
     @property
     def account_name(self) -> str:
@@ -52,7 +56,18 @@ class RestVisitor(RequestHandler):
         """See RequestHandler."""
         self._guests.leave(self)
         self.request_came([])
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol: much of an answer waits for the client."""
+        super().pause_writing()
+        self._watch(2**63)
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        self._stop_watching()
 
     def handle_error(
         self,
@@ -75,3 +90,16 @@ class RestVisitor(RequestHandler):
             self._silence.cancel()
             self._silence = None
         return not forwarded or self._guests.identify(self, forwarded)
+
+    def _watch(self, waited_bytes: int) -> None:
+        """Sees from time to time whether less waits for the client than before."""
+        assert self.transport
+        if (waiting := self.transport.get_write_buffer_size()) >= waited_bytes:
+            self.abort()
+            return
+        self._unread = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._watch, waiting)
+
+    def _stop_watching(self) -> None:
+        if self._unread:
+            self._unread.cancel()
+            self._unread = None
