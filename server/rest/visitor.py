@@ -30,6 +30,7 @@ class RestVisitor(RequestHandler):
         self.account: Account | None = None
         """Whom the token of its last request stands for."""
         self._guests, self._patience = guests, patience
+        self._peer = ""  # who has connected: the client, or a proxy of ours
         self._silence: asyncio.TimerHandle | None = None  # runs until the first request is there
         self._unread: asyncio.TimerHandle | None = None  # runs while the client does not read
 
@@ -47,15 +48,15 @@ class RestVisitor(RequestHandler):
         """See RequestHandler."""
         super().connection_made(transport)
         self._guests.knocked(transport.get_extra_info("socket").fileno())
-        peer = transport.get_extra_info("peername") or ("",)
-        if not self._guests.enter(self, canonical(str(peer[0]))):
+        self._peer = canonical(str((transport.get_extra_info("peername") or ("",))[0]))
+        if not self._guests.enter(self, self._peer):
             self.abort()
         self._silence = asyncio.get_running_loop().call_later(self._patience, self.abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See RequestHandler."""
         self._guests.leave(self)
-        self.request_came([])
+        self._stop_waiting()
         self._stop_watching()
         super().connection_lost(exc)
 
@@ -85,11 +86,19 @@ class RestVisitor(RequestHandler):
         return response
 
     def request_came(self, forwarded: list[str]) -> bool:
-        """The head of a request is there, with these X-Forwarded-For; whether there is room for its client."""
+        """The head of a request is there, with these X-Forwarded-For; whether there is room for its client.
+
+        A proxy may send the requests of several clients through one connection.
+        """
+        self._stop_waiting()
+        self._guests.release(self)
+        self.address = self._peer
+        return self._guests.identify(self, forwarded)
+
+    def _stop_waiting(self) -> None:
         if self._silence:
             self._silence.cancel()
             self._silence = None
-        return not forwarded or self._guests.identify(self, forwarded)
 
     def _watch(self, waited_bytes: int) -> None:
         """Sees from time to time whether less waits for the client than before."""

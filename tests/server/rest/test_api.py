@@ -25,6 +25,7 @@ from earshot_asr.engine.events import Final
 from earshot_asr.engine.scripts import join
 from earshot_asr.server import wire
 from earshot_asr.server.app import Server
+from earshot_asr.server.logs import FIELDS
 from earshot_asr.server.rest import job, visitor
 from earshot_asr.server.rest.api import TRANSCRIPTIONS
 from earshot_asr.server.settings import Limits
@@ -407,3 +408,18 @@ async def test_who_does_not_read_the_answer_is_disconnected(server: Server, monk
     await until(lambda: len(server._guests.all()) == 1)
     await until(lambda: not server._guests.all())
     writer.transport.abort()
+
+
+async def test_a_proxy_may_send_several_clients_through_one_connection(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with (
+        serving(rest_port=0, trusted_proxy=("127.0.0.1",)) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+    ):
+        for client in ("192.0.2.1", "192.0.2.2", None):
+            headers = {} if client is None else {"X-Forwarded-For": client}
+            async with session.get(base(server) + "/v1/models", headers=headers) as response:
+                await response.read()
+            assert server._census._open == {client or "127.0.0.1": 1}
+    told = [getattr(record, FIELDS)["address"] for record in caplog.records if record.message == "answered"]
+    assert told == ["192.0.2.1", "192.0.2.2", "127.0.0.1"]
