@@ -128,7 +128,7 @@ class Conversation:
         self._open_stream = open_stream
         self._prepare = prepare
         self._request: StreamRequest | None = None  # whose language is being made ready
-        self._early: list[bytes] = []  # audio that came with the request, and waits for that
+        self._early: list[Callable[[], None]] = []  # what came with the request, and waits for that
         self._intake: Intake | None = None
         self._closed = False
         self._draining = False
@@ -176,10 +176,10 @@ class Conversation:
     def feed(self, data: bytes) -> None:
         """Audio, cut anywhere, also within a sample. Raises Refused; what can't be decoded ends the stream.
 
-        A message may both open a stream and bring its first audio, also if the language is awaited.
+        A message may both open a stream and bring its first audio, or its end, also if the language is awaited.
         """
         if self._request:
-            self._early.append(data)
+            self._early.append(lambda: self.feed(data))
             return
         self._streaming().feed(data)
         if data:
@@ -187,10 +187,16 @@ class Conversation:
 
     def flush(self) -> None:
         """Makes final what was said so far. Answered by FlushAnswered. Raises Refused."""
+        if self._request:
+            self._early.append(self.flush)
+            return
         self._streaming().flush()
 
     def finish(self) -> None:
         """The audio ends: makes the rest final, then ends the conversation. Answered by Finished. Raises Refused."""
+        if self._request:
+            self._early.append(self.finish)
+            return
         self._streaming().finish()
 
     # ---- called by the connection
@@ -224,8 +230,8 @@ class Conversation:
             request, self._request = self._request, None
             self._begin(replace(request, config=replace(request.config, language=info.language)), info)
             early, self._early = self._early, []
-            for data in early:
-                self.feed(data)
+            for bring in early:
+                bring()
             self._advance()
 
         self.attempt(act)

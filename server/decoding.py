@@ -14,6 +14,10 @@ from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources.compressed import DATA, HEAD_BYTES, MARK, PIPE_BYTES, Compressed, message
 from earshot_asr.engine.sources.confined import environment
 
+MOST_BYTES = 64 * 1024 * 1024
+"""Longest message that is taken from the process: a minute of silence on eight channels has a quarter of that."""
+BROKEN = "the audio makes its decoder fail: it is damaged, or was made to do so"
+
 
 class Listener(Protocol):
     """Who is told what becomes of the audio."""
@@ -158,7 +162,9 @@ class ProcessDecoder:
             while True:
                 await self._room.wait()
                 head = await process.stdout.readexactly(HEAD_BYTES)
-                data = await process.stdout.readexactly(int.from_bytes(head[1:], "little"))
+                if (size := int.from_bytes(head[1:], "little")) > MOST_BYTES:
+                    return AudioError(BROKEN)
+                data = await process.stdout.readexactly(size)
                 match head[:1]:
                     case b"p":
                         self._listener.decoded(self._samples(data))
@@ -182,7 +188,7 @@ def _fault(status: int) -> AudioError | None:
         return None
     if hasattr(signal, "SIGXCPU") and status == -signal.SIGXCPU:
         return AudioError("the audio takes too long to decode")
-    return AudioError("the audio makes its decoder fail: it is damaged, or was made to do so")
+    return AudioError(BROKEN)
 
 
 async def _end(process: Process) -> None:

@@ -21,6 +21,7 @@ SLICES_AT_ONCE = 4
 UNANSWERED_FLUSHES = 32
 """While this many flushes are unanswered, nothing more is taken from the client."""
 
+
 Fault = AudioError | ConfigError | ProtocolError
 
 

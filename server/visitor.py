@@ -26,6 +26,8 @@ PAUSE_SECONDS = 1.0
 """Who has not taken the last by then is not read any more, and disconnected as soon as it has; we look so often."""
 READ_BYTES = 16 * 1024
 """How much is read of one client at a time. The others wait while the frames in it, maybe tiny ones, are handled."""
+SPARE_BYTES = 1024 * 1024
+"""Messages that are too big by less than this the conversation refuses, with a reason; longer ones the library."""
 SMALL_BYTES = 80
 """Messages of audio are small below this, which is 10 ms of telephone audio."""
 KERNEL_BYTES = 64 * 1024
@@ -111,7 +113,9 @@ class Visitor(ServerConnection):
             self.account = account
             self.messages_per_second = account.messages_per_second or self.messages_per_second
         if message_bytes is not None:
-            self.protocol.max_message_size = 2 * message_bytes  # up to that the conversation refuses, with a reason
+            self.protocol.max_message_size = message_bytes + min(message_bytes, SPARE_BYTES)
+            if message_bytes > SPARE_BYTES:
+                self.recv_messages.high = self.recv_messages.low = 0  # one waits while another comes in
 
     def when_flooded(self, act: Callable[[], None]) -> None:
         """Calls `act` when more messages come than may, or now if they have come. Nothing more is taken in then."""

@@ -61,7 +61,7 @@ class Recording:
             env=environment(),
         )
         assert self._process.stderr
-        self._report = asyncio.create_task(self._process.stderr.read(REPORT_BYTES))
+        self._report = asyncio.create_task(_end_of(self._process.stderr))
         return self
 
     async def __aexit__(
@@ -104,6 +104,14 @@ class Recording:
         if code:
             raise AudioError(_died(code))
         self.damage, self.notes = said["damage"], said["notes"]
+
+
+async def _end_of(stream: asyncio.StreamReader) -> bytes:
+    """The last that it says: libraries may say something before the report."""
+    end = b""
+    while data := await stream.read(CHUNK_BYTES):
+        end = (end + data)[-REPORT_BYTES:]
+    return end
 
 
 def _died(code: int) -> str:

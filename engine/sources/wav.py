@@ -5,7 +5,7 @@ from collections.abc import Callable
 from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.sources.ahead import Ahead
 from earshot_asr.engine.sources.headers import UNKNOWN_SIZE, WAV_HEADER_BYTES
-from earshot_asr.engine.sources.raw import Encoding, RawFile, RawFormat
+from earshot_asr.engine.sources.raw import READ_BYTES, Encoding, RawFile, RawFormat
 
 EXTENSIBLE = 0xFFFE
 ENCODINGS: dict[tuple[int, int], Encoding] = {
@@ -68,14 +68,18 @@ def _format(chunk: bytes) -> RawFormat | None:
 
 
 def _limited(read: Callable[[int], bytes], size: int | None) -> Callable[[int], bytes]:
-    """Reads so many bytes and no more: other chunks may follow."""
+    """Reads so many bytes; what follows is read, too, and forgotten: other chunks, for which a pipe's writer waits."""
     if size is None:
         return read
     left = size
 
     def limited(wanted: int) -> bytes:
         nonlocal left
-        data = read(min(wanted, left)) if left else b""
+        if not left:
+            while read(READ_BYTES):
+                pass
+            return b""
+        data = read(min(wanted, left))
         left -= len(data)
         return data
 

@@ -36,7 +36,7 @@ TRANSCRIPTIONS = "/v1/audio/transcriptions"
 MOST_WAITING = 64
 """So many recordings may wait for their turn."""
 PATIENCE_SECONDS = 60.0
-"""So long a recording waits for a place among the streams, and a client may take to read a piece of an answer."""
+"""So long a recording waits for a place among the streams."""
 RETRY_SECONDS = 10
 LONGEST_SECONDS = 24 * 3600
 """Of a recording, where --longest-seconds says nothing: a small file may hold any amount of silence."""
@@ -313,8 +313,7 @@ class _Answer:
 
 async def _send(response: web.StreamResponse, kind: str, **fields: Any) -> None:
     data = _encoder.encode({"type": kind, **fields})
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await response.write(b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n")
+    await response.write(b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n")
 
 
 async def _without_server(request: web.Request, response: web.StreamResponse) -> None:

@@ -12,6 +12,9 @@ from earshot_asr.server.addresses import canonical
 from earshot_asr.server.guests import Guests
 from earshot_asr.server.rest.errors import ApiError
 
+UNREAD_SECONDS = 60.0
+"""A client that reads nothing of an answer for so long is disconnected."""
+
 
 class RestVisitor(RequestHandler):
     """What aiohttp makes of each TCP connection; see Guest.
@@ -27,7 +30,9 @@ class RestVisitor(RequestHandler):
         self.account: Account | None = None
         """Whom the token of its last request stands for."""
         self._guests, self._patience = guests, patience
+        self._peer = ""  # who has connected: the client, or a proxy of ours
         self._silence: asyncio.TimerHandle | None = None  # runs until the first request is there
+        self._unread: asyncio.TimerHandle | None = None  # runs while the client does not read
 
     @property
     def account_name(self) -> str:
@@ -43,16 +48,27 @@ class RestVisitor(RequestHandler):
         """See RequestHandler."""
         super().connection_made(transport)
         self._guests.knocked(transport.get_extra_info("socket").fileno())
-        peer = transport.get_extra_info("peername") or ("",)
-        if not self._guests.enter(self, canonical(str(peer[0]))):
+        self._peer = canonical(str((transport.get_extra_info("peername") or ("",))[0]))
+        if not self._guests.enter(self, self._peer):
             self.abort()
         self._silence = asyncio.get_running_loop().call_later(self._patience, self.abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See RequestHandler."""
         self._guests.leave(self)
-        self.request_came([])
+        self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol: much of an answer waits for the client."""
+        super().pause_writing()
+        self._watch(2**63)
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        self._stop_watching()
 
     def handle_error(
         self,
@@ -70,8 +86,29 @@ class RestVisitor(RequestHandler):
         return response
 
     def request_came(self, forwarded: list[str]) -> bool:
-        """The head of a request is there, with these X-Forwarded-For; whether there is room for its client."""
+        """The head of a request is there, with these X-Forwarded-For; whether there is room for its client.
+
+        A proxy may send the requests of several clients through one connection.
+        """
+        self._stop_waiting()
+        self._guests.release(self)
+        self.address = self._peer
+        return self._guests.identify(self, forwarded)
+
+    def _stop_waiting(self) -> None:
         if self._silence:
             self._silence.cancel()
             self._silence = None
-        return not forwarded or self._guests.identify(self, forwarded)
+
+    def _watch(self, waited_bytes: int) -> None:
+        """Sees from time to time whether less waits for the client than before."""
+        assert self.transport
+        if (waiting := self.transport.get_write_buffer_size()) >= waited_bytes:
+            self.abort()
+            return
+        self._unread = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._watch, waiting)
+
+    def _stop_watching(self) -> None:
+        if self._unread:
+            self._unread.cancel()
+            self._unread = None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Collection
 from itertools import pairwise
 
@@ -14,18 +15,34 @@ from hypothesis import strategies as st
 
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.config import StreamConfig
+from earshot_asr.engine.errors import AudioError
 from earshot_asr.engine.events import Final
 from earshot_asr.engine.recognizer import Recognizer
 from earshot_asr.engine.sources import RawFormat
+from earshot_asr.engine.sources.compressed import Compressed
 from earshot_asr.server import wire
 from earshot_asr.server.admission import StreamRequest
 from earshot_asr.server.conversation import Conversation
+from earshot_asr.server.decoding import ProcessDecoder
+from earshot_asr.server.intake import CompressedIntake
 from earshot_asr.server.notices import FlushAnswered, Remark
 from earshot_asr.server.settings import Limits
 from earshot_asr.server.wire import Error, FinalMessage, Start
 from tests.engine.sources.made import written
 from tests.helpers import FakeRunner, silence, speak
-from tests.server.loopback import connected, cut, dictate, finals, hear, send, serving, talk, text, until
+from tests.server.loopback import (
+    GIVE_UP_SECONDS,
+    connected,
+    cut,
+    dictate,
+    finals,
+    hear,
+    send,
+    serving,
+    talk,
+    text,
+    until,
+)
 
 SAID = "HELLO THERE"
 PCM: Pcm = np.concatenate([silence(0.5), speak(SAID), silence(1.5), speak("GENERAL"), silence(0.3)])
@@ -251,3 +268,26 @@ def test_how_two_channels_are_cut_and_flushed_makes_no_difference(cuts: set[int]
         alone = TwoLanes(RawFormat(), each=False)
         alone.hear(pcm.tobytes(), 2, [], flushes)
         assert alone.told() == ({None: texts[channel]}, answered)
+
+
+async def test_a_decoder_that_was_taken_over_fills_no_memory() -> None:
+    """It announces 4 GiB."""
+    says = "import sys; sys.stdout.buffer.write(b'p' + b'\\xff' * 4 + bytes(1000))"
+    ends: list[AudioError | None] = []
+
+    class Taken(Compressed):
+        @property
+        def command(self) -> list[str]:
+            return [sys.executable, "-c", says]
+
+    class Hears(CompressedIntake):
+        def __init__(self) -> None:
+            pass
+
+        def decoding_ended(self, fault: AudioError | None) -> None:
+            ends.append(fault)
+
+    decoder = ProcessDecoder(Taken(), Hears(), lambda: None)
+    await asyncio.wait_for(decoder.wait_closed(), GIVE_UP_SECONDS)
+    (fault,) = ends
+    assert "makes its decoder fail" in str(fault)

@@ -1,6 +1,8 @@
 """Flow: a socket is not read while there is no room, and a reader is waited for, within bounds."""
 
 import asyncio
+import base64
+import json
 import logging
 import socket
 import threading
@@ -14,6 +16,7 @@ from earshot_asr.engine.audio import LogProbs, Pcm, seconds
 from earshot_asr.engine.config import StreamConfig
 from earshot_asr.server import app, connection, wire
 from earshot_asr.server.settings import Limits
+from earshot_asr.server.visitor import Visitor
 from tests.helpers import FakeRunner, finals, run_session, silence, speak
 from tests.server.loopback import connected, cut, dictate, hear, send, serving, talk, text, until
 
@@ -50,6 +53,25 @@ async def test_audio_waits_in_the_socket_while_the_engine_is_behind() -> None:
     assert heard[-1] == wire.Done(len(pcm), seconds(len(pcm)))
     expected = finals(run_session(pcm, StreamConfig.preset("balanced")))
     assert text(heard) == " ".join(final.text for final in expected)
+
+
+async def test_large_messages_do_not_pile_up_while_the_engine_is_behind() -> None:
+    """Those of OpenAI's may have 20 MB: one waits for the engine, one behind it, and no more are read."""
+    audio = base64.b64encode(np.concatenate([speak("AB " * 100, blocks=4)] * 3).tobytes()).decode()
+    message = json.dumps({"type": "input_audio_buffer.append", "audio": audio})
+    runner = HeldRunner()
+    async with serving(runner, limits=Limits(streams=1)) as server:
+        url = f"ws://127.0.0.1:{server.port}/v1/realtime?intent=transcription"
+        async with connect(url, compression=None, proxy=None) as websocket:
+            sending = asyncio.create_task(send(websocket, *[message] * 8))
+            await until(lambda: any(session.conversation.blocked for session in server.connections))
+            await asyncio.sleep(0.3)
+            (guest,) = server._guests.all()
+            assert isinstance(guest, Visitor)
+            assert len(guest.recv_messages.frames) <= 1
+            sending.cancel()
+            runner.go.set()
+            websocket.transport.abort()
 
 
 async def test_a_reader_that_does_not_read_is_given_up_and_disturbs_nobody() -> None:

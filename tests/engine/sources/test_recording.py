@@ -12,8 +12,8 @@ import pytest
 
 from earshot_asr.engine.audio import Pcm
 from earshot_asr.engine.errors import AudioError
-from earshot_asr.engine.sources import open_file
-from earshot_asr.engine.sources.confined import CPU_SECONDS, MEMORY_BYTES
+from earshot_asr.engine.sources import open_file, recording
+from earshot_asr.engine.sources.confined import CPU_SECONDS, MEMORY_BYTES, environment
 from earshot_asr.engine.sources.recording import Recording
 from tests.engine.sources.made import encoded, tone
 
@@ -57,6 +57,15 @@ async def test_what_is_no_audio_is_told_without_a_name(tmp_path: Path) -> None:
         await decoded(made(tmp_path, "a.wav", b"once upon a time" * 100))
     with pytest.raises(AudioError, match=r"^the file is empty"):
         await decoded(made(tmp_path, "b.wav", b""))
+
+
+async def test_what_else_the_process_says_does_not_hide_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talkative = environment() | {"PYTHONPROFILEIMPORTTIME": "1"}
+    monkeypatch.setattr(recording, "environment", lambda: talkative)
+    heard, decoder = await decoded(made(tmp_path, "cut.wav", LONG[:-100_000]))
+    assert len(heard) and "cut off" in decoder.damage
 
 
 async def interrupted(tmp_path: Path, number: int) -> None:

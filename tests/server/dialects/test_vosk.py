@@ -429,3 +429,18 @@ async def test_over_sockets() -> None:
                 with pytest.raises(ConnectionClosedOK):
                     await websocket.recv()
             assert spoken(answers) == TEXT
+
+
+@pytest.mark.parametrize("end", [['{"eof" : 1}'], ['{"reset" : 1}', '{"eof" : 1}'], [b"\0\0", '{"eof" : 1}']])
+async def test_nothing_may_be_said_in_a_language_that_is_loaded_first(end: list[str | bytes]) -> None:
+    async with (
+        serving(Polyglot()) as server,
+        connect(f"ws://127.0.0.1:{server.port}/vosk?language=fr", proxy=None) as websocket,
+    ):
+        answers = []
+        for message in end:
+            await websocket.send(message)
+            answers.append(json.loads(await websocket.recv()))
+        assert answers[-1] == {"text": ""}
+        with pytest.raises(ConnectionClosedOK):
+            await websocket.recv()

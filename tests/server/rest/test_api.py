@@ -25,7 +25,8 @@ from earshot_asr.engine.events import Final
 from earshot_asr.engine.scripts import join
 from earshot_asr.server import wire
 from earshot_asr.server.app import Server
-from earshot_asr.server.rest import job
+from earshot_asr.server.logs import FIELDS
+from earshot_asr.server.rest import job, visitor
 from earshot_asr.server.rest.api import TRANSCRIPTIONS
 from earshot_asr.server.settings import Limits
 from tests.helpers import INFO, FakeRunner, Polyglot, finals, run_session, silence, speak
@@ -396,3 +397,29 @@ async def test_no_header_is_a_fault_of_the_server_or_gets_into_its_log(
     assert b"SECRET" not in answer and b"aiohttp" not in answer
     assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"error"}
     assert "SECRET" not in caplog.text and "Traceback" not in caplog.text
+
+
+async def test_who_does_not_read_the_answer_is_disconnected(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitor, "UNREAD_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.ports["rest_port"])
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    writer.write(request * 60_000)
+    await until(lambda: len(server._guests.all()) == 1)
+    await until(lambda: not server._guests.all())
+    writer.transport.abort()
+
+
+async def test_a_proxy_may_send_several_clients_through_one_connection(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with (
+        serving(rest_port=0, trusted_proxy=("127.0.0.1",)) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+    ):
+        for client in ("192.0.2.1", "192.0.2.2", None):
+            headers = {} if client is None else {"X-Forwarded-For": client}
+            async with session.get(base(server) + "/v1/models", headers=headers) as response:
+                await response.read()
+            assert server._census._open == {client or "127.0.0.1": 1}
+    told = [getattr(record, FIELDS)["address"] for record in caplog.records if record.message == "answered"]
+    assert told == ["192.0.2.1", "192.0.2.2", "127.0.0.1"]
