@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from earshot_asr.server.logs import CHATTY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-settings.register_profile("earshot", deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("earshot", deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
     "broken on purpose",
     settings.get_profile("earshot"),

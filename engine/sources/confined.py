@@ -10,6 +10,7 @@ if sys.platform != "win32":
 MEMORY_BYTES = 512 * 1024 * 1024
 CPU_SECONDS = 10
 """Most processor time between two calls of allow_cpu()."""
+_confined = False
 
 
 def environment() -> dict[str, str]:
@@ -29,12 +30,14 @@ def confine() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    global _confined
+    _confined = True
     allow_cpu()
 
 
 def allow_cpu() -> None:
-    """From now on for CPU_SECONDS."""
-    if sys.platform != "win32":
+    """From now on for CPU_SECONDS, in a process that is confined."""
+    if sys.platform != "win32" and _confined:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))

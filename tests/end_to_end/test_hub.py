@@ -64,6 +64,7 @@ def located(variables: dict[str, str], model: str = "acme/small", **more: str) -
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_variables_of_the_hub(hub: LoopbackHub, variables: dict[str, str], large: Path, tmp_path: Path) -> None:
     place = f"models--acme--small/snapshots/{'a' * 40}"
     assert "acme/small is not in the cache, and HF_HUB_OFFLINE is set" in located(variables, HF_HUB_OFFLINE="1")

@@ -82,6 +82,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
         yield hub
 
 
+@pytest.mark.slow
 def test_with_a_hub(hub: LoopbackHub, home: Path) -> None:
     said = Shell(home, hub.url)(
         "models list --language German",

@@ -341,6 +341,7 @@ async def real() -> AsyncIterator[Server]:
         yield server
 
 
+@pytest.mark.slow
 async def test_the_bundled_recording(real: Server) -> None:
     said, made = summary([await cut_and_uncut(recording(DEMO, "hop", 1), [real.port], 1, 8)])
     assert made["reset"] + made["close"] >= 3

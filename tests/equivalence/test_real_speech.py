@@ -69,6 +69,7 @@ def test_a_man_who_miaows_says_nothing(runner: TorchRunner, commit: Commit) -> N
         assert bool(finals(events)) == words
 
 
+@pytest.mark.slow
 def test_messages_of_any_size_say_the_same(runner: TorchRunner, speech: list[Pcm]) -> None:
     for pcm in speech[:2]:
         events = stream(runner, pcm, StreamConfig(), 320)

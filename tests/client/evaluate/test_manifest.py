@@ -165,6 +165,7 @@ def test_nothing_chosen(manifest: Path) -> None:
         names(manifest, limit=0)
 
 
+@pytest.mark.slow
 def test_the_manifests_of_real_speech() -> None:
     clips = load([shared("speech") / "dev.jsonl", shared("speech") / "long.jsonl"], Selection(limit=2))
     assert len(clips) == 8

@@ -132,6 +132,7 @@ def test_nothing_at_all() -> None:
     assert play(Bench(), silence(0)).heard == []
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(utterances(), configs(), st.sampled_from([0.0, 0.05, 0.3, 2.0]), st.integers(160, 8000))
 def test_the_clock_changes_no_final_and_nothing_is_due_later(

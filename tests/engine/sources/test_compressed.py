@@ -156,3 +156,13 @@ def test_the_process_is_confined() -> None:
     assert "MemoryError" in run_confined(f"bytearray({confined.MEMORY_BYTES})").stderr
     assert run_confined("import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')").returncode != 0
     assert run_confined("confined.allow_cpu()").returncode == 0
+
+
+@linux
+def test_who_decodes_without_being_confined_keeps_its_time() -> None:
+    """As these tests do."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    decoded(b"no audio at all " * 9)
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before
