@@ -9,12 +9,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 
 from websockets.asyncio.server import broadcast
 
 from earshot_asr.engine.events import Final, Partial
 from earshot_asr.server import wire
+from earshot_asr.server.dialects.native import final_message, partial_message
 from earshot_asr.server.line import Gone
 from earshot_asr.server.refusals import Refused
 from earshot_asr.server.visitor import Visitor
@@ -89,10 +91,10 @@ class Channel:
             case Final() if event.cut > told:
                 self._told_cuts[event.channel] = event.cut
                 self._partials.pop(event.channel, None)
-                self._finals.append(_final(event))
+                self._finals.append(wire.encode(final_message(event, with_words=False)))
                 self._put(self._finals[-1])
             case Partial() if event.segment >= told:
-                self._partials[event.channel] = _partial(event)
+                self._partials[event.channel] = wire.encode(partial_message(replace(event, words=None)))
                 self._stale = True
                 self._changed.set()
 
@@ -227,23 +229,3 @@ def _groups(viewers: list[Visitor]) -> Iterable[list[Visitor]]:
     rest = iter(viewers)
     while group := list(islice(rest, VIEWERS_AT_A_TIME)):
         yield group
-
-
-def _partial(event: Partial) -> str:
-    message = wire.PartialMessage(event.segment, event.start, event.end, event.text, event.stable, None, event.channel)
-    return wire.encode(message)
-
-
-def _final(event: Final) -> str:
-    return wire.encode(
-        wire.FinalMessage(
-            segment=event.segment,
-            start=event.start,
-            end=event.end,
-            text=event.text,
-            confidence=event.confidence,
-            cut=event.cut,
-            channel=event.channel,
-            flushed=event.flushed,
-        )
-    )

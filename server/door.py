@@ -8,7 +8,6 @@ from typing import Protocol
 from websockets.asyncio import server as websockets
 from websockets.typing import Subprotocol
 
-from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server.channels import Channels
 from earshot_asr.server.connection import CLOSE_SECONDS
 from earshot_asr.server.dialects.dialect import Dialect
@@ -17,7 +16,7 @@ from earshot_asr.server.guests import Guests
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.http import Router
 from earshot_asr.server.line import Line
-from earshot_asr.server.listener import Listener, bound, close, why_not_listening
+from earshot_asr.server.listener import Listener, listen
 from earshot_asr.server.settings import Limits
 from earshot_asr.server.tls import Certificate
 from earshot_asr.server.visitor import Visitor
@@ -65,15 +64,11 @@ class Door:
 
     async def open(self, handle: Handle, guests: Guests, limits: Limits) -> None:
         """Listens. From then on `port` is the actual one. Raises ConfigError if that is not possible."""
-        sockets: list[Listener] = []
-        try:
-            sockets = await bound(self.host, self.port)
-            for socket in sockets:
-                self._servers.append(await self._serve(socket, handle, guests, limits))
-        except (OSError, UnicodeError) as e:  # UnicodeError: not a possible host name
-            close(sockets)
-            raise ConfigError(why_not_listening(e, self.host, self.port)) from None
-        self.port = sockets[0].getsockname()[1]
+
+        async def serve(socket: Listener) -> None:
+            self._servers.append(await self._serve(socket, handle, guests, limits))
+
+        self.port = await listen(self.host, self.port, serve)
 
     @property
     def is_open(self) -> bool:

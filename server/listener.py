@@ -7,10 +7,11 @@ import socket
 import sys
 import time
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server.addresses import canonical
 
 if sys.platform != "win32":
@@ -124,6 +125,20 @@ def close(listeners: Iterable[Listener]) -> None:
     """Gives the port back."""
     for listener in listeners:
         listener.close()
+
+
+async def listen(host: str, port: int, serve: Callable[[Listener], Awaitable[None]]) -> int:
+    """Has each socket of a port served, see bound(). Returns the port. Raises ConfigError if that is not possible."""
+    sockets: list[Listener] = []
+    try:
+        sockets = await bound(host, port)
+        for each in sockets:
+            await serve(each)
+    except (OSError, UnicodeError) as e:  # UnicodeError: not a possible host name
+        close(sockets)
+        raise ConfigError(why_not_listening(e, host, port)) from None
+    actual: int = sockets[0].getsockname()[1]
+    return actual
 
 
 def why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:

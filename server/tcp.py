@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 
-from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server.accounts import ANYBODY, Account
 from earshot_asr.server.addresses import canonical
 from earshot_asr.server.dialects.dialect import Dialect
@@ -13,7 +12,7 @@ from earshot_asr.server.door import Handle
 from earshot_asr.server.guests import Guests
 from earshot_asr.server.handshake import Handshake
 from earshot_asr.server.line import Gone
-from earshot_asr.server.listener import Listener, bound, close, why_not_listening
+from earshot_asr.server.listener import Listener, listen
 from earshot_asr.server.settings import Limits
 from earshot_asr.server.visitor import LAST_SECONDS, READ_BYTES, SMALL_BYTES, shrink_send_buffer
 
@@ -170,15 +169,10 @@ class TcpDoor:
                 line.abort()
                 self._open.discard(task)
 
-        sockets: list[Listener] = []
-        try:
-            sockets = await bound(self.host, self.port)
-            for socket in sockets:
-                self._servers.append(await asyncio.start_server(serve, sock=socket, limit=READ_BYTES))
-        except (OSError, UnicodeError) as e:
-            close(sockets)
-            raise ConfigError(why_not_listening(e, self.host, self.port)) from None
-        self.port = sockets[0].getsockname()[1]
+        async def listening(socket: Listener) -> None:
+            self._servers.append(await asyncio.start_server(serve, sock=socket, limit=READ_BYTES))
+
+        self.port = await listen(self.host, self.port, listening)
 
     @property
     def is_open(self) -> bool:

@@ -105,9 +105,9 @@ class Native(Dialect):
             case Admitted():
                 return _ready(notice)
             case events.Partial():
-                return _partial(notice)
+                return partial_message(notice)
             case events.Final():
-                return _final(notice, with_words=self._words)
+                return final_message(notice, with_words=self._words)
             case Progress():
                 return wire.Ack(notice.received, notice.committed, notice.cut)
             case FlushAnswered():  # text behind the cut is not told yet, so none of it counts as committed
@@ -188,7 +188,8 @@ def _ready(notice: Admitted) -> wire.Ready:
     )
 
 
-def _partial(event: events.Partial) -> wire.PartialMessage:
+def partial_message(event: events.Partial) -> wire.PartialMessage:
+    """The message that tells of it."""
     words = None if event.words is None else _words(event.words)
     return wire.PartialMessage(event.segment, event.start, event.end, event.text, event.stable, words, event.channel)
 
@@ -197,7 +198,8 @@ def _words(words: Iterable[events.Word]) -> list[wire.WireWord]:
     return [wire.WireWord(word.text, word.start, word.end, word.confidence) for word in words]
 
 
-def _final(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
+def final_message(event: events.Final, *, with_words: bool) -> wire.FinalMessage:
+    """The message that tells of it."""
     return wire.FinalMessage(
         segment=event.segment,
         start=event.start,

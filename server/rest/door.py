@@ -5,10 +5,9 @@ from typing import Any
 
 from aiohttp import web
 
-from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server.door import Handle
 from earshot_asr.server.guests import Guests
-from earshot_asr.server.listener import Listener, bound, close, why_not_listening
+from earshot_asr.server.listener import Listener, listen
 from earshot_asr.server.rest.api import Api
 from earshot_asr.server.rest.visitor import RestVisitor
 from earshot_asr.server.settings import Limits
@@ -47,19 +46,14 @@ class RestDoor:
                 lingering_time=LAST_SECONDS,
             )
 
-        sockets: list[Listener] = []
-        try:
-            sockets = await bound(self.host, self.port)
-            for socket in sockets:
-                security: dict[str, Any] = {}
-                if self._certificate:
-                    socket.ask(guests.knock, guests.knocked)
-                    security = {"ssl": self._certificate.context, "ssl_handshake_timeout": patience}
-                self._servers.append(await loop.create_server(visitor, sock=socket, **security))
-        except (OSError, UnicodeError) as e:
-            close(sockets)
-            raise ConfigError(why_not_listening(e, self.host, self.port)) from None
-        self.port = sockets[0].getsockname()[1]
+        async def serve(socket: Listener) -> None:
+            security: dict[str, Any] = {}
+            if self._certificate:
+                socket.ask(guests.knock, guests.knocked)
+                security = {"ssl": self._certificate.context, "ssl_handshake_timeout": patience}
+            self._servers.append(await loop.create_server(visitor, sock=socket, **security))
+
+        self.port = await listen(self.host, self.port, serve)
 
     @property
     def is_open(self) -> bool:
