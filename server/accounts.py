@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from earshot_asr.engine.errors import ConfigError
@@ -39,12 +39,14 @@ class Account:
     streams                so many may be open at once, 0: it may watch only; None: as many as the server admits
     messages_per_second    instead of the server's own limit; None: that
     publish                channels that its streams may publish to; None: any
+    key                    hash of the token
     """
 
     name: str
     streams: int | None = None
     messages_per_second: int | None = None
     publish: frozenset[str] | None = frozenset()
+    key: bytes = field(default=b"", repr=False, compare=False)
 
     def may_publish(self, channel: str) -> bool:
         """Whether a stream of this account may publish its text there."""
@@ -89,8 +91,8 @@ class Accounts:
         return found
 
     def has(self, account: Account) -> bool:
-        """Whether the account, by its name, is still there."""
-        return not self.required or any(account.name == each.name for each in self._accounts.values())
+        """Whether the token of the account is still valid."""
+        return not self.required or account.key in self._accounts
 
     def enter(self, account: Account) -> None:
         """One more stream is opened. Raises Refused if the account may not have it."""
@@ -153,6 +155,7 @@ def _entry(fields: list[str]) -> tuple[str, Account]:
         _number(streams, "STREAMS", 0, MOST_STREAMS),
         _number(messages, "MESSAGES_A_SECOND", LEAST_MESSAGES, MOST_MESSAGES),
         _channels(rights[0]) if rights else frozenset(),
+        _hash(token),
     )
 
 

@@ -24,8 +24,8 @@ from earshot_asr.engine.model import Runner
 from earshot_asr.engine.pool import RunnerPool
 from earshot_asr.engine.session import timing_of
 from earshot_asr.server import static, wire
-from earshot_asr.server.accounts import Accounts
-from earshot_asr.server.addresses import Census, Proxies
+from earshot_asr.server.accounts import Account, Accounts
+from earshot_asr.server.addresses import SPARE_CONNECTIONS, Census, Proxies
 from earshot_asr.server.background import apart
 from earshot_asr.server.capacity import UNKNOWN, Capacity
 from earshot_asr.server.channels import Channels
@@ -299,11 +299,19 @@ class Server:
         if self._census.exceeds(line.address):
             most = self._census.most
             connection.refuse("too_many_connections", f"{line.address} has {most} connections, the most it may have")
+        if self._has_too_many(line.account):
+            connection.refuse("too_many_streams", "the account of this token has too many connections")
         self.connections.add(connection)
         try:
             await connection.run()
         finally:
             self.connections.discard(connection)
+
+    def _has_too_many(self, account: Account | None) -> bool:
+        """Whether an account has as many connections open as it may have streams, and some to spare."""
+        if account is None or account.streams is None:
+            return False
+        return sum(each.account is account for each in self.connections) >= account.streams + SPARE_CONNECTIONS
 
     def _make_doors(self) -> list[Port]:
         """The ports that the settings ask for, the server's own first."""

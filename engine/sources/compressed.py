@@ -14,6 +14,7 @@ reads messages from standard input and writes messages to standard output, each 
            e  a sentence: why nothing more can be decoded
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ HEAD_BYTES = 5
 PIPE_BYTES = 64 * 1024
 """How far the process may be behind what is sent to it."""
 DATA, MARK, PCM, NOTE, ERROR = b"d", b"f", b"p", b"n", b"e"
+NICENESS = 5
+"""The process stands back behind the server, which has the streams of others."""
 MOST_GAP_SECONDS = 60.0
 """Longest silence that a gap in the times of a stream becomes."""
 
@@ -186,5 +189,7 @@ def _opus(packets: Iterator[bytes]) -> Iterator[tuple[Samples, int]]:
 
 if __name__ == "__main__":
     confine()
+    if sys.platform != "win32":
+        os.nice(NICENESS)
     av.logging.set_level(None)
     main(sys.argv[1], sys.argv[2], sys.stdin.buffer, sys.stdout.buffer)

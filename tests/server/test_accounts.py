@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import logging
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from earshot_asr.client.stream import ClientStream, StreamError
 from earshot_asr.engine.errors import ConfigError
 from earshot_asr.server import wire
 from earshot_asr.server.accounts import ANYBODY, Account, Accounts, read
+from earshot_asr.server.addresses import SPARE_CONNECTIONS
 from earshot_asr.server.app import Server
 from earshot_asr.server.refusals import Refused
 from tests.server.loopback import GIVE_UP_SECONDS, get, hear, serving, until
@@ -224,6 +225,26 @@ async def test_viewers_of_a_token_that_is_withdrawn_are_disconnected(tokens: str
         await asyncio.wait_for(viewers[0].wait_closed(), GIVE_UP_SECONDS)
         assert server.channels.viewers == 1 and viewers[1].state is State.OPEN
         await viewers[1].close()
+
+
+async def test_an_account_has_not_many_more_connections_than_streams(tokens: str) -> None:
+    """Those that have not begun a stream yet included."""
+    async with serving(token_file=tokens) as server, AsyncExitStack() as stack:
+        headers = {"Authorization": f"Bearer {ANNA}"}
+        for _ in range(1 + SPARE_CONNECTIONS):
+            await stack.enter_async_context(connect(server.url, additional_headers=headers, proxy=None))
+        async with connect(server.url, additional_headers=headers, proxy=None) as one_more:
+            (last,) = await hear(one_more)
+            assert isinstance(last, wire.Error) and last.code == "too_many_streams"
+        assert await status(server, Authorization=f"Bearer {STAGE}") == 101
+
+
+async def test_another_token_of_the_same_name_is_another_token(tokens: str) -> None:
+    async with serving(token_file=tokens) as server, ClientStream(server.url, token=ANNA, retry=0) as anna:
+        Path(tokens).write_text(f"{'d' * 16} anna 1 200\n", encoding="utf-8")
+        server.reload()
+        with pytest.raises(StreamError, match="the token was withdrawn"):
+            await asyncio.wait_for(anext(anna), 10)
 
 
 async def test_the_client_says_what_is_wrong_with_a_token(tokens: str) -> None:
