@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, Phase, settings
 from earshot_asr.server.logs import CHATTY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; processes would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.register_profile("earshot", deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
     "broken on purpose",
