@@ -16,6 +16,8 @@ from earshot_asr.engine.model import Runner
 from tests.helpers import GRID, FakeRunner, configs, speak, utterances
 
 BLOCK = 1600
+COSTS_SECONDS = (0.0, 0.00113, 0.01137)
+"""Of a frame; odd, so that no window is due just when another is done: rounding would decide which goes first."""
 
 
 @dataclass
@@ -42,7 +44,7 @@ def play(runner: Runner, memory: Memory | Bench, pcm: Pcm, config: StreamConfig)
 
 
 @settings(max_examples=15)
-@given(utterances(), configs(), st.sampled_from([0.0, 0.001, 0.01]), st.sampled_from([0, 10**5, 10**9]))
+@given(utterances(), configs(), st.sampled_from(COSTS_SECONDS), st.sampled_from([0, 10**5, 10**9]))
 def test_what_was_known_leaves_when_it_would_have_left(
     pcm: Pcm, config: StreamConfig, frame: Seconds, most_bytes: int
 ) -> None:
