@@ -1,6 +1,7 @@
 """Compressed audio of one stream, on its way through the process that decodes it, see engine.sources.compressed."""
 
 import asyncio
+import logging
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from earshot_asr.engine.sources.confined import environment
 MOST_BYTES = 64 * 1024 * 1024
 """Longest message that is taken from the process: a minute of silence on eight channels has a quarter of that."""
 BROKEN = "the audio makes its decoder fail: it is damaged, or was made to do so"
+
+log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -135,6 +138,9 @@ class ProcessDecoder:
             self._listener.decoding_ended(fault)
         except OSError as e:
             self._listener.decoding_ended(AudioError(f"the decoder can't be started: {e.strerror}"))
+        except Exception:  # a fault of ours: the stream would wait for ever
+            log.exception("a decoder's output could not be taken")
+            self._listener.decoding_ended(AudioError("the audio could not be decoded, by a fault of the server"))
         finally:
             if process:
                 await _end(process)

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from earshot_asr.server.accounts import ANYBODY, Account
 from earshot_asr.server.addresses import canonical
+from earshot_asr.server.connection import CLOSE_SECONDS
 from earshot_asr.server.dialects.dialect import Dialect
 from earshot_asr.server.door import Handle
 from earshot_asr.server.guests import Guests
@@ -102,8 +103,9 @@ class TcpLine:
             raise Gone
         self.close_code = code
         self._ending = True
-        with suppress(OSError):
-            await self._writer.drain()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._writer.drain()
             self._writer.write_eof()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._client_ended.wait(), LAST_SECONDS)

@@ -9,6 +9,7 @@ import { explain, sentence } from "./problems.js";
 import { copy, saveAs } from "./saving.js";
 import { Session } from "./session.js";
 import * as settings from "./settings.js";
+import { complain, note, offerActions, say } from "./status.js";
 import { byId, View } from "./view.js";
 
 const chosen = settings.load();
@@ -239,23 +240,7 @@ function draw() {
   byId("go").dataset.does = does;
   byId("go-text").textContent = words[does];
   byId("empty").hidden = any || now !== null;
-  for (const id of ["copy", "save-txt", "save-srt", "save-vtt", "clear"]) byId(id).disabled = !any;
-}
-
-function say(kind, text, more = "") {
-  byId("state").dataset.kind = kind;
-  byId("state").title = more;
-  if (byId("state-text").textContent !== text) byId("state-text").textContent = text;
-}
-
-function complain({ title, text }) {
-  byId("problem-title").textContent = title;
-  byId("problem-text").textContent = text;
-  byId("problem").hidden = false;
-}
-
-function note(text) {
-  byId("note").textContent = text;
+  offerActions(any);
 }
 
 /** A telephone's screen stays on while it listens, if the browser can do that. */

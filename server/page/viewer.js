@@ -5,6 +5,7 @@ import * as choices from "./choices.js";
 import { explain } from "./problems.js";
 import { copy, saveAs } from "./saving.js";
 import * as settings from "./settings.js";
+import { complain, note, offerActions, say } from "./status.js";
 import { byId, View } from "./view.js";
 import { Watching } from "./watch.js";
 
@@ -80,20 +81,5 @@ function clear() {
 function draw() {
   const any = finals().length > 0;
   byId("empty").hidden = any;
-  for (const id of ["copy", "save-txt", "save-srt", "save-vtt", "clear"]) byId(id).disabled = !any;
-}
-
-function say(kind, text) {
-  byId("state").dataset.kind = kind;
-  if (byId("state-text").textContent !== text) byId("state-text").textContent = text;
-}
-
-function complain({ title, text }) {
-  byId("problem-title").textContent = title;
-  byId("problem-text").textContent = text;
-  byId("problem").hidden = false;
-}
-
-function note(text) {
-  byId("note").textContent = text;
+  offerActions(any);
 }

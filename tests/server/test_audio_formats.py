@@ -291,3 +291,15 @@ async def test_a_decoder_that_was_taken_over_fills_no_memory() -> None:
     await asyncio.wait_for(decoder.wait_closed(), GIVE_UP_SECONDS)
     (fault,) = ends
     assert "makes its decoder fail" in str(fault)
+
+
+async def test_a_fault_of_ours_while_it_is_decoded_ends_the_stream_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(decoder: ProcessDecoder, data: bytes) -> Pcm:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ProcessDecoder, "_samples", fail)
+    async with serving() as server:
+        heard, code = await talk(server, CONTAINER, *cut(WAV), wire.Stop())
+        last = heard[-1]
+        assert code == 1003 and isinstance(last, Error) and "by a fault of the server" in last.message
+        await until(lambda: not decoders())
